@@ -1,0 +1,140 @@
+"""What a method must say about itself: its card, its settings, and how it restores.
+
+Everything a person sees of a method (`--set`, `unblur methods`, a benchmark row, the docs table,
+the contract tests) is generated from the `METHOD` object of its module:
+
+    METHOD = Method(Card(name="wiener", ...), WienerSettings, restore)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unblur.types import Observation, Progress, Restoration, UnblurError
+
+Need = Literal["blurry", "noisy", "psf", "frames"]
+Gift = Literal["image", "psf"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A method's visiting card.
+
+    Attributes:
+        name: what a person types; equal to the module's name.
+        title: one line for a table.
+        paper: who published it, or "" for folklore.
+        needs: the fields of `Observation` it cannot do without.
+        gives: the fields of `Restoration` it fills.
+        channels: channel counts it accepts.
+        multiple_of: sides must be multiples of this (the pipeline pads).
+        tiling: True when the result at a pixel depends on a neighbourhood of bounded size, so
+            that a large picture may be restored in overlapping tiles.
+        presets: named groups of settings.
+        quick: settings that make it fast enough for the contract tests.
+    """
+
+    name: str
+    title: str
+    paper: str
+    needs: frozenset[Need]
+    gives: frozenset[Gift]
+    channels: tuple[int, ...] = (1, 3)
+    multiple_of: int = 1
+    tiling: bool = False
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Settings(BaseModel):
+    """Base of every method's settings. Immutable; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    probe: tuple[Any, Any],
+    ge: float | None = None,
+    le: float | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Any:
+    """Declare one setting.
+
+    Args:
+        default: its value when the person says nothing.
+        help: what it is, in which unit, and what raising it does.
+        probe: two values that must give different results (the contract tests try them).
+        ge: smallest value allowed.
+        le: largest value allowed.
+        given: other settings under which the probe makes sense.
+    """
+    extra = {"probe": list(probe), "given": dict(given or {})}
+    return Field(default=default, description=help, ge=ge, le=le, json_schema_extra=extra)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A card, a settings model, and the function that does the work."""
+
+    card: Card
+    settings: type[Settings]
+    restore: Callable[[Observation, Any, Progress], Restoration]
+
+    def __call__(
+        self,
+        observation: Observation,
+        settings: Mapping[str, Any] | Settings | None = None,
+        progress: Progress | None = None,
+    ) -> Restoration:
+        """Check the observation against the card, then restore.
+
+        Raises:
+            UnblurError: when something the card needs is missing or a setting is wrong.
+        """
+        for need in sorted(self.card.needs):
+            if getattr(observation, need) is None:
+                raise UnblurError(f"method '{self.card.name}' needs a {need}, and none was given.")
+        if not isinstance(settings, Settings):
+            settings = self.configure(settings or {})
+        return self.restore(observation, settings, progress or Progress())
+
+    def configure(self, values: Mapping[str, Any]) -> Settings:
+        """Settings from `values`; the key `preset` names a group to start from.
+
+        Raises:
+            UnblurError: naming the nearest key, or the range a value must lie in.
+        """
+        values = dict(values)
+        preset = values.pop("preset", None)
+        if preset is not None:
+            if preset not in self.card.presets:
+                raise UnblurError(f"'{self.card.name}' has no preset '{preset}'.{nearest(preset, self.card.presets)}")
+            values = {**self.card.presets[preset], **values}
+        try:
+            return self.settings(**values)
+        except ValidationError as error:
+            raise UnblurError(self._explain(error)) from None
+
+    def _explain(self, error: ValidationError) -> str:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            return f"'{self.card.name}' has no setting '{key}'.{nearest(key, self.settings.model_fields)}"
+        return f"setting '{key}' of '{self.card.name}': {first['msg']} (got {first['input']!r})."
+
+
+def nearest(name: str, names: Any) -> str:
+    """' Did you mean ...?' for the closest of `names`, else ' There is: ...'."""
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" There is: {', '.join(names)}." if names else ""

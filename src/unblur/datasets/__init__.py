@@ -1,0 +1,1 @@
+"""Benchmark data sets: each a folder layout and its scoring protocol."""

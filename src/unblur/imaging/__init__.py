@@ -1,0 +1,1 @@
+"""Image formation: what the camera did to the picture."""

@@ -1,0 +1,1 @@
+"""Mathematics several methods share."""

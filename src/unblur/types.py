@@ -1,0 +1,99 @@
+"""The words every room shares: what was observed, what was restored, and how long work reports."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UnblurError(Exception):
+    """Something a person can put right: a file, an option, a setting.
+
+    The message is one line saying what was wrong, with what, and what to do. The command line
+    prints it without a traceback and exits with code 2.
+    """
+
+
+class Cancelled(Exception):
+    """Raised inside long work after `Progress.cancel` was called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the camera gave us. Fields a method does not need may be None.
+
+    Attributes:
+        blurry: the blurred photo, `(B, C, H, W)` float32 in [0, 1], C = 1 or 3.
+        noisy: a short, sharp but noisy exposure of the same scene, same shape as `blurry`.
+        psf: the point spread function, `(B, 1, h, w)`; odd sides, non-negative, sums to 1, centred.
+            The model is convolution: `blurry = convolve(sharp, psf) + noise`.
+        frames: consecutive frames of one scene, `(B, T, C, H, W)`.
+        exposure_ratio: long exposure divided by short exposure, for a blurry/noisy pair.
+        sigma: standard deviation of the noise on the [0, 1] scale; None means "estimate it".
+    """
+
+    blurry: Tensor | None = None
+    noisy: Tensor | None = None
+    psf: Tensor | None = None
+    frames: Tensor | None = None
+    exposure_ratio: float | None = None
+    sigma: float | None = None
+
+
+@dataclass(slots=True)
+class Restoration:
+    """What a method gives back.
+
+    Attributes:
+        image: the restored picture, `(B, C, H, W)`; None for a method that only estimates a PSF.
+        psf: the PSF used or estimated, `(B, 1, h, w)`.
+        stages: intermediate pictures by name (a denoised stage, a coarse scale).
+        changed: False when the picture came back as it was, because that was better.
+        notes: plain sentences for the person: what was found, what was done, what to doubt.
+    """
+
+    image: Tensor | None = None
+    psf: Tensor | None = None
+    stages: dict[str, Tensor] = field(default_factory=dict)
+    changed: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+class Progress:
+    """How long work reports, and how it is cancelled. This base class is silent.
+
+    A method calls `stage` once per phase and `advance` inside its loop; whoever started the work
+    subclasses `on_stage` and `on_advance` to draw, and may call `cancel` from any thread, which
+    makes the next `advance` raise `Cancelled`.
+    """
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the work to stop at its next `advance` or `stage`."""
+        self._cancelled.set()
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Begin a phase called `name` of `total` steps (None: not known)."""
+        self._check()
+        self.on_stage(name, total)
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        """Say that `steps` more steps are done, with figures worth showing (a loss, say)."""
+        self._check()
+        self.on_advance(steps, figures)
+
+    def on_stage(self, name: str, total: int | None) -> None:
+        """Draw the start of a phase. Override me."""
+
+    def on_advance(self, steps: int, figures: dict[str, float]) -> None:
+        """Draw an advance. Override me."""
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
