@@ -1,0 +1,105 @@
+"""What a data set is: samples read from a folder, and the published way to score them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from unblur.metrics import align, error_ratio_norm2, error_ratio_ssd, psnr, ssim
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One observation of a data set, and the truth as far as it is known.
+
+    Attributes:
+        name: unique within the data set; names the row and the files made from it.
+        blurry: `(1, C, H, W)` float32 in [0, 1].
+        sharp: the truth, same shape; None for real photos.
+        psf: the true PSF, `(1, 1, h, w)`, non-negative, sums to 1; None where blur is not uniform.
+            Not recentred: it maps `sharp` to `blurry` as the data set has them.
+        sigma: standard deviation of the noise on the [0, 1] scale; None where it is not stated.
+    """
+
+    name: str
+    blurry: Tensor
+    sharp: Tensor | None = None
+    psf: Tensor | None = None
+    sigma: float | None = None
+
+
+class Dataset(ABC):
+    """A folder layout and a scoring protocol. A module makes one and calls it `DATASET`.
+
+    Attributes:
+        name: what a person types; equal to the module's name.
+        title: one line for a table.
+        layout: one sentence telling which files the folder must hold.
+        protocol: everything that defines the scores, ready for JSON; printed beside every figure.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    layout: ClassVar[str]
+    protocol: ClassVar[Mapping[str, Any]]
+
+    @abstractmethod
+    def count(self, root: Path) -> int:
+        """How many samples the folder `root` holds.
+
+        Raises:
+            UnblurError: when `root` is not laid out as `layout` says.
+        """
+
+    @abstractmethod
+    def samples(self, root: Path, limit: int | None = None) -> Iterator[Sample]:
+        """The samples in the folder `root` in a fixed order, read one by one; the first `limit` of them.
+
+        Raises:
+            UnblurError: when `root` is not laid out as `layout` says, or a file cannot be read.
+        """
+
+    @abstractmethod
+    def score(self, restored: Tensor, sample: Sample, *, reference: Tensor | None = None) -> Scores:
+        """Score one restored picture by the protocol.
+
+        Args:
+            restored: what a method made of `sample.blurry`, same shape.
+            sample: the sample it was made from.
+            reference: what a non-blind method made of it with `sample.psf`, same shape.
+
+        Returns:
+            `psnr` in dB and `ssim`; with a reference also `error_ratio_ssd` and `error_ratio_norm2`.
+
+        Raises:
+            ValueError: when the shapes differ, a value is not finite, or the sample has no sharp picture.
+        """
+
+
+def scores_after_shift(
+    restored: Tensor, sample: Sample, reference: Tensor | None, *, crop: int, search: int, step: float
+) -> Scores:
+    """PSNR, SSIM and error ratios of pictures clipped to [0, 1], each at its own best shift.
+
+    Arguments as `Dataset.score` and `unblur.metrics.align`; nothing is rounded to 8 bits.
+    """
+    if sample.sharp is None:
+        raise ValueError(f"'{sample.name}' has no sharp picture to score against.")
+    found = align(restored.clamp(0, 1), sample.sharp, crop=crop, search=search, step=step)
+    scores = {
+        "psnr": psnr(found.restored, found.sharp).item(),
+        "ssim": ssim(found.restored, found.sharp).item(),
+    }
+    if reference is not None:
+        known = align(reference.clamp(0, 1), sample.sharp, crop=crop, search=search, step=step)
+        for name, ratio in (("error_ratio_ssd", error_ratio_ssd), ("error_ratio_norm2", error_ratio_norm2)):
+            # Both are aligned and cropped by now, so the ratio itself need not search again.
+            scores[name] = ratio(found.restored, known.restored, found.sharp, crop=0, search=0).item()
+    return scores

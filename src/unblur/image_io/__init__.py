@@ -1,0 +1,21 @@
+"""A file <-> its pixels and everything else a photo carries.
+
+Pixels are read upright, in [0, 1], at the depth the file has; a photo is written back with its EXIF,
+colour profile, resolution and transparency, atomically, and never over something that exists.
+"""
+
+from unblur.image_io.photo import ImageFileError, Photo
+from unblur.image_io.psf_file import read_psf, write_psf
+from unblur.image_io.read import read_photo
+from unblur.image_io.write import check_writable, default_output, write_photo
+
+__all__ = [
+    "ImageFileError",
+    "Photo",
+    "check_writable",
+    "default_output",
+    "read_photo",
+    "read_psf",
+    "write_photo",
+    "write_psf",
+]

@@ -1,0 +1,132 @@
+"""Image file directories: the tables of tags that both TIFF files and EXIF blocks are made of.
+
+Values are kept as raw bytes with their type, so that what is carried from one file to the next is carried
+exactly, known tag or not.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
+_TYPE_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+EXIF_DIRECTORY, GPS_DIRECTORY, INTEROP_DIRECTORY = 34665, 34853, 40965
+_POINTERS = {EXIF_DIRECTORY, GPS_DIRECTORY, INTEROP_DIRECTORY}
+
+Order = Literal["<", ">"]
+"""Byte order, as `struct` and numpy say it."""
+
+Value = tuple[int, bytes]
+"""A tag's type and its raw bytes, in the byte order of the block."""
+
+Tree = dict[int, "Value | Tree"]
+"""A directory: tag -> value, or -> another directory where the tag points at one."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tag: its type, its raw bytes, and where in the block they lie."""
+
+    tag: int
+    type: int
+    raw: bytes
+    position: int
+
+
+def byte_order(block: bytes | bytearray) -> Order:
+    """'<' or '>', as `struct` says it, from a TIFF header.
+
+    Raises:
+        ValueError: when it is not one.
+    """
+    orders: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}
+    order = orders.get(bytes(block[:4]))
+    if order is None:
+        raise ValueError("not a TIFF header")
+    return order
+
+
+def read_entries(
+    block: bytes | bytearray, order: Order, offset: int, wanted: Callable[[int], bool] = lambda _: True
+) -> tuple[list[Entry], int]:
+    """The entries of the directory at `offset`, and the position of its pointer to the next directory.
+
+    Entries of unknown type, or whose value lies outside the block, are left out: real cameras write them.
+
+    Raises:
+        struct.error: when the directory itself lies outside the block.
+    """
+    (number,) = struct.unpack_from(order + "H", block, offset)
+    entries = []
+    for position in range(offset + 2, offset + 2 + 12 * number, 12):
+        tag, kind, count = struct.unpack_from(order + "HHL", block, position)
+        size = _TYPE_SIZE.get(kind, 0) * count
+        place = position + 8
+        if size > 4:
+            (place,) = struct.unpack_from(order + "L", block, place)
+        if size and place + size <= len(block) and wanted(tag):
+            entries.append(Entry(tag, kind, bytes(block[place : place + size]), place))
+    after = offset + 2 + 12 * number
+    struct.unpack_from(order + "L", block, after)  # raises when the directory is cut short
+    return entries, after
+
+
+def read_tree(
+    block: bytes | bytearray,
+    order: Order,
+    offset: int,
+    wanted: Callable[[int], bool] = lambda _: True,
+    depth: int = 0,
+) -> Tree:
+    """The directory at `offset` and the EXIF, GPS and interoperability directories below it.
+
+    Raises:
+        struct.error: when the directory at `offset` lies outside the block.
+    """
+    tree: Tree = {}
+    for entry in read_entries(block, order, offset, wanted)[0]:
+        if entry.tag not in _POINTERS:
+            tree[entry.tag] = (entry.type, entry.raw)
+        elif depth < 2:  # a directory that points at itself must not go on for ever
+            try:
+                tree[entry.tag] = read_tree(block, order, first_number(entry, order), depth=depth + 1)
+            except struct.error:
+                continue
+    return tree
+
+
+def tree_bytes(tree: Tree, order: Order, start: int) -> bytes:
+    """The directory as bytes that are to lie at `start` (even) in the file; no directory follows it."""
+    table = struct.pack(order + "H", len(tree))
+    aside = b""
+    aside_start = start + 2 + 12 * len(tree) + 4
+    for tag, value in sorted(tree.items()):
+        if isinstance(value, dict):
+            place = aside_start + len(aside)
+            aside += tree_bytes(value, order, place)
+            table += struct.pack(order + "HHLL", tag, LONG, 1, place)
+        else:
+            kind, raw = value
+            count = len(raw) // _TYPE_SIZE[kind]
+            if len(raw) <= 4:
+                table += struct.pack(order + "HHL", tag, kind, count) + raw.ljust(4, b"\0")
+            else:
+                table += struct.pack(order + "HHLL", tag, kind, count, aside_start + len(aside))
+                aside += raw
+        aside += b"\0" * (len(aside) % 2)
+    return table + struct.pack(order + "L", 0) + aside
+
+
+def first_number(entry: Entry, order: Order) -> int:
+    """The first value of a SHORT or LONG entry.
+
+    Raises:
+        struct.error: when the entry is of another type.
+    """
+    if entry.type not in (SHORT, LONG, 13):
+        raise struct.error("not a whole number")
+    return struct.unpack_from(order + ("H" if entry.type == SHORT else "L"), entry.raw)[0]

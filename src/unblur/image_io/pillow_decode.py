@@ -1,0 +1,142 @@
+"""Pictures of 8 bits and fewer, decoded by Pillow: JPEG, WebP, GIF, BMP, most PNG, some TIFF."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, JpegImagePlugin
+
+from unblur.image_io.photo import Decoded, Format, ImageFileError, refuse_if_huge
+
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def keep_quiet() -> Iterator[None]:
+    """Silence what Pillow and tifffile say on the side, and replace Pillow's pixel limit by ours.
+
+    Both are settings of the whole process; the lock keeps two threads from restoring each other's.
+    """
+    log = logging.getLogger("tifffile")
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, disabled = Image.MAX_IMAGE_PIXELS, log.disabled
+        Image.MAX_IMAGE_PIXELS, log.disabled = None, True
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS, log.disabled = limit, disabled
+
+
+def open_with_pillow(data: bytes, path: Path) -> Image.Image:
+    """The opened but not yet decoded picture, its declared size checked."""
+    image = Image.open(io.BytesIO(data))
+    refuse_if_huge(path, *image.size)
+    return image
+
+
+def decode_with_pillow(data: bytes, path: Path, format: Format) -> Decoded:
+    """Decode the only picture in `data`.
+
+    Raises:
+        ImageFileError: when it is animated, too big or damaged, or of a mode with more than 8 bits.
+    """
+    with keep_quiet():
+        image = open_with_pillow(data, path)
+        notes = []
+        if image.format == "MPO":
+            notes.append("The file holds a second picture (a preview or gain map) that is not carried over.")
+        elif format != "TIFF" and getattr(image, "n_frames", 1) > 1:
+            raise ImageFileError(path, "it is an animation. Save the frame you want as a picture first.")
+        tables = _tables(image)
+        image.load()
+        mode, info = image.mode, dict(image.info)
+        icc = info.get("icc_profile")
+        if mode == "CMYK":
+            image, icc, note = _cmyk_to_rgb(image, icc)
+            notes.append(note)
+        image, note = _simplify(image, path)
+        notes += note
+        stored = np.asarray(image)
+        stored = stored if stored.ndim == 3 else stored[..., None]
+        has_alpha = stored.shape[2] in (2, 4)
+        return Decoded(
+            samples=stored[..., :-1] if has_alpha else stored,
+            alpha=stored[..., -1] if has_alpha else None,
+            format=format,
+            # Pillow itself turns a TIFF upright while loading it.
+            orientation=1 if format == "TIFF" else None,
+            exif=info.get("exif"),
+            icc=icc,
+            dpi=info.get("dpi"),
+            xmp=info.get("xmp"),
+            mode=mode,
+            lossless=not (format == "JPEG" or (format == "WEBP" and b"VP8 " in data[:4096])),
+            jpeg_tables=tables,
+            native=_jpeg_segments(image_segments(data)) if format == "JPEG" else (),
+            notes=notes,
+        )
+
+
+def image_segments(data: bytes) -> list[tuple[int, bytes]]:
+    """The (marker, content) segments of a JPEG file before its picture data."""
+    segments = []
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != 0xDA:
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        segments.append((data[position + 1], data[position + 4 : position + 2 + length]))
+        position += 2 + length
+    return segments
+
+
+def _jpeg_segments(segments: list[tuple[int, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    """Captions (IPTC, in segment APP13) and the comment."""
+    names = {0xED: "APP13", 0xFE: "COM"}
+    return tuple((names[marker], content) for marker, content in segments if marker in names)
+
+
+def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...] | None:
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return None
+    return tuple(tuple(table) for _, table in sorted(image.quantization.items()))
+
+
+def _simplify(image: Image.Image, path: Path) -> tuple[Image.Image, list[str]]:
+    """The picture as L, LA, RGB or RGBA, and what to tell the person about the change."""
+    mode = image.mode
+    if mode in ("L", "RGB") and image.format == "PNG":
+        return image, []  # a colour key is dealt with beside the PNG chunks, at every depth
+    if mode == "P":
+        colours = "RGBA" if image.has_transparency_data else "RGB"
+        return image.convert(colours), ["The palette picture was converted to full colour."]
+    if mode == "1":
+        return image.convert("L"), ["The black-and-white picture was converted to 8-bit grey."]
+    if mode in ("L", "LA", "RGB", "RGBA"):
+        return image.convert(f"{mode}A") if "transparency" in image.info else image, []
+    targets = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB"}
+    if mode not in targets:
+        raise ImageFileError(path, f"its colour mode {mode} is not supported. Convert it to RGB first.")
+    return image.convert(targets[mode]), [f"The picture was converted from {mode} to {targets[mode]}."]
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes, str]:
+    """The picture in sRGB, sRGB's profile, and a note; through its own profile where it has one."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(icc or b""))
+        converted = ImageCms.profileToProfile(
+            image, own, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError):
+        converted = None
+    if converted is None:
+        note = "The CMYK picture was converted to sRGB without a colour profile; its colours are approximate."
+        return image.convert("RGB"), srgb.tobytes(), note
+    return converted, srgb.tobytes(), "The CMYK picture was converted to sRGB through its colour profile."

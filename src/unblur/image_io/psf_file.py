@@ -1,0 +1,99 @@
+"""A point spread function in a file: `.npy` or `.tif` exactly, `.png` for looking at."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from unblur.image_io.photo import ImageFileError, Photo
+from unblur.image_io.png import encode_png
+from unblur.image_io.read import read_photo
+from unblur.image_io.tiff_write import encode_tiff
+from unblur.image_io.write import check_place, put_in_place
+
+MAX_SIDE = 2001
+_PICTURES = {".png", ".tif", ".tiff"}
+
+
+def read_psf(path: str | Path) -> np.ndarray:
+    """Read a PSF as `(h, w)` float32 with odd sides, non-negative, summing to 1.
+
+    A `.npy` array, or a grey `.tif` or `.png` (a colour file whose channels agree will do). A side of even
+    length n has its centre at index n // 2; a row of zeros at the bottom, or a column at the right, makes
+    it odd and leaves the centre where it was.
+
+    Raises:
+        ImageFileError: when the file does not hold such an array; the message names the remedy.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        psf = _read_npy(path)
+    elif suffix in _PICTURES:
+        psf = _grey(read_photo(path), path)
+    else:
+        raise ImageFileError(path, f"a PSF is not read from '{suffix}'. Save it as .npy, .tif or .png.")
+    if psf.ndim != 2 or psf.size == 0:
+        raise ImageFileError(path, f"a PSF has two dimensions, this is {psf.shape}. Save one plane.")
+    if max(psf.shape) > MAX_SIDE:
+        raise ImageFileError(
+            path, f"it is {psf.shape[1]} x {psf.shape[0]}, larger than {MAX_SIDE} a side. Crop it to the PSF."
+        )
+    psf = psf.astype(np.float64)
+    if not np.isfinite(psf).all():
+        raise ImageFileError(path, "it holds NaN or infinite values. Replace them by 0.")
+    if psf.min() < 0:
+        raise ImageFileError(path, f"it holds negative values (down to {psf.min():g}). Set them to 0.")
+    if psf.sum() == 0:
+        raise ImageFileError(path, "it is zero everywhere. Save the PSF again.")
+    psf = np.pad(psf, [(0, 1 - side % 2) for side in psf.shape])
+    psf /= psf.max()  # the sum of enormous values would overflow
+    return (psf / psf.sum()).astype(np.float32)
+
+
+def write_psf(psf: np.ndarray, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a PSF `(h, w)`: `.npy` and `.tif` as exact float32, `.png` as 16 bits scaled to its maximum.
+
+    Raises:
+        ImageFileError: when the place or the suffix will not do.
+        ValueError: when `psf` is not a finite, non-negative `(h, w)` array with something in it.
+    """
+    path = Path(path)
+    psf = np.asarray(psf, dtype=np.float32)
+    if psf.ndim != 2 or not np.isfinite(psf).all() or psf.min() < 0 or psf.max() == 0:
+        raise ValueError(f"not a PSF: an array of shape {psf.shape}")
+    check_place(path, overwrite=overwrite)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, psf)
+        content = buffer.getvalue()
+    elif suffix in (".tif", ".tiff"):
+        content = encode_tiff(psf[..., None], Photo(psf[..., None]))
+    elif suffix == ".png":
+        levels = np.floor(psf / psf.max() * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+        content = encode_png(levels[..., None], Photo(psf[..., None]))
+    else:
+        raise ImageFileError(path, f"a PSF is not written as '{suffix}'. Use .npy, .tif or .png.")
+    put_in_place(content, path, overwrite=overwrite)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        if not path.is_file():
+            raise ImageFileError(path, "there is no such file. Check the name.")
+        # Mapped, so that an enormous array is refused by its shape and not by the lack of memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageFileError(path, "it is not a whole .npy array. Save it again with numpy.save.") from error
+    if array.dtype.kind not in "uif":
+        raise ImageFileError(path, f"it holds {array.dtype.name}, not real numbers. Save it as float32.")
+    return array.squeeze() if array.ndim > 2 else array
+
+
+def _grey(photo: Photo, path: Path) -> np.ndarray:
+    if (photo.pixels != photo.pixels[..., :1]).any():
+        raise ImageFileError(path, "it is a colour picture; a PSF is grey. Save one channel.")
+    return photo.pixels[..., 0].astype(np.float64) * photo.scale + photo.offset

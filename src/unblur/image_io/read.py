@@ -1,0 +1,175 @@
+"""Read a photo: find out what the file is by its content, decode it, turn it upright."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from unblur.image_io.metadata import orientation_of, readable_exif, turn, upright_exif, upright_xmp
+from unblur.image_io.photo import Decoded, Depth, ImageFileError, Photo
+from unblur.image_io.pillow_decode import decode_with_pillow
+from unblur.image_io.png import decode_png
+from unblur.image_io.tiff_read import decode_tiff
+
+_RAW = {
+    ".3fr",
+    ".arw",
+    ".cr2",
+    ".cr3",
+    ".dng",
+    ".erf",
+    ".kdc",
+    ".mef",
+    ".mrw",
+    ".nef",
+    ".nrw",
+    ".orf",
+    ".pef",
+}
+_RAW |= {".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+def read_photo(path: str | Path) -> Photo:
+    """Read one picture, upright, in [0, 1], without losing depth.
+
+    JPEG, PNG, TIFF and WebP, and single-frame GIF and BMP, whatever the file is called. Integer samples are
+    divided by 255 or 65535. A floating-point TIFF in [0, 1] is taken as it is; another is divided by
+    the next power of two above its maximum (`scale`), after `offset` is subtracted where it is negative.
+
+    Raises:
+        ImageFileError: one line naming the file and the remedy.
+    """
+    path = Path(path)
+    data, kind = _read_bytes(path)
+    try:
+        if kind == "PNG":
+            decoded = decode_png(data, path)
+        elif kind == "TIFF":
+            decoded = decode_tiff(data, path)
+        elif kind in ("JPEG", "WEBP"):
+            decoded = decode_with_pillow(data, path, "JPEG" if kind == "JPEG" else "WEBP")
+        else:
+            decoded = decode_with_pillow(data, path, "PNG")
+        return _finish(decoded, path)
+    except ImageFileError:
+        raise
+    except MemoryError as error:
+        raise ImageFileError(path, "it needs more memory than there is. Crop it first.") from error
+    except Exception as error:  # a damaged file makes the decoders raise anything at all
+        raise ImageFileError(path, "the file is damaged or cut short. Copy it again.") from error
+
+
+def _read_bytes(path: Path) -> tuple[bytes, str]:
+    """The whole file, and which kind it is; the head is judged before the rest is read."""
+    try:
+        if path.is_dir():
+            raise ImageFileError(path, "this is a folder. Name a picture in it.")
+        if not path.exists():
+            raise ImageFileError(path, "there is no such file. Check the name.")
+        if not path.is_file():
+            raise ImageFileError(path, "this is not an ordinary file. Copy the picture to a disk first.")
+        with path.open("rb") as file:
+            head = file.read(64)
+            kind = _kind(head, path)
+            return head + file.read(), kind
+    except PermissionError as error:
+        raise ImageFileError(path, "you may not read this file. Change its permissions.") from error
+    except OSError as error:
+        raise ImageFileError(path, f"it cannot be read ({error.strerror}). Check the disk.") from error
+
+
+def _kind(head: bytes, path: Path) -> str:
+    if not head:
+        raise ImageFileError(path, "the file is empty (0 bytes). Copy it again from the camera.")
+    if path.suffix.lower() in _RAW or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
+        raise ImageFileError(path, "camera RAW is not read. Convert it to 16-bit TIFF (or JPEG) first.")
+    if head[4:8] == b"ftyp":
+        if head[8:12] in _HEIF_BRANDS:
+            raise ImageFileError(path, "HEIC is not read. Convert it to JPEG or TIFF first.")
+        if head[8:12] in (b"avif", b"avis"):
+            raise ImageFileError(path, "AVIF is not read. Convert it to PNG or TIFF first.")
+        raise ImageFileError(path, "this is a film, not a picture. Save the frame you want first.")
+    if head.startswith(b"%PDF"):
+        raise ImageFileError(path, "this is a PDF. Export the picture in it as PNG or TIFF first.")
+    signatures = {
+        b"\xff\xd8\xff": "JPEG",
+        b"\x89PNG\r\n\x1a\n": "PNG",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+        b"II+\0": "TIFF",
+        b"MM\0+": "TIFF",
+        b"GIF8": "GIF",
+        b"BM": "BMP",
+    }
+    for signature, kind in signatures.items():
+        if head.startswith(signature):
+            return kind
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    raise ImageFileError(path, "this is not a picture I know. Convert it to JPEG, PNG, TIFF or WebP first.")
+
+
+def _finish(decoded: Decoded, path: Path) -> Photo:
+    exif = readable_exif(decoded.exif)
+    notes = list(decoded.notes)
+    if decoded.exif and exif is None:
+        notes.append("The EXIF data is damaged and was left out.")
+    orientation = decoded.orientation or orientation_of(exif, decoded.xmp)
+    samples = np.ascontiguousarray(turn(decoded.samples, orientation))
+    height, width = samples.shape[:2]
+    dpi = _valid_dpi(decoded.dpi)
+    if dpi and orientation >= 5:
+        dpi = (dpi[1], dpi[0])
+    pixels, depth, scale, offset = _normalise(samples, path)
+    alpha = None
+    if decoded.alpha is not None:
+        alpha = np.ascontiguousarray(turn(decoded.alpha, orientation)).astype(np.float32)
+        alpha = alpha if depth == "float32" else alpha / np.float32(np.iinfo(samples.dtype).max)
+        if not np.isfinite(alpha).all():
+            raise ImageFileError(path, "its alpha channel holds NaN or infinity. Replace these first.")
+    if scale != 1 or offset != 0:
+        notes.append(f"To work in 0..1, {offset:g} was subtracted and the rest divided by {scale:g}.")
+    return Photo(
+        pixels=pixels,
+        alpha=alpha,
+        depth=depth,
+        format=decoded.format,
+        exif=upright_exif(exif, width, height) if exif else None,
+        icc=decoded.icc or None,
+        dpi=dpi,
+        xmp=upright_xmp(decoded.xmp) if decoded.xmp else None,
+        scale=scale,
+        offset=offset,
+        mode=decoded.mode,
+        lossless=decoded.lossless,
+        jpeg_tables=decoded.jpeg_tables,
+        extra_sample=decoded.extra_sample,
+        native=decoded.native,
+        notes=notes,
+    )
+
+
+def _valid_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """As floats, or None when a careless program wrote zero or nonsense."""
+    if dpi is None or not all(math.isfinite(value) and value > 0 for value in dpi):
+        return None
+    return float(dpi[0]), float(dpi[1])
+
+
+def _normalise(samples: np.ndarray, path: Path) -> tuple[np.ndarray, Depth, float, float]:
+    """Pixels in [0, 1], the depth, and the scale and offset that undo it."""
+    if samples.dtype != np.float32:
+        depth: Depth = "uint8" if samples.dtype == np.uint8 else "uint16"
+        top = np.float32(np.iinfo(samples.dtype).max)
+        return samples.astype(np.float32) / top, depth, 1.0, 0.0
+    if not np.isfinite(samples).all():
+        raise ImageFileError(path, "it holds NaN or infinite values. Replace them (by 0, say) first.")
+    low, high = float(samples.min()), float(samples.max())
+    # Powers of two lose no bits; a picture far below 1 is scaled up, as it would pass for black.
+    offset = 0.0 if low >= 0 else -(2.0 ** math.ceil(math.log2(-low)))
+    span = high - offset
+    scale = 1.0 if span == 0 or 1 / 16 <= span <= 1 else 2.0 ** math.ceil(math.log2(span))
+    return (samples - np.float32(offset)) / np.float32(scale), "float32", scale, offset

@@ -1,0 +1,24 @@
+"""How close a restored picture, or an estimated PSF, is to the truth.
+
+Pure functions on tensors: `(B, C, H, W)` in, one float64 figure per picture `(B,)` out.
+"""
+
+from unblur.metrics.alignment import Aligned, align, best_shift, psnr_aligned, ssd_aligned, ssim_aligned
+from unblur.metrics.error_ratio import error_ratio_norm2, error_ratio_ssd
+from unblur.metrics.fidelity import psnr, ssd, ssim
+from unblur.metrics.kernel_similarity import kernel_similarity
+
+__all__ = [
+    "Aligned",
+    "align",
+    "best_shift",
+    "error_ratio_norm2",
+    "error_ratio_ssd",
+    "kernel_similarity",
+    "psnr",
+    "psnr_aligned",
+    "ssd",
+    "ssd_aligned",
+    "ssim",
+    "ssim_aligned",
+]

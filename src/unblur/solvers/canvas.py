@@ -1,0 +1,99 @@
+"""Deconvolution on a torus without pretending that a photo is one.
+
+FFTs invert a *circular* blur, but a photo shows the inside of a larger world: pixels near its
+border received light from beyond it. `Canvas` is that larger world: the photo plus the PSF's reach on
+every side (and a little more, to a size with a fast FFT). On the canvas the blur is circular, the
+photo's pixels never see the wrap-around, and `mask` says which pixels of the blurry picture were
+observed. Solvers then fit only those, so no border has to be invented and none rings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unblur.imaging.convolution import as_psf_batch, fast_shape, pad, psf_to_otf
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A photo on its torus.
+
+    Attributes:
+        blurry: the photo, extended beyond its borders by its nearest pixels, `(B, C, H', W')`.
+        mask: 1 where a blurry pixel was observed and may be trusted, else 0; `(B, C, H', W')`.
+        otf: the PSF's transfer function, `(B, 1, H', W'//2 + 1)`.
+        gradient_power: `sum_i |D_i|^2` of the forward differences, `(1, 1, H', W'//2 + 1)`.
+    """
+
+    blurry: Tensor
+    mask: Tensor
+    otf: Tensor
+    gradient_power: Tensor
+    _margin: tuple[int, int]
+    _size: tuple[int, int]
+
+    @classmethod
+    def around(cls, blurry: Tensor, psf: Tensor, trusted: Tensor | None = None) -> Canvas:
+        """Put a photo on a canvas.
+
+        Args:
+            blurry: `(B, C, H, W)`.
+            psf: `(h, w)` or `(B, 1, h, w)`.
+            trusted: True where a pixel obeys the blur model (not clipped), `(B, C, H, W)`; None: all.
+        """
+        psf = as_psf_batch(psf).to(blurry)
+        height, width = blurry.shape[-2:]
+        reach_y, reach_x = psf.shape[-2] // 2, psf.shape[-1] // 2
+        shape = fast_shape(height + 2 * reach_y, width + 2 * reach_x)
+        margin = (shape[0] - height + 1) // 2, (shape[1] - width + 1) // 2
+        extended = pad(blurry, *margin, "replicate")[..., : shape[0], : shape[1]]
+        mask = torch.zeros_like(extended)
+        inside = mask[..., margin[0] : margin[0] + height, margin[1] : margin[1] + width]
+        inside.copy_(torch.ones_like(blurry) if trusted is None else trusted)
+        return cls(
+            extended.contiguous(),
+            mask,
+            psf_to_otf(psf, shape),
+            gradient_power(shape, blurry),
+            margin,
+            (height, width),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(H', W')`."""
+        return self.blurry.shape[-2], self.blurry.shape[-1]
+
+    def crop(self, image: Tensor) -> Tensor:
+        """The photo's part of a picture of the canvas' size."""
+        (top, left), (height, width) = self._margin, self._size
+        return image[..., top : top + height, left : left + width]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`rfft2` of a picture of the canvas' size."""
+        return torch.fft.rfft2(image)
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """`irfft2` to a picture of the canvas' size."""
+        return torch.fft.irfft2(spectrum, s=self.shape)
+
+
+def gradient(image: Tensor) -> Tensor:
+    """Circular forward differences along x and y: `(B, C, H, W)` -> `(2, B, C, H, W)`."""
+    return torch.stack((image.roll(-1, -1) - image, image.roll(-1, -2) - image))
+
+
+def gradient_adjoint(field: Tensor) -> Tensor:
+    """The adjoint of `gradient` (minus the divergence): `(2, B, C, H, W)` -> `(B, C, H, W)`."""
+    dx, dy = field
+    return (dx.roll(1, -1) - dx) + (dy.roll(1, -2) - dy)
+
+
+def gradient_power(shape: tuple[int, int], like: Tensor) -> Tensor:
+    """The Fourier symbol of `gradient_adjoint(gradient(.))`, i.e. of minus the Laplacian: `(1, 1, H, W//2+1)`."""
+    fy = torch.fft.fftfreq(shape[0], dtype=like.dtype, device=like.device)[:, None]
+    fx = torch.fft.rfftfreq(shape[1], dtype=like.dtype, device=like.device)
+    return (4 - 2 * torch.cos(2 * torch.pi * fy) - 2 * torch.cos(2 * torch.pi * fx))[None, None]
