@@ -3,7 +3,8 @@
     python benchmarks/noise_estimation.py --photos DIR [--crop 512] [--all]
 
 A photo counts as missed when its estimate is off by more than 10 % of the true sigma, or by more than
-one level (of 255) where sigma is below 10. The photos' own noise is part of what is measured.
+one level (of 255) where sigma is below 10. "8 bit" is noise clipped to [0, 1] and rounded to a file's
+levels. The photos' own noise is part of what is measured.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def main() -> None:
     errors, seconds = measure(files, options.crop)  # (photos, sigmas, 2)
     extent = f"middle {options.crop} px" if options.crop else "whole"
     table = Table(title=f"estimate - true sigma, in levels of 255: {len(files)} photos, {extent}")
-    table.add_column("sigma", justify="right")
-    for kind in ("as is", "clipped, 8 bit"):
-        for heading in (f"{kind}: mean", "lowest", "highest", "missed"):
-            table.add_column(heading, justify="right")
+    table.add_column("sigma", justify="right", no_wrap=True)
+    for kind in ("float", "8 bit"):
+        for heading in (f"{kind} mean", "low", "high", "miss"):
+            table.add_column(heading, justify="right", no_wrap=True)
     for sigma, at_sigma in zip(SIGMAS, errors.transpose(1, 2, 0), strict=True):
         cells = [str(sigma)]
         for error in at_sigma:

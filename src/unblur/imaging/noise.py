@@ -16,11 +16,12 @@ _BLOCK = 8  # px, side of the blocks that `estimate_noise_sigma` looks at
 _MAX_BLOCKS = 49152  # per channel: bounds time and memory whatever the picture's size
 _SMOOTHEST = 0.004  # share of the blocks that is taken for free of texture
 _MIN_BLOCKS = 64
-_HIGH_FREQUENCY = 9  # u + v of the DCT coefficients (0..7 each) that measure the noise ...
+_HIGH_FREQUENCY = 10  # u + v of the DCT coefficients (0..7 each) that measure the noise ...
 _LOW_FREQUENCY = 5  # ... and of those that choose the blocks, none of them shared
 _AT_LIMIT = 0.002  # a block this near to 0 or 1 is saturated: no noise survives in it
 _LEAST_KEPT = 0.3  # share of the noise variance that clipping must have left in a block
 _EQUAL_NEIGHBOURS = 0.6  # share of neighbours alike above which a picture is drawn, not taken
+_FLAT_LINES = 3  # rows or columns of one value that make a block suspect
 _MAX_ROUNDS = 8
 
 
@@ -117,9 +118,9 @@ def estimate_noise_sigma(image: Tensor) -> Tensor:
     their **high**-frequency coefficients, which had no say in the choice, then hold the noise and nothing
     else, and it is read off without bias. Blocks near black or white have lost part of their noise to
     clipping; how much follows from their mean (see `_kept_by_clipping`), is made up for, and blocks
-    that lost too much are left out. Exactly constant blocks (borders, saturated sky) are left out unless
-    nothing else is there, and a picture whose smoothest parts have mostly equal neighbours (text, a
-    drawing) has no noise. Large pictures are sampled on a regular grid, so the time does not grow.
+    that lost too much are left out. Blocks with several constant rows (borders, saturated sky) are left
+    out too, and a picture whose smoothest parts have mostly equal neighbours (text, a drawing) has no
+    noise. Large pictures are sampled on a regular grid, so the time does not grow.
 
     Args:
         image: `(B, C, H, W)`, [0, 1], of any number of channels. A picture with values below 0 (above
@@ -146,7 +147,12 @@ def _plane_sigma(plane: Tensor) -> float:
     count = (height - _BLOCK + 1) * (width - _BLOCK + 1)
     step = math.ceil(math.sqrt(count / _MAX_BLOCKS))
     blocks = plane.unfold(0, _BLOCK, step).unfold(1, _BLOCK, step).reshape(-1, _BLOCK, _BLOCK)  # (n, 8, 8)
-    blocks = blocks[blocks.amax((1, 2)) > blocks.amin((1, 2))]
+    flat_rows, flat_columns = ((blocks.amax(along) == blocks.amin(along)).sum(1) for along in (2, 1))  # (n,)
+    varied = flat_rows + flat_columns < 2 * _BLOCK  # (n,)
+    # Noise leaves hardly a row flat: blocks with several straddle a border or a saturated part, unless
+    # most blocks are like that, which then is how the picture is.
+    whole = torch.maximum(flat_rows, flat_columns) < _FLAT_LINES  # (n,)
+    blocks = blocks[whole if 2 * whole.sum() >= varied.sum() else varied]
     if len(blocks) == 0:
         return 0.0
     dct = _dct_matrix().to(plane.device)

@@ -62,6 +62,13 @@ class Canvas:
             (height, width),
         )
 
+    @classmethod
+    def circular(cls, blurry: Tensor, psf: Tensor) -> Canvas:
+        """A photo that really is its own torus (synthetic data): nothing beyond it, all of it observed."""
+        shape = (blurry.shape[-2], blurry.shape[-1])
+        otf = psf_to_otf(as_psf_batch(psf).to(blurry), shape)
+        return cls(blurry, torch.ones_like(blurry), otf, gradient_power(shape, blurry), (0, 0), shape)
+
     @property
     def shape(self) -> tuple[int, int]:
         """`(H', W')`."""
@@ -75,6 +82,31 @@ class Canvas:
     def forward(self, image: Tensor) -> Tensor:
         """`rfft2` of a picture of the canvas' size."""
         return torch.fft.rfft2(image)
+
+    def blur(self, image: Tensor) -> Tensor:
+        """`k * image`."""
+        return self.inverse(self.otf * self.forward(image))
+
+    def correlate(self, image: Tensor) -> Tensor:
+        """The adjoint of `blur`."""
+        return self.inverse(self.otf.conj() * self.forward(image))
+
+    def adjoint_of_data(self) -> Tensor:
+        """`K^T mask y` as a spectrum: the right side of the normal equations."""
+        return self.otf.conj() * self.forward(self.mask * self.blurry)
+
+    def masked_normal(self, spectrum: Tensor) -> Tensor:
+        """`K^T mask K` applied to a spectrum."""
+        return self.otf.conj() * self.forward(self.mask * self.inverse(self.otf * spectrum))
+
+    def inner(self, a: Tensor, b: Tensor) -> Tensor:
+        """The inner product of two pictures, from their half spectra and up to a constant: `(B, C, 1, 1)`."""
+        product = a.real * b.real + a.imag * b.imag
+        both_halves = 2 * product.sum((-2, -1), keepdim=True)
+        once = product[..., :1].sum((-2, -1), keepdim=True)
+        if self.shape[1] % 2 == 0:
+            once = once + product[..., -1:].sum((-2, -1), keepdim=True)
+        return both_halves - once
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """`irfft2` to a picture of the canvas' size."""
@@ -90,6 +122,23 @@ def gradient_adjoint(field: Tensor) -> Tensor:
     """The adjoint of `gradient` (minus the divergence): `(2, B, C, H, W)` -> `(B, C, H, W)`."""
     dx, dy = field
     return (dx.roll(1, -1) - dx) + (dy.roll(1, -2) - dy)
+
+
+def curvature(image: Tensor) -> Tensor:
+    """Circular second differences xx, yy, xy: `(B, C, H, W)` -> `(3, B, C, H, W)`."""
+    xx = 2 * image - image.roll(1, -1) - image.roll(-1, -1)
+    yy = 2 * image - image.roll(1, -2) - image.roll(-1, -2)
+    dx = image.roll(-1, -1) - image
+    return torch.stack((xx, yy, dx.roll(-1, -2) - dx))
+
+
+def curvature_adjoint(field: Tensor) -> Tensor:
+    """The adjoint of `curvature`: `(3, B, C, H, W)` -> `(B, C, H, W)`."""
+    xx, yy, xy = field
+    from_xx = 2 * xx - xx.roll(1, -1) - xx.roll(-1, -1)
+    from_yy = 2 * yy - yy.roll(1, -2) - yy.roll(-1, -2)
+    dx = xy.roll(1, -2) - xy
+    return from_xx + from_yy + dx.roll(1, -1) - dx
 
 
 def gradient_power(shape: tuple[int, int], like: Tensor) -> Tensor:

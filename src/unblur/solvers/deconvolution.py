@@ -1,10 +1,14 @@
 """Non-blind deconvolution with a gradient prior, for a photo with real borders and clipped pixels.
 
-All three solvers minimise, over pictures `x` on a `Canvas`,
+Every solver here minimises, over pictures `x` on a `Canvas`,
 
     1/2 |mask (k * x - y)|^2  +  weight * sum_i phi(D_i x)
 
-and differ in the penalty phi and so in the algorithm that suits it.
+where `y` is the blurry photo, `k` the PSF and `D_i x` derivatives of `x`. They differ in the penalty
+phi, and so in the algorithm that suits it. All of them come down to quadratic problems whose only
+obstacle to a closed form in the Fourier domain is the mask; `solve_masked` takes it in a few steps.
+
+Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, gradient fields have a leading axis.
 """
 
 from __future__ import annotations
@@ -14,48 +18,112 @@ import math
 import torch
 from torch import Tensor
 
-from unblur.solvers.canvas import Canvas, gradient, gradient_adjoint
+from unblur.solvers.canvas import Canvas, curvature, curvature_adjoint, gradient, gradient_adjoint
 from unblur.solvers.shrinkage import isotropic_soft_threshold, power_shrink
 from unblur.types import Progress
 
+# Conjugate-gradient steps that carry the border's first guess inwards, before any prior but a quadratic one.
+_BORDER_STEPS = 20
 
-def wiener(canvas: Canvas, weight: float, *, fills: int, progress: Progress) -> Tensor:
-    """phi = square / 2: the linear (Laplacian-regularised) Wiener filter, `(B, C, H', W')`.
 
-    `fills` times the unobserved pixels of the blurry picture are replaced by what the current restoration would
-    have produced there, which is an expectation-maximisation step for the masked problem.
+def wiener(canvas: Canvas, spectrum_of_noise: Tensor, *, steps: int = _BORDER_STEPS) -> Tensor:
+    """The linear minimum-mean-square-error filter, `conj(K) / (|K|^2 + N)`, fitted to the observed pixels only.
+
+    Args:
+        canvas: the photo and its PSF.
+        spectrum_of_noise: N, the noise-to-signal power ratio per frequency, broadcastable to a spectrum.
+        steps: conjugate-gradient steps spent on the unobserved pixels.
+
+    Returns:
+        `(B, C, H', W')`.
     """
-    inverse_filter = canvas.otf.conj() / (canvas.otf.abs().square() + weight * canvas.gradient_power)
-    blurry = canvas.blurry
-    for step in range(fills + 1):
-        spectrum = inverse_filter * canvas.forward(blurry)
+    data = canvas.adjoint_of_data()
+    return canvas.inverse(solve_masked(canvas, canvas.forward(canvas.blurry), data, spectrum_of_noise, steps))
+
+
+def hyper_laplacian(canvas: Canvas, weight: float, exponent: float, *, steps: int, progress: Progress) -> Tensor:
+    """phi = |.|^exponent, by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
+
+    Auxiliary gradients `w` are tied to `D x` with a strength beta growing from 1 to 256 (relative to
+    `weight`); in turn `w` is shrunk (their Eq. 5) and `x` solved for (their Eq. 4, here with the mask,
+    in `steps` conjugate-gradient steps).
+    """
+    data = canvas.adjoint_of_data()
+    spectrum = canvas.forward(canvas.blurry)
+    spectrum = solve_masked(canvas, spectrum, data, weight * canvas.gradient_power, _BORDER_STEPS)
+    for beta in beta_schedule():
+        w = power_shrink(gradient(canvas.inverse(spectrum)), 1 / beta, exponent)  # (2, B, C, H', W')
+        right = data + weight * beta * canvas.forward(gradient_adjoint(w))
+        spectrum = solve_masked(canvas, spectrum, right, weight * beta * canvas.gradient_power, steps)
         progress.advance()
-        if step < fills:
-            blurry = _fill(canvas, spectrum)
     return canvas.inverse(spectrum)
 
 
-def hyper_laplacian(
-    canvas: Canvas, weight: float, exponent: float, *, inner: int, progress: Progress
-) -> Tensor:
-    """phi = |.|^exponent by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
+def total_variation(canvas: Canvas, weight: float, *, iterations: int, progress: Progress) -> Tensor:
+    """phi = the length of the gradient (isotropic TV), by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
 
-    Auxiliary gradients `w` are tied to `D x` with a strength beta that grows from 1 to 256 (in units
-    where the data weight is 1 / `weight`); alternately `w` is shrunk (Eq. 5) and `x` is solved in the Fourier
-    domain (Eq. 4). Unobserved pixels are re-filled before each Fourier solve.
+    Convex, so the result is the minimiser itself once `iterations` are enough (the picture stops
+    changing; the split's penalty is balanced as in Boyd 3.4.1).
     """
-    image = canvas.blurry
-    blurry_spectrum = canvas.otf.conj() * canvas.forward(canvas.blurry)
-    for beta in beta_schedule():
-        denominator = canvas.otf.abs().square() + weight * beta * canvas.gradient_power
-        for _ in range(inner):
-            w = power_shrink(gradient(image), 1 / beta, exponent)  # (2, B, C, H', W')
-            prior = canvas.forward(gradient_adjoint(w))
-            spectrum = (blurry_spectrum + weight * beta * prior) / denominator
-            image = canvas.inverse(spectrum)
-            blurry_spectrum = canvas.otf.conj() * canvas.forward(_fill(canvas, spectrum))
-            progress.advance()
-    return image
+    rho = 10 * weight  # shrinks gradients below weight / rho = 0.1, a usual edge height, in one step
+    data = canvas.adjoint_of_data()
+    spectrum = canvas.forward(canvas.blurry)
+    spectrum = solve_masked(canvas, spectrum, data, rho * canvas.gradient_power, _BORDER_STEPS)
+    dual = torch.zeros_like(gradient(canvas.blurry))  # (2, B, C, H', W')
+    for _ in range(iterations):
+        field = gradient(canvas.inverse(spectrum))
+        w = isotropic_soft_threshold(field + dual, weight / rho)
+        dual = dual + field - w
+        right = data + rho * canvas.forward(gradient_adjoint(w - dual))
+        spectrum = solve_masked(canvas, spectrum, right, rho * canvas.gradient_power, 2)
+        progress.advance()
+    return canvas.inverse(spectrum)
+
+
+def sparse(
+    canvas: Canvas,
+    weight: float,
+    exponent: float,
+    curvature_weight: float,
+    *,
+    reweightings: int,
+    steps: int,
+    progress: Progress,
+) -> Tensor:
+    """phi = |.|^exponent on first and second derivatives, by reweighted least squares: Levin et al. 2007.
+
+    Each round replaces phi by the parabola that touches it at the current picture's derivatives and solves
+    the weighted least-squares problem with `steps` conjugate-gradient steps. `curvature_weight` is the weight of
+    the three second derivatives relative to the two first ones.
+    """
+    slope = exponent * _TYPICAL_GRADIENT ** (exponent - 2)
+    first = torch.full_like(gradient(canvas.blurry), slope)  # (2, B, C, H', W')
+    second = torch.full_like(curvature(canvas.blurry), slope * curvature_weight)  # (3, B, C, H', W')
+    spectrum = canvas.forward(canvas.blurry)
+    data = canvas.adjoint_of_data()
+    for _ in range(reweightings + 1):
+
+        def normal(direction: Tensor, first: Tensor = first, second: Tensor = second) -> Tensor:
+            picture = canvas.inverse(direction)
+            prior = gradient_adjoint(first * gradient(picture)) + curvature_adjoint(second * curvature(picture))
+            return canvas.masked_normal(direction) + weight * canvas.forward(prior)
+
+        diagonal = canvas.otf.abs().square() + weight * (
+            first.mean() * canvas.gradient_power + second.mean() * canvas.gradient_power.square()
+        )
+        spectrum = conjugate_gradient(canvas, normal, diagonal, spectrum, data, steps, progress)
+        picture = canvas.inverse(spectrum)
+        first = _touching_parabola(gradient(picture), exponent)
+        second = curvature_weight * _touching_parabola(curvature(picture), exponent)
+    return canvas.inverse(spectrum)
+
+
+_TYPICAL_GRADIENT = 0.1  # where the first, data-independent parabola of `sparse` touches
+_FLAT = 0.01  # derivatives below this are treated alike, or their weight would be infinite
+
+
+def _touching_parabola(field: Tensor, exponent: float) -> Tensor:
+    return exponent * field.abs().clamp_min(_FLAT).pow(exponent - 2)
 
 
 def beta_schedule(first: float = 1.0, last: float = 256.0, rate: float = 2 * math.sqrt(2)) -> list[float]:
@@ -64,7 +132,43 @@ def beta_schedule(first: float = 1.0, last: float = 256.0, rate: float = 2 * mat
     return [first * rate**step for step in range(steps)]
 
 
-def _fill(canvas: Canvas, spectrum: Tensor) -> Tensor:
-    """The blurry picture, its unobserved pixels predicted by reblurring the restoration of `spectrum`."""
-    reblurred = canvas.inverse(canvas.otf * spectrum)
-    return torch.lerp(reblurred, canvas.blurry, canvas.mask)
+def solve_masked(canvas: Canvas, start: Tensor, right: Tensor, prior: Tensor, steps: int) -> Tensor:
+    """Solve `(K^T mask K + prior) X = right` for a prior that is diagonal in the Fourier domain.
+
+    Without a mask the operator is diagonal and its inverse the preconditioner below, so a single
+    step is exact; with one, each step costs two FFTs.
+    """
+    return conjugate_gradient(
+        canvas,
+        lambda direction: canvas.masked_normal(direction) + prior * direction,
+        canvas.otf.abs().square() + prior,
+        start,
+        right,
+        steps,
+    )
+
+
+def conjugate_gradient(
+    canvas: Canvas, operator, diagonal: Tensor, start: Tensor, right: Tensor, steps: int, progress: Progress | None = None
+) -> Tensor:
+    """Preconditioned conjugate gradients on spectra: `operator(X) = right`, preconditioned by 1 / `diagonal`.
+
+    Every picture of the batch and every channel is a problem of its own, with its own step lengths.
+    """
+    x = start
+    residual = right - operator(x)
+    direction = z = residual / diagonal
+    rz = canvas.inner(residual, z)  # (B, C, 1, 1)
+    for step in range(steps):
+        image = operator(direction)
+        length = rz / canvas.inner(direction, image).clamp_min(torch.finfo(rz.dtype).tiny)
+        x = x + length * direction
+        if progress is not None:
+            progress.advance()
+        if step == steps - 1:
+            break
+        residual = residual - length * image
+        z = residual / diagonal
+        rz, previous = canvas.inner(residual, z), rz
+        direction = z + rz / previous.clamp_min(torch.finfo(rz.dtype).tiny) * direction
+    return x

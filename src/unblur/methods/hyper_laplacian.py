@@ -1,0 +1,54 @@
+"""Krishnan & Fergus 2009, "Fast image deconvolution using hyper-Laplacian priors"."""
+
+from __future__ import annotations
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.solvers import deconvolution
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.observed import noise_sigma, unclipped
+from unblur.types import Observation, Progress, Restoration
+
+
+class HyperLaplacianSettings(Settings):
+    """Settings of `hyper_laplacian`."""
+
+    strength: float = setting(
+        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+    )
+    exponent: float = setting(
+        0.8, "power of the gradient penalty; lower is more piecewise flat", probe=(0.5, 0.8), ge=0.3, le=0.99
+    )
+    steps: int = setting(
+        3, "conjugate-gradient steps per value of beta; more settles borders and highlights better", probe=(1, 4), ge=1, le=50
+    )
+    mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
+
+
+def restore(observation: Observation, settings: HyperLaplacianSettings, progress: Progress) -> Restoration:
+    """Half-quadratic splitting with a |gradient|^exponent prior; see `HyperLaplacianSettings`."""
+    blurry, psf = observation.blurry, observation.psf
+    assert blurry is not None and psf is not None
+    weight = settings.strength * WEIGHT_PER_VARIANCE * noise_sigma(observation) ** 2
+    canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
+    progress.stage("deconvolving", len(deconvolution.beta_schedule()))
+    image = deconvolution.hyper_laplacian(
+        canvas, weight, settings.exponent, steps=settings.steps, progress=progress
+    )
+    return Restoration(image=canvas.crop(image), psf=psf)
+
+
+# The prior's log-density of photos' gradients; tuned on validation photos (benchmarks/tune_nonblind.py).
+WEIGHT_PER_VARIANCE = 4.0
+
+METHOD = Method(
+    Card(
+        name="hyper_laplacian",
+        title="Sparse gradients (|.|^0.8) by half-quadratic splitting; fast, the default",
+        paper="Krishnan & Fergus 2009",
+        needs=frozenset({"blurry", "psf"}),
+        gives=frozenset({"image"}),
+        tiling=True,
+    ),
+    HyperLaplacianSettings,
+    restore,
+)

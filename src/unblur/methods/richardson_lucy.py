@@ -1,0 +1,83 @@
+"""Richardson-Lucy deconvolution: the expectation-maximisation algorithm for Poisson noise."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.solvers.canvas import Canvas, gradient, gradient_adjoint
+from unblur.solvers.observed import unclipped
+from unblur.types import Observation, Progress, Restoration
+
+
+class RichardsonLucySettings(Settings):
+    """Settings of `richardson_lucy`."""
+
+    iterations: int = setting(30, "more is sharper, and noisier", probe=(5, 20), ge=1, le=10000)
+    tv: float = setting(
+        0.0, "total-variation damping (Dey et al. 2006); 0.002 is gentle, higher is flatter", probe=(0.0, 0.01), ge=0, le=0.1
+    )
+    boundary: Literal["open", "circular", "zero"] = setting(
+        "open",
+        "what lies beyond the border: 'open' the unknown rest of the scene, 'circular' the opposite side, "
+        "'zero' black (as scikit-image has it)",
+        probe=("open", "zero"),
+    )
+    mask_clipped: bool = setting(
+        True, "leave clipped highlights out (with the open boundary)", probe=(True, False)
+    )
+
+
+def restore(observation: Observation, settings: RichardsonLucySettings, progress: Progress) -> Restoration:
+    """Multiplicative updates; see `RichardsonLucySettings`."""
+    blurry, psf = observation.blurry, observation.psf
+    assert blurry is not None and psf is not None
+    if settings.boundary == "circular":
+        canvas = Canvas.circular(blurry, psf)
+    else:
+        trusted = unclipped(blurry, settings.mask_clipped) if settings.boundary == "open" else None
+        canvas = Canvas.around(blurry, psf, trusted)
+    if settings.boundary == "zero":  # all light comes from inside the picture
+        support, sensitivity = canvas.mask, torch.ones_like(canvas.mask)
+    else:  # how much of a scene pixel's light was observed
+        support, sensitivity = torch.ones_like(canvas.mask), canvas.correlate(canvas.mask).clamp_min(_DARK)
+
+    progress.stage("deconvolving", settings.iterations)
+    data = canvas.mask * canvas.blurry.clamp_min(0)
+    image = (canvas.blurry.clamp_min(_DARK) if settings.boundary != "zero" else 0.5) * support
+    for _ in range(settings.iterations):
+        ratio = data / canvas.blur(image).clamp_min(_TINY)
+        image = image * support * canvas.correlate(ratio).clamp_min(0) / sensitivity
+        if settings.tv > 0:
+            image = image / (1 + settings.tv * _curvature_of_level_lines(image)).clamp_min(0.5)
+        progress.advance()
+    return Restoration(image=canvas.crop(image), psf=psf)
+
+
+_DARK = 1e-3  # start of a scene pixel that no light was seen from
+_TINY = 1e-6  # a reblurred value below this is rounding of the FFTs
+
+
+def _curvature_of_level_lines(image: Tensor) -> Tensor:
+    """Minus the divergence of the normalised gradient, the derivative of total variation: `(B, C, H, W)`."""
+    field = gradient(image)  # (2, B, C, H, W)
+    length = (field.square().sum(0, keepdim=True) + _DARK**2).sqrt()
+    return gradient_adjoint(field / length)
+
+
+METHOD = Method(
+    Card(
+        name="richardson_lucy",
+        title="Richardson-Lucy for photon noise, optionally TV-damped",
+        paper="Richardson 1972; Lucy 1974; Dey et al. 2006",
+        needs=frozenset({"blurry", "psf"}),
+        gives=frozenset({"image"}),
+        tiling=True,
+        quick={"iterations": 10},
+    ),
+    RichardsonLucySettings,
+    restore,
+)

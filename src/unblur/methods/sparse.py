@@ -1,0 +1,67 @@
+"""Levin, Fergus, Durand, Freeman 2007: deconvolution with a sparse prior on first and second derivatives."""
+
+from __future__ import annotations
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.solvers import deconvolution
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.observed import noise_sigma, unclipped
+from unblur.types import Observation, Progress, Restoration
+
+
+class SparseSettings(Settings):
+    """Settings of `sparse`."""
+
+    strength: float = setting(
+        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+    )
+    exponent: float = setting(
+        0.8, "power of the derivative penalty; lower is more piecewise flat", probe=(0.5, 0.8), ge=0.1, le=1.9
+    )
+    curvature: float = setting(
+        0.25, "weight of second derivatives relative to first ones; higher favours smooth slopes", probe=(0.0, 1.0), ge=0, le=10
+    )
+    reweightings: int = setting(
+        2, "how often the least-squares weights are renewed; more is sparser", probe=(1, 3), ge=0, le=50
+    )
+    steps: int = setting(
+        40, "conjugate-gradient steps per reweighting; more is closer to the exact solution", probe=(5, 20), ge=1, le=1000
+    )
+    mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
+
+
+def restore(observation: Observation, settings: SparseSettings, progress: Progress) -> Restoration:
+    """Iteratively reweighted least squares; see `SparseSettings`."""
+    blurry, psf = observation.blurry, observation.psf
+    assert blurry is not None and psf is not None
+    weight = settings.strength * WEIGHT_PER_VARIANCE * noise_sigma(observation) ** 2
+    canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
+    progress.stage("deconvolving", settings.steps * (settings.reweightings + 1))
+    image = deconvolution.sparse(
+        canvas,
+        weight,
+        settings.exponent,
+        settings.curvature,
+        reweightings=settings.reweightings,
+        steps=settings.steps,
+        progress=progress,
+    )
+    return Restoration(image=canvas.crop(image), psf=psf)
+
+
+# The prior's log-density of photos' derivatives; tuned on validation photos (benchmarks/tune_nonblind.py).
+WEIGHT_PER_VARIANCE = 3.0
+
+METHOD = Method(
+    Card(
+        name="sparse",
+        title="Sparse first and second derivatives by reweighted least squares; slower, a little better",
+        paper="Levin et al. 2007",
+        needs=frozenset({"blurry", "psf"}),
+        gives=frozenset({"image"}),
+        tiling=True,
+        quick={"steps": 10},
+    ),
+    SparseSettings,
+    restore,
+)

@@ -1,0 +1,78 @@
+"""Wiener deconvolution: the linear filter with the least mean square error."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.solvers import deconvolution
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.observed import noise_sigma, unclipped
+from unblur.types import Observation, Progress, Restoration
+
+
+class WienerSettings(Settings):
+    """Settings of `wiener`."""
+
+    prior: Literal["laplacian", "flat"] = setting(
+        "laplacian",
+        "noise-to-signal ratio assumed per frequency: 'laplacian' grows with the frequency squared, as photos "
+        "ask for; 'flat' is the textbook's constant SNR",
+        probe=("laplacian", "flat"),
+    )
+    strength: float = setting(
+        1.0, "multiplies the noise-to-signal ratio; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+    )
+    snr_db: float | None = setting(
+        None,
+        "signal-to-noise ratio in dB for the flat prior; None takes it from the picture's noise estimate",
+        probe=(15.0, 35.0),
+        given={"prior": "flat"},
+        ge=-20,
+        le=120,
+    )
+    boundary: Literal["open", "circular"] = setting(
+        "open",
+        "'open': the scene goes on beyond the border; 'circular': it wraps around (synthetic data)",
+        probe=("open", "circular"),
+    )
+    mask_clipped: bool = setting(
+        True, "leave clipped highlights out of the data term (with the open boundary)", probe=(True, False)
+    )
+
+
+def restore(observation: Observation, settings: WienerSettings, progress: Progress) -> Restoration:
+    """Wiener filtering; see `WienerSettings`."""
+    blurry, psf = observation.blurry, observation.psf
+    assert blurry is not None and psf is not None
+    progress.stage("deconvolving")
+    if settings.boundary == "circular":
+        canvas = Canvas.circular(blurry, psf)
+    else:
+        canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
+    if settings.prior == "flat" and settings.snr_db is not None:
+        ratio = 10 ** (-settings.snr_db / 10)
+    else:
+        ratio = (noise_sigma(observation) / _SIGNAL[settings.prior]) ** 2
+    power = canvas.gradient_power if settings.prior == "laplacian" else torch.ones_like(canvas.gradient_power)
+    image = deconvolution.wiener(canvas, settings.strength * ratio * power)
+    return Restoration(image=canvas.crop(image), psf=psf)
+
+
+# Standard deviation of a photo's neighbouring-pixel differences, and of its pixels, per prior.
+_SIGNAL = {"laplacian": 0.08, "flat": 0.2}
+
+METHOD = Method(
+    Card(
+        name="wiener",
+        title="Wiener filter, Laplacian-regularised or flat SNR",
+        paper="Wiener 1949; Hunt 1973 (constrained least squares)",
+        needs=frozenset({"blurry", "psf"}),
+        gives=frozenset({"image"}),
+        tiling=True,
+    ),
+    WienerSettings,
+    restore,
+)

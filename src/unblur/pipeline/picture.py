@@ -1,0 +1,228 @@
+"""Restore one photo's pixels: which methods, on which colours, in which pieces, and whether to believe them.
+
+`restore_picture` runs a chain of methods as it is right for a photo rather than for a benchmark:
+
+- a PSF is estimated on the luminance, the picture is restored in all its colours;
+- the noise is measured once on the whole picture, so that all tiles are treated alike;
+- a large picture is restored in tiles where the method allows it;
+- a PSF that was estimated, and what was made with it, must be credible, or the picture stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unblur.contract import Method, Settings
+from unblur.imaging.noise import estimate_noise_sigma
+from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND, Chain, Step, complete
+from unblur.pipeline.fit import fitted
+from unblur.pipeline.tiles import WHOLE_UP_TO, halo_for, tiled
+from unblur.types import Observation, Progress, Restoration, UnblurError
+
+SMALLEST = 8
+"""Nothing is restored of a picture with a shorter side in pixels: not even its noise can be measured."""
+
+SMALLEST_BLIND = 32
+"""No PSF is estimated from a picture with a shorter side in pixels."""
+
+_REC_601 = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may ask for.
+
+    Attributes:
+        method: a method, a chain `a+b`, a Python file, or "auto": `hyper_laplacian` when a PSF is given, else
+            `l0_psf+hyper_laplacian`.
+        psf: the known PSF, `(h, w)`; None: estimate it.
+        psf_size: odd side in pixels of the PSF to estimate; None: found automatically.
+        settings: `key` or `method.key`, as `Chain.parse` takes them.
+        strength: 0 (the picture as it was) to 1 (fully restored).
+        sigma: standard deviation of the noise on the [0, 1] scale; None: measured.
+        force: True keeps a result that is not credible.
+    """
+
+    method: str = "auto"
+    psf: Tensor | None = None
+    psf_size: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    strength: float = 1.0
+    sigma: float | None = None
+    force: bool = False
+
+    def chain(self) -> Chain:
+        """The methods to run.
+
+        Raises:
+            UnblurError: an unknown method or setting, a value out of range, or a PSF that is needed and missing.
+        """
+        if not 0 <= self.strength <= 1:
+            raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
+        if self.sigma is not None and not 0 <= self.sigma <= 0.5:
+            raise UnblurError(
+                f"sigma is the noise's standard deviation on the 0..1 scale, not {self.sigma:g}; "
+                "for 5 of 255 levels give 0.0196 (or --sigma 5/255)."
+            )
+        name = self.method
+        if name == "auto":
+            name = DEFAULT_ESTIMATOR if self.psf is None else DEFAULT_NON_BLIND
+        name = complete(name, psf_known=self.psf is not None)
+        return Chain.parse(name, {**self.settings, **self._psf_size_setting(name)})
+
+    def _psf_size_setting(self, name: str) -> dict[str, int]:
+        if self.psf_size is None:
+            return {}
+        estimators = [s.method.card.name for s in Chain.parse(name).steps if "psf" in s.method.card.gives]
+        if not estimators:
+            raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
+        return {f"{estimators[0]}.size": self.psf_size}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture.
+
+    Attributes:
+        image: `(1, C, H, W)`, not clipped; the very tensor that came in when nothing changed.
+        method: the chain that ran.
+        psf: the PSF given or estimated, `(h, w)`, credible or not; None when there was none.
+        sigma: the noise's standard deviation, given or measured; None for a picture too small to measure.
+        changed: False when the picture is as it was.
+        notes: plain sentences; the first says why, when nothing changed.
+    """
+
+    image: Tensor
+    method: str
+    psf: Tensor | None = None
+    sigma: float | None = None
+    changed: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+class _NotCredible(Exception):
+    """Ends a chain whose result would do harm."""
+
+    def __init__(self, reason: str, psf: Tensor) -> None:
+        super().__init__(reason)
+        self.psf = psf
+
+
+def restore_picture(picture: Tensor, options: Options, progress: Progress) -> Outcome:
+    """Restore one picture `(1, C, H, W)`, float32 in [0, 1], C = 1 or 3.
+
+    Raises:
+        UnblurError: options that do not fit together, or a method that gave no usable picture.
+    """
+    chain = options.chain()
+    short_side = min(picture.shape[-2:])
+    blind = any("psf" in step.method.card.gives for step in chain.steps)
+    smallest = SMALLEST_BLIND if blind else SMALLEST
+    if short_side < smallest:
+        reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
+        return Outcome(picture, chain.name, changed=False, notes=[reason])
+    progress.stage("measuring the noise")
+    sigma = noise_of(picture) if options.sigma is None else options.sigma
+    outcome = Outcome(picture, chain.name, _plane(options.psf), sigma)
+    observation = Observation(
+        blurry=picture, psf=None if options.psf is None else options.psf[None, None], sigma=options.sigma
+    )
+    if options.strength == 0:
+        return replace(outcome, changed=False, notes=["Nothing was changed, because the strength is 0."])
+    steps = tuple(Step(_for_photos(step.method, options), step.settings) for step in chain.steps)
+    try:
+        result = Chain(steps)(observation, progress)
+    except _NotCredible as refusal:
+        return replace(outcome, psf=_plane(refusal.psf), changed=False, notes=[str(refusal)])
+    psf = outcome.psf if result.psf is None else _plane(result.psf)
+    if not result.changed or result.image is None:
+        return replace(outcome, psf=psf, changed=False, notes=result.notes)
+    if not torch.isfinite(result.image).all():
+        raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
+    image = torch.lerp(picture, result.image.to(picture), options.strength)
+    return replace(outcome, image=image, psf=psf, notes=result.notes)
+
+
+def noise_of(picture: Tensor) -> float:
+    """The noise's standard deviation in one picture `(1, C, H, W)`, on its own scale."""
+    return float(estimate_noise_sigma(picture).mean())
+
+
+def luminance(picture: Tensor) -> Tensor:
+    """Rec. 601 luma, `0.299 R + 0.587 G + 0.114 B` of the sRGB values as they are: `(B, C, H, W)` -> `(B, 1, H, W)`."""
+    if picture.shape[1] == 1:
+        return picture
+    weights = torch.tensor(_REC_601, dtype=picture.dtype, device=picture.device)
+    return torch.einsum("bchw,c->bhw", picture, weights)[:, None]
+
+
+def _for_photos(method: Method, options: Options) -> Method:
+    """The same method, run as the module's docstring says."""
+
+    card = method.card
+
+    def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
+        if "image" in card.gives:
+            result = _restore_image(method, observation, settings, progress)
+        else:
+            result = _estimate(method, observation, settings, progress)
+        deals_with_psf = "psf" in card.needs | card.gives
+        if deals_with_psf and options.psf is None and not options.force:
+            _require_credible(observation, result, progress)
+        return result
+
+    return replace(method, restore=restore)
+
+
+def _estimate(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
+    assert observation.blurry is not None
+    progress.stage("estimating the PSF")
+    grey = luminance(observation.blurry)
+    sigma = noise_of(grey) if observation.sigma is None else observation.sigma
+    return method.restore(replace(observation, blurry=grey, sigma=sigma), settings, progress)
+
+
+def _restore_image(
+    method: Method, observation: Observation, settings: Settings, progress: Progress
+) -> Restoration:
+    picture, psf = observation.blurry, observation.psf
+    assert picture is not None
+    if observation.sigma is None:
+        observation = replace(observation, sigma=noise_of(picture))
+    if not method.card.tiling or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
+        return fitted(method, observation, settings, progress)
+    notes: dict[str, None] = {}  # what several tiles say alike is said once
+
+    def restore_tile(tile: Tensor, within: Progress) -> Tensor:
+        result = fitted(method, replace(observation, blurry=tile), settings, within)
+        notes.update(dict.fromkeys(result.notes))
+        assert result.image is not None
+        return result.image
+
+    image = tiled(restore_tile, picture, halo=halo_for(psf), progress=progress)
+    return Restoration(image=image, psf=psf, notes=list(notes))
+
+
+def _require_credible(observation: Observation, result: Restoration, progress: Progress) -> None:
+    """Compare the picture with what the PSF, and the restoration where there is one, say about it."""
+    from unblur.pipeline.credibility import judge
+
+    psf = observation.psf if result.psf is None else result.psf
+    assert observation.blurry is not None and psf is not None
+    progress.stage("checking the result")
+    grey = luminance(observation.blurry)
+    restored = None if result.image is None else luminance(result.image)
+    sigma = noise_of(grey) if observation.sigma is None else observation.sigma
+    verdict = judge(grey, restored, psf, sigma)
+    if not verdict.ok:
+        raise _NotCredible(verdict.reason, psf)
+
+
+def _plane(psf: Tensor | None) -> Tensor | None:
+    """A PSF as `(h, w)`."""
+    return psf if psf is None or psf.ndim == 2 else psf[0, 0]

@@ -1,0 +1,154 @@
+"""One picture that tells what was done: before, after, the PSF, the figures, and a detail of both at 100 %."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from unblur.image_io.write import put_in_place
+from unblur.imaging.psf import describe_psf
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unblur.pipeline.restore import FileResult
+
+MARGIN, GAP = 48, 24  # px, around everything and between panels
+PANEL = 720  # px, longest side of a picture and side of a detail
+PSF_SIDE = 300  # px, side of the enlarged PSF
+BACKGROUND, FRAME, TEXT, QUIET = (30, 31, 34), (58, 60, 66), (236, 237, 240), (158, 162, 170)
+BODY, SMALL, TITLE = 22, 19, 32  # px, text sizes
+LINE = 32  # px, from one line of text to the next
+LABELS = 150  # px, the column of the figures' names
+
+
+def write_report(
+    before: np.ndarray, after: Tensor, result: FileResult, path: Path, *, overwrite: bool = False
+) -> None:
+    """Draw the report and write it to `path`; its suffix names the format.
+
+    Args:
+        before: the photo, `(H, W, C)` in [0, 1].
+        after: the restored photo, `(1, C, H, W)`.
+        result: the figures.
+        path: where the report goes.
+        overwrite: whether it may replace a file.
+
+    Raises:
+        ImageFileError: when the place will not do.
+    """
+    sheet = draw_report(before, after[0].permute(1, 2, 0).cpu().numpy(), result)
+    buffer = io.BytesIO()
+    # Image.registered_extensions knows which format a suffix stands for, once its plugins are loaded.
+    sheet.save(buffer, Image.registered_extensions()[path.suffix.lower()], quality=92)
+    put_in_place(buffer.getvalue(), path, overwrite=overwrite)
+
+
+def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Image.Image:
+    """The report as a picture, from two `(H, W, C)` arrays in [0, 1] and the figures."""
+    old, new = _image(before), _image(after)
+    box = most_detailed(after)
+    rows = [("before", "after", _shrunk(old), _shrunk(new))]
+    if old.width > PANEL or old.height > PANEL:  # a smaller photo is shown at 100 % already
+        rows.append(("before, detail at 100 %", "after, detail at 100 %", old.crop(box), new.crop(box)))
+    column = max(rows[0][2].width, rows[-1][2].width, 480)
+    height = MARGIN + LINE * 2 + sum(LINE + row[2].height + GAP for row in rows)
+    facts = _facts(result, wrap_at=2 * column + GAP - PSF_SIDE - 3 * GAP - LABELS)
+    height += max(LINE * sum(len(lines) for _, lines in facts), LINE + PSF_SIDE + LINE) + MARGIN
+    sheet = Image.new("RGB", (2 * MARGIN + 2 * column + GAP, height), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN - 10), result.input.name, TEXT, _font(TITLE))
+    y = MARGIN + LINE * 2 - 12
+    for left_caption, right_caption, left, right in rows:
+        for x, caption, picture in ((MARGIN, left_caption, left), (MARGIN + column + GAP, right_caption, right)):
+            draw.text((x, y), caption, QUIET, _font(SMALL))
+            _framed(sheet, picture, (x, y + LINE))
+        y += LINE + left.height + GAP
+    _draw_psf(sheet, result.psf, (MARGIN, y))
+    _draw_facts(draw, facts, (MARGIN + PSF_SIDE + 3 * GAP, y))
+    return sheet
+
+
+def most_detailed(picture: np.ndarray, side: int = PANEL) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of at most `side` pixels whose gradients are strongest."""
+    grey = picture.mean(2)
+    height, width = grey.shape
+    box_height, box_width = min(side, height), min(side, width)
+    detail = np.zeros((height + 1, width + 1))  # a summed-area table
+    detail[1:height, 1:width] = np.abs(np.diff(grey, axis=0))[:, 1:] + np.abs(np.diff(grey, axis=1))[1:]
+    detail = detail.cumsum(0).cumsum(1)
+    tops = np.unique(np.linspace(0, height - box_height, 24).astype(int))
+    lefts = np.unique(np.linspace(0, width - box_width, 24).astype(int))
+    bottoms, rights = tops + box_height, lefts + box_width
+    inside = detail[np.ix_(bottoms, rights)] - detail[np.ix_(tops, rights)]
+    inside += detail[np.ix_(tops, lefts)] - detail[np.ix_(bottoms, lefts)]
+    row, column = np.unravel_index(inside.argmax(), inside.shape)
+    return int(lefts[column]), int(tops[row]), int(rights[column]), int(bottoms[row])
+
+
+def _facts(result: FileResult, wrap_at: int) -> list[tuple[str, list[str]]]:
+    """Name and lines of every figure."""
+    facts = [("method", result.method)]
+    if result.psf is not None:
+        facts.append(("PSF", describe_psf(result.psf).words))
+    if result.noise_sigma is not None:
+        facts.append(("noise", f"{result.noise_sigma:.4f} (of 1), {255 * result.noise_sigma:.1f} of 255 levels"))
+    facts.append(("time", f"{result.seconds:.1f} s"))
+    facts.append(("result", "restored" if result.changed else "left as it was"))
+    facts += [("" if i else "notes", note) for i, note in enumerate(result.notes)]
+    letters = max(20, int(wrap_at / (0.52 * BODY)))  # the font's mean letter is about half as wide as high
+    return [(name, textwrap.wrap(text, letters)) for name, text in facts]
+
+
+def _draw_facts(draw: ImageDraw.ImageDraw, facts: list[tuple[str, list[str]]], place: tuple[int, int]) -> None:
+    x, y = place
+    for name, lines in facts:
+        draw.text((x, y), name, QUIET, _font(BODY))
+        for line in lines:
+            draw.text((x + LABELS, y), line, TEXT, _font(BODY))
+            y += LINE
+
+
+def _draw_psf(sheet: Image.Image, psf: Tensor | None, place: tuple[int, int]) -> None:
+    """The PSF enlarged to whole pixels, brightened so that its faint parts show."""
+    draw = ImageDraw.Draw(sheet)
+    if psf is None:
+        draw.text(place, "no PSF", QUIET, _font(SMALL))
+        return
+    height, width = psf.shape
+    draw.text(place, f"PSF, {width} x {height} px", QUIET, _font(SMALL))
+    shown = torch.sqrt(psf.cpu() / psf.max()).numpy()
+    factor = max(1, PSF_SIDE // max(height, width))
+    picture = _image(shown[..., None]).resize((factor * width, factor * height), Image.Resampling.NEAREST)
+    picture.thumbnail((PSF_SIDE, PSF_SIDE))
+    square = Image.new("RGB", (PSF_SIDE, PSF_SIDE), (0, 0, 0))
+    square.paste(picture, ((PSF_SIDE - picture.width) // 2, (PSF_SIDE - picture.height) // 2))
+    _framed(sheet, square, (place[0], place[1] + LINE))
+
+
+def _framed(sheet: Image.Image, picture: Image.Image, place: tuple[int, int]) -> None:
+    x, y = place
+    ImageDraw.Draw(sheet).rectangle((x - 1, y - 1, x + picture.width, y + picture.height), outline=FRAME)
+    sheet.paste(picture, place)
+
+
+def _shrunk(picture: Image.Image) -> Image.Image:
+    copy = picture.copy()
+    copy.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
+    return copy
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    """`(H, W, C)` in [0, 1], C = 1 or 3, as an 8-bit RGB picture."""
+    levels = np.floor(np.clip(pixels, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return Image.fromarray(np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,125 @@
+"""A photo in a file -> the restored photo in another file, and what is to be said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from unblur.image_io import Photo, check_writable, read_photo, write_photo
+from unblur.image_io.write import FORMATS, put_in_place
+from unblur.pipeline.picture import Options, restore_picture
+from unblur.pipeline.report import write_report
+from unblur.types import Progress
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one photo.
+
+    Attributes:
+        input: the file read.
+        output: the file written.
+        method: the chain of methods.
+        psf: the PSF given or estimated, `(h, w)`; None when there was none.
+        noise_sigma: on the [0, 1] scale; None for a photo too small to measure.
+        seconds: from reading to writing.
+        changed: False when the photo is as it was.
+        notes: plain sentences for the person; the first says why, when nothing changed.
+    """
+
+    input: Path
+    output: Path
+    method: str
+    psf: Tensor | None
+    noise_sigma: float | None
+    seconds: float
+    changed: bool
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, object]:
+        """The figures under their names; `psf_size` is the longer side in pixels, or None."""
+        return {
+            "input": str(self.input),
+            "output": str(self.output),
+            "method": self.method,
+            "psf_size": None if self.psf is None else max(self.psf.shape),
+            "noise_sigma": self.noise_sigma,
+            "seconds": round(self.seconds, 3),
+            "changed": self.changed,
+            "notes": self.notes,
+        }
+
+
+def restore_file(
+    path: Path,
+    output: Path,
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+    report: Path | None = None,
+) -> FileResult:
+    """Restore the photo at `path` into `output`, which appears whole or not at all.
+
+    What the photo carried (EXIF, colour profile, resolution, transparency, depth) is kept. A photo that is better
+    left alone is copied: byte by byte where the format stays the same, else pixel by pixel.
+
+    Args:
+        path: the photo.
+        output: where the result goes; its suffix names the format.
+        options: what to do.
+        progress: told of the stages; may cancel.
+        overwrite: whether `output` and `report` may replace a file.
+        report: where a picture of before, after and PSF goes.
+
+    Raises:
+        UnblurError: one line naming what is wrong and the remedy; nothing is written then.
+        Cancelled: after `progress.cancel()`; nothing is written then.
+    """
+    started = perf_counter()
+    progress = progress or Progress()
+    check_writable(output, overwrite=overwrite, source=path)
+    if report is not None:
+        check_writable(report, overwrite=overwrite, source=path)
+    progress.stage("reading")
+    photo = read_photo(path)
+    check_writable(output, overwrite=overwrite, source=path, photo=photo)
+    outcome = restore_picture(_picture(photo), options, progress)
+    progress.stage("writing")
+    if outcome.changed:
+        pixels = outcome.image[0].permute(1, 2, 0).numpy()  # (H, W, C); the writer clips whole-number formats
+        notes = write_photo(photo.with_pixels(pixels), output, overwrite=overwrite, source=path)
+    else:
+        notes = _copy(photo, path, output, overwrite=overwrite)
+    result = FileResult(
+        input=path,
+        output=output,
+        method=outcome.method,
+        psf=outcome.psf,
+        noise_sigma=outcome.sigma,
+        seconds=perf_counter() - started,
+        changed=outcome.changed,
+        notes=[*outcome.notes, *photo.notes, *notes],
+    )
+    if report is not None:
+        write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
+    return result
+
+
+def _picture(photo: Photo) -> Tensor:
+    """A photo's pixels `(H, W, C)` as a picture `(1, C, H, W)`."""
+    return torch.from_numpy(photo.pixels).permute(2, 0, 1)[None].contiguous()
+
+
+def _copy(photo: Photo, path: Path, output: Path, *, overwrite: bool) -> list[str]:
+    """Write the photo as it was."""
+    formats = {FORMATS.get(path.suffix.lower()), FORMATS[output.suffix.lower()], photo.format}
+    if len(formats) > 1:  # the suffix of the input counts too: a GIF or a BMP is read as a PNG
+        return write_photo(photo, output, overwrite=overwrite, source=path)
+    if not (output.exists() and output.samefile(path)):
+        put_in_place(path.read_bytes(), output, overwrite=overwrite)
+    return []

@@ -1,0 +1,38 @@
+"""What may be believed of a blurry picture before it is inverted: which pixels, and up to which noise."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.imaging.noise import estimate_noise_sigma
+from unblur.types import Observation
+
+# No photo is modelled better than this: quantisation, compression, gamma and the PSF's own error act like noise.
+SIGMA_FLOOR = 0.003
+
+_CLIPPED = 254.5 / 255  # an 8-bit 255, whatever the depth
+
+
+def noise_sigma(observation: Observation) -> float:
+    """The observation's noise level, estimated from the blurry picture when it is not given; at least a floor."""
+    sigma = observation.sigma
+    if sigma is None:
+        assert observation.blurry is not None
+        sigma = float(estimate_noise_sigma(observation.blurry).mean())
+    return max(sigma, SIGMA_FLOOR)
+
+
+def unclipped(blurry: Tensor, mask_clipped: bool) -> Tensor | None:
+    """True where a pixel is below the sensor's limit, so that the blur model holds: `(B, C, H, W)`, or None for all.
+
+    A clipped pixel only says "at least this bright". Its neighbours are left out too, since demosaicking and
+    JPEG blocks spread the flattening by a pixel. A white wall is clipped as well, but there the model
+    holds up to a constant; leaving it out loses nothing.
+    """
+    if not mask_clipped:
+        return None
+    clipped = (blurry >= _CLIPPED).to(blurry.dtype)
+    if not clipped.any():
+        return None
+    return F.max_pool2d(clipped, 3, stride=1, padding=1) == 0

@@ -1,0 +1,130 @@
+"""A method checks what it is given and explains what is wrong, in one line that names the remedy."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unblur import methods
+from unblur.contract import Card, Method, Settings, nearest, setting
+from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
+
+
+class BrightenSettings(Settings):
+    amount: float = setting(0.1, "how much brighter", probe=(0.1, 0.2), ge=0, le=1)
+    rounds: int = setting(1, "how often", probe=(1, 2), ge=1)
+
+
+def brighten(observation: Observation, settings: BrightenSettings, progress: Progress) -> Restoration:
+    progress.stage("brightening")
+    return Restoration(image=observation.blurry + settings.amount * settings.rounds)
+
+
+CARD = Card(
+    name="brighten",
+    title="Brighter",
+    paper="",
+    needs=frozenset({"blurry"}),
+    gives=frozenset({"image"}),
+    presets={"much": {"amount": 0.5, "rounds": 2}},
+)
+METHOD = Method(CARD, BrightenSettings, brighten)
+PICTURE = torch.zeros(1, 1, 4, 5)
+
+
+def test_settings_reach_the_method():
+    assert METHOD(Observation(blurry=PICTURE), {"amount": 0.25, "rounds": 2}).image.unique() == 0.5
+
+
+def test_without_settings_the_defaults_hold():
+    assert METHOD(Observation(blurry=PICTURE)).image.unique() == pytest.approx(0.1)
+
+
+def test_settings_made_before_are_taken_as_they_are():
+    assert METHOD(Observation(blurry=PICTURE), BrightenSettings(amount=0.75)).image.unique() == 0.75
+
+
+def test_text_from_a_command_line_becomes_a_number():
+    assert METHOD.configure({"amount": "0.3", "rounds": "2"}) == BrightenSettings(amount=0.3, rounds=2)
+
+
+def test_a_preset_is_a_start_that_settings_may_change():
+    assert METHOD.configure({"preset": "much"}) == BrightenSettings(amount=0.5, rounds=2)
+    assert METHOD.configure({"preset": "much", "amount": 0.6}) == BrightenSettings(amount=0.6, rounds=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"amuont": 1}, r"'brighten' has no setting 'amuont'\. Did you mean 'amount'\?"),
+        ({"zzz": 1}, "'brighten' has no setting 'zzz'. There is: amount, rounds."),
+        ({"amount": 2}, "setting 'amount' of 'brighten': .*less than or equal to 1 .got 2"),
+        ({"amount": "much"}, "setting 'amount' of 'brighten': .*valid number.* .got 'much'"),
+        ({"rounds": 1.5}, "setting 'rounds' of 'brighten': .*integer"),
+        ({"preset": "mucch"}, r"'brighten' has no preset 'mucch'\. Did you mean 'much'\?"),
+    ],
+)
+def test_a_wrong_setting_is_explained(values, message):
+    with pytest.raises(UnblurError, match=message):
+        METHOD.configure(values)
+
+
+def test_settings_cannot_be_changed_under_a_running_method():
+    with pytest.raises(ValueError, match="frozen"):
+        BrightenSettings().amount = 0.5
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(UnblurError, match="'brighten' needs a blurry"):
+        METHOD(Observation(noisy=PICTURE))
+
+
+def test_cancelling_reaches_the_method():
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(Cancelled):
+        METHOD(Observation(blurry=PICTURE), progress=progress)
+
+
+def test_nearest_is_silent_when_there_is_nothing_to_name():
+    assert nearest("anything", []) == ""
+
+
+def test_a_misspelt_method_is_an_error_that_names_the_right_one():
+    with pytest.raises(UnblurError, match=r"no method 'weiner'\. Did you mean 'wiener'\?"):
+        methods.get("weiner")
+
+
+OUTSIDE = """
+import torch
+from unblur.contract import Card, Method, Settings
+from unblur.types import Restoration
+
+METHOD = Method(
+    Card("mine", "Mine", "", frozenset({"blurry"}), frozenset({"image"})),
+    Settings,
+    lambda observation, settings, progress: Restoration(image=1 - observation.blurry),
+)
+"""
+
+
+def test_a_method_may_live_in_a_file_outside_the_package(tmp_path):
+    (tmp_path / "mine.py").write_text(OUTSIDE)
+    mine = methods.get(str(tmp_path / "mine.py"))
+    assert mine(Observation(blurry=PICTURE)).image.unique() == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "mine.py: no such file"),
+        ("METHOD = 3", "mine.py: defines no METHOD"),
+        ("import no_such_module", "mine.py: importing it failed with ModuleNotFoundError"),
+        ("def (", "mine.py: importing it failed with SyntaxError"),
+    ],
+)
+def test_a_file_without_a_method_is_explained(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "mine.py").write_text(content)
+    with pytest.raises(UnblurError, match=message):
+        methods.get(str(tmp_path / "mine.py"))
