@@ -1,8 +1,9 @@
-"""What several tests are made of: a picture, an asymmetric psf, a blurred observation, progress that counts."""
+"""What several tests are made of: a picture, an asymmetric psf, a blurry photo, progress that counts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,8 +74,11 @@ def blurred_scene(
 
 def copied(observation: Observation) -> Observation:
     """The same observation in other memory."""
-    values = {name: getattr(observation, name) for name in Observation.__slots__}
-    return Observation(**{n: v.clone() if isinstance(v, Tensor) else v for n, v in values.items()})
+    values: dict[str, Any] = {name: getattr(observation, name) for name in Observation.__slots__}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            values[name] = value.clone()
+    return Observation(**values)
 
 
 @dataclass

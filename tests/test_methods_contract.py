@@ -186,9 +186,10 @@ def test_every_setting_changes_the_output(name, key):
     method = methods.get(name)
     declared = method.settings.model_fields[key]
     assert declared.description
-    assert isinstance(declared.json_schema_extra, dict), "declare it with unblur.contract.setting"
-    low, high = declared.json_schema_extra["probe"]
-    given = declared.json_schema_extra["given"]
+    extra: Any = declared.json_schema_extra
+    assert extra, "declare settings with unblur.contract.setting"
+    low, high = extra["probe"]
+    given = extra["given"]
     observation = observation_for(name, _scene_with_everything())
     results = [restored(name, observation, **{**given, key: value}) for value in (low, high)]
     assert any(_differ(*pair) for pair in zip(*(gifts(name, r) for r in results), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unblur.contract import Card, Method, Settings, setting
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import noise_sigma, unclipped
+from unblur.solvers.observed import prior_weight, unclipped
 from unblur.types import Observation, Progress, Restoration
 
 
@@ -25,15 +25,14 @@ def restore(observation: Observation, settings: TvAdmmSettings, progress: Progre
     """Isotropic total variation; see `TvAdmmSettings`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
-    weight = settings.strength * WEIGHT_PER_VARIANCE * noise_sigma(observation) ** 2
+    weight = prior_weight(observation, settings.strength * WEIGHT)
     canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
     progress.stage("deconvolving", settings.iterations)
     image = deconvolution.total_variation(canvas, weight, iterations=settings.iterations, progress=progress)
     return Restoration(image=canvas.crop(image), psf=psf)
 
 
-# The prior's log-density of photos' gradients; tuned on validation photos (benchmarks/tune_nonblind.py).
-WEIGHT_PER_VARIANCE = 6.0
+WEIGHT = 0.5  # tuned on validation photos: benchmarks/tune_nonblind.py
 
 METHOD = Method(
     Card(

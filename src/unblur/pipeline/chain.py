@@ -201,9 +201,8 @@ def _unmet(need: Need, step: str, chain: str) -> str:
         return f"'{step}' needs a psf: give --psf FILE or chain an estimator: --method {'+'.join(names)}"
     if need == "noisy":
         return f"'{step}' needs the short, noisy shot of the pair as well: give --noisy FILE."
-    return (
-        f"'{step}' needs {'consecutive frames' if need == 'frames' else 'a blurry picture'}; there is none."
-    )
+    missing = "several frames of one scene" if need == "frames" else "a blurry picture"
+    return f"'{step}' needs {missing}; none was given."
 
 
 def _joined(total: Restoration, result: Restoration, stages: Mapping[str, Tensor]) -> Restoration:

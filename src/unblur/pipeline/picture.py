@@ -73,15 +73,16 @@ class Options:
         if name == "auto":
             name = DEFAULT_ESTIMATOR if self.psf is None else DEFAULT_NON_BLIND
         name = complete(name, psf_known=self.psf is not None)
-        return Chain.parse(name, {**self.settings, **self._psf_size_setting(name)})
+        return Chain.parse(name, self.settings_for(name))
 
-    def _psf_size_setting(self, name: str) -> dict[str, int]:
+    def settings_for(self, name: str) -> dict[str, Any]:
+        """The settings for the chain called `name`, the PSF's size among them."""
         if self.psf_size is None:
-            return {}
+            return dict(self.settings)
         estimators = [s.method.card.name for s in Chain.parse(name).steps if "psf" in s.method.card.gives]
         if not estimators:
             raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
-        return {f"{estimators[0]}.size": self.psf_size}
+        return {**self.settings, f"{estimators[0]}.size": self.psf_size}
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,33 @@ def restore_picture(picture: Tensor, options: Options, progress: Progress) -> Ou
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
     image = torch.lerp(picture, result.image.to(picture), options.strength)
     return replace(outcome, image=image, psf=psf, notes=result.notes)
+
+
+def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Outcome:
+    """Estimate the PSF that blurred one picture `(1, C, H, W)`; `changed` says whether it is credible.
+
+    Raises:
+        UnblurError: a picture too small, or a method that estimates no PSF.
+    """
+    chain = Chain.parse(options.method, options.settings_for(options.method))
+    if "psf" not in chain.gives:
+        raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {DEFAULT_ESTIMATOR}.")
+    short_side = min(picture.shape[-2:])
+    if short_side < SMALLEST_BLIND:
+        raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_BLIND} px).")
+    progress.stage("measuring the noise")
+    sigma = noise_of(picture) if options.sigma is None else options.sigma
+    trusting = replace(options, force=True)
+    steps = tuple(Step(_for_photos(step.method, trusting), step.settings) for step in chain.steps)
+    observation = Observation(blurry=picture, sigma=options.sigma)
+    result = Chain(steps)(observation, progress)
+    assert result.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
+    outcome = Outcome(picture, chain.name, _plane(result.psf), sigma, notes=result.notes)
+    try:
+        _require_credible(observation, Restoration(psf=result.psf), progress)
+    except _NotCredible as doubt:
+        return replace(outcome, changed=False, notes=[str(doubt), *result.notes])
+    return outcome
 
 
 def noise_of(picture: Tensor) -> float:

@@ -8,7 +8,9 @@ the other, so that a difference too small to see does not line up into a visible
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,15 +22,21 @@ WHOLE_UP_TO = 1_500_000
 """Pictures of at most so many pixels are restored in one piece."""
 
 TILE = 768
-"""Largest side of a tile in pixels, without its halo (benchmarks: 512 to 1536, 12 megapixels, 31 px PSF)."""
+"""Largest side of a tile in pixels, without its halo. From 512 to 1024 the time is the same, the memory is not."""
 
 BLEND = 16
 
+MOST_WORKERS = 4
+"""Tiles worked on at once, at most: each takes up to 400 MB."""
+
 
 def halo_for(psf: Tensor | None) -> int:
-    """How far in pixels restoring with `psf` looks around, so that tiles agree with the whole picture."""
+    """How far in pixels restoring with `psf` looks around.
+
+    With one and a half PSFs, a seam costs 0.1 dB against restoring in one piece (31 px, hyper_laplacian).
+    """
     side = 0 if psf is None else max(psf.shape[-2:])
-    return max(side, 32) + 16
+    return max(math.ceil(1.5 * side), 32)
 
 
 def tiled(
@@ -41,29 +49,64 @@ def tiled(
 ) -> Tensor:
     """Apply `restore` to overlapping tiles of a picture and join the results.
 
+    Every tile is worked on by one thread, and several tiles at once: on two cores that takes half the time
+    of giving every operation of one tile two threads.
+
     Args:
-        restore: turns `(B, C, h, w)` into a picture of the same size; the `Progress` it is given passes
-            a cancellation on.
+        restore: turns `(B, C, h, w)` into a picture of the same size. It is called from several threads; the
+            `Progress` it is given is only there to stop it.
         image: `(B, C, H, W)`.
         halo: pixels of surroundings each tile is given; more agrees better with the whole and takes longer.
         tile: largest side of a tile in pixels, at least `BLEND`; more needs more memory.
         progress: told of every tile done.
 
     Returns:
-        `(B, C, H, W)`.
+        `(B, C, H, W)`, the same whatever the number of threads.
+
+    Raises:
+        Cancelled: after `progress.cancel()`.
     """
     progress = progress or Progress()
     rows, columns = (_cut(size, max(tile, BLEND), halo) for size in image.shape[-2:])
+    places = [(row, column) for row in rows for column in columns]
     result = torch.zeros_like(image)
-    progress.stage("restoring tiles", len(rows) * len(columns))
-    for row in rows:
-        for column in columns:
-            restored = restore(image[..., row.cut, column.cut], _WithinTile(progress))
-            weight = row.weight[:, None] * column.weight  # (h, w)
-            part = restored[..., row.kept, column.kept] * weight.to(restored)
-            result[..., row.place, column.place] += part
-            progress.advance()
+    stop = Progress()
+
+    def work(row: _Span, column: _Span) -> Tensor:
+        restored = restore(image[..., row.cut, column.cut], stop)[..., row.kept, column.kept]
+        return restored * (row.weight[:, None] * column.weight).to(restored)
+
+    progress.stage("restoring, tile", len(places))
+    with _workers(image) as workers:
+        try:
+            parts = [workers.submit(work, *place) for place in places]
+            for (row, column), part in zip(places, parts, strict=True):
+                result[..., row.place, column.place] += _await(part, progress)
+                progress.advance()
+        except BaseException:  # Ctrl-C and a cancellation too must not wait for the tiles still to come
+            stop.cancel()
+            workers.shutdown(cancel_futures=True)
+            raise
     return result
+
+
+@contextmanager
+def _workers(image: Tensor) -> Iterator[ThreadPoolExecutor]:
+    """Threads that share out the cores torch may use."""
+    threads = torch.get_num_threads()
+    count = min(threads, MOST_WORKERS) if image.device.type == "cpu" else 1
+    try:
+        with ThreadPoolExecutor(count, "tile", torch.set_num_threads, (max(threads // count, 1),)) as workers:
+            yield workers
+    finally:
+        torch.set_num_threads(threads)  # what a worker sets is also what later threads would begin with
+
+
+def _await(part: Future[Tensor], progress: Progress) -> Tensor:
+    """The part once it is there; until then, a cancellation is noticed."""
+    while not wait([part], timeout=0.1).done:
+        progress.advance(0)
+    return part.result()
 
 
 @dataclass(frozen=True)
@@ -101,16 +144,3 @@ def _span(start: int, stop: int, size: int, halo: int) -> _Span:
     before, after = max(first - halo, 0), min(last + halo, size)
     return _Span(slice(before, after), slice(first, last), slice(first - before, last - before), weight)
 
-
-class _WithinTile(Progress):
-    """What a method reports inside one tile: not drawn, but a cancellation reaches it."""
-
-    def __init__(self, outer: Progress) -> None:
-        super().__init__()
-        self._outer = outer
-
-    def on_stage(self, name: str, total: int | None) -> None:
-        self._outer.advance(0)
-
-    def on_advance(self, steps: int, figures: dict[str, float]) -> None:
-        self._outer.advance(0)

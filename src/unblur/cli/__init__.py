@@ -1,0 +1,44 @@
+"""The command line. One module per command; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from unblur.cli import bench, methods, psf, restore
+from unblur.cli.console import PoliteGroup
+
+app = typer.Typer(
+    name="unblur",
+    cls=PoliteGroup,
+    help="Give a shaken, blurred or noisy photograph back sharp.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug shows Python's own traceback; a person's mistake shows one line
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (restore.restore, psf.psf, bench.bench, methods.methods):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import unblur
+
+        typer.echo(f"unblur {unblur.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,59 @@
+"""`unblur bench`: methods on a data set, by its published protocol."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unblur.cli.console import parse_settings, progress_bar
+
+
+def bench(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The name of a data set, such as levin.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder that holds it.")],
+    method: Annotated[
+        str, typer.Option("--method", "-m", metavar="A,B,...", help="Methods or chains a+b, separated by commas.")
+    ],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write protocol, versions and rows as JSON.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N pictures.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the pictures here.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the methods; may be repeated."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Measure methods on a data set.
+
+    A non-blind method by itself is given the true PSF; a PSF estimator by itself is followed by the default
+    non-blind method.
+    """
+    from rich.console import Console
+
+    from unblur import benchmark
+    from unblur.image_io.write import check_place, put_in_place
+
+    if json_file is not None:
+        check_place(json_file, overwrite=True)
+    methods = [name.strip() for name in method.split(",") if name.strip()]
+    with progress_bar(dataset, quiet=quiet) as progress:
+        result = benchmark.run(
+            dataset,
+            data,
+            methods,
+            limit=limit,
+            out=out,
+            settings=parse_settings(settings or []),
+            progress=progress,
+        )
+    if not quiet:
+        Console().print(benchmark.table(result))
+    if json_file is not None:
+        put_in_place(json.dumps(result, indent=1).encode() + b"\n", json_file, overwrite=True)

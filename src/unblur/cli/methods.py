@@ -1,0 +1,122 @@
+"""`unblur methods`: every method there is, from what it says about itself."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from unblur.contract import Method
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this method's settings, or those of a file ./mine.py.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of methods.")] = False,
+) -> None:
+    """List the methods; with a NAME, show its settings with their ranges."""
+    from rich.console import Console
+
+    from unblur.methods import get, names
+
+    found = [get(each) for each in ([name] if name else names())]
+    if as_json:
+        typer.echo(json.dumps([describe(method) for method in found], indent=1))
+    elif name:
+        Console().print(_sheet(found[0]))
+    else:
+        Console().print(_table(found))
+
+
+def describe(method: Method) -> dict[str, Any]:
+    """What a method says about itself, ready for JSON."""
+    card = method.card
+    return {
+        "name": card.name,
+        "title": card.title,
+        "paper": card.paper,
+        "needs": sorted(card.needs),
+        "gives": sorted(card.gives),
+        "channels": list(card.channels),
+        "tiling": card.tiling,
+        "presets": {name: dict(values) for name, values in card.presets.items()},
+        "settings": describe_settings(method),
+    }
+
+
+def describe_settings(method: Method) -> list[dict[str, Any]]:
+    """A method's settings, from the JSON schema of its settings model; what does not apply is None."""
+    schema = method.settings.model_json_schema()
+    described = []
+    for name, entry in schema["properties"].items():
+        # "a number or nothing" lists the number first; it is the part with a range
+        kind = {**entry, **entry["anyOf"][0]} if "anyOf" in entry else entry
+        described.append(
+            {
+                "name": name,
+                "type": kind.get("type", "string"),
+                "default": entry.get("default"),
+                "minimum": kind.get("minimum"),
+                "maximum": kind.get("maximum"),
+                "choices": kind.get("enum"),
+                "help": entry.get("description", ""),
+            }
+        )
+    return described
+
+
+def _table(found: list[Method]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("method", "needs", "gives", "what it does", "paper"):
+        table.add_column(heading, no_wrap=heading == "method")
+    for method in found:
+        card = method.card
+        table.add_row(card.name, ", ".join(sorted(card.needs)), ", ".join(sorted(card.gives)), card.title, card.paper)
+    return table
+
+
+def _sheet(method: Method) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    card = method.card
+    heading = Text.assemble((card.name, "bold"), f": {card.title}\n")
+    heading.append(f"needs {', '.join(sorted(card.needs))}; gives {', '.join(sorted(card.gives))}")
+    heading.append(f"; {card.paper}\n" if card.paper else "\n")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("setting", "default", "range", "help"):
+        table.add_column(column, no_wrap=column != "help")
+    for setting in describe_settings(method):
+        table.add_row(setting["name"], _shown(setting["default"]), _range(setting), setting["help"])
+    for name, values in card.presets.items():
+        assignments = ", ".join(f"{key}={_shown(value)}" for key, value in values.items())
+        table.add_row(f"preset={name}", "", "", assignments)
+    return Group(heading, table)
+
+
+def _range(setting: dict[str, Any]) -> str:
+    if setting["choices"]:
+        return " | ".join(str(choice) for choice in setting["choices"])
+    if setting["type"] == "boolean":
+        return "true | false"
+    low, high = setting["minimum"], setting["maximum"]
+    if low is None and high is None:
+        return setting["type"]
+    return f"{'' if low is None else _shown(low)} .. {'' if high is None else _shown(high)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as one types it after `--set key=`."""
+    if value is None:
+        return "automatic"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,57 @@
+"""`unblur psf`: the PSF that blurred a photo, as a file and in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unblur.cli.console import parse_settings, parse_sigma, progress_bar
+
+
+def psf(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="JPEG, PNG, TIFF or WebP.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=".png (16 bit), .npy or .tif (exact). Default: PHOTO.psf.png beside the photo.",
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", "-m", help="A method that gives a psf.")] = "l0_psf",
+    psf_size: Annotated[
+        int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels. Default: found automatically.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated."),
+    ] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", help="The noise on the 0..1 scale, like 0.02 or 5/255. Default: measured."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Estimate the PSF that blurred a photo."""
+    from unblur.pipeline.picture import Options
+    from unblur.pipeline.restore import estimate_psf_file
+
+    options = Options(
+        method=method, psf_size=psf_size, settings=parse_settings(settings or []), sigma=parse_sigma(sigma)
+    )
+    destination = output or photo.with_name(f"{photo.stem}.psf.png")
+    with progress_bar(photo.name, quiet=quiet) as progress:
+        result = estimate_psf_file(photo, destination, options, progress, overwrite=overwrite)
+    if as_json:
+        typer.echo(json.dumps(result.as_json()))
+    elif not quiet:
+        typer.echo(f"{photo}: PSF {result.description.words}")
+        typer.echo(f"  estimated by {result.method} in {result.seconds:.1f} s -> {result.output}")
+        for note in result.notes:
+            typer.echo(f"  {note}")
