@@ -29,19 +29,13 @@ VALIDATION_ENDINGS = ("0", "1")  # last hex digit of a file's name; the rest may
 
 def main() -> None:
     """Read the options, measure, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="folder of JPEG photos")
-    parser.add_argument(
-        "--crop", type=int, metavar="PX", help="measure the middle PX x PX of each photo only"
-    )
+    parser.add_argument("--crop", type=int, metavar="PX", help="measure the middle PX x PX of each photo only")
     parser.add_argument("--all", action="store_true", help="every photo, not just names ending in 0 or 1")
     options = parser.parse_args()
     files = [
-        path
-        for path in sorted(options.photos.glob("*.jpg"))
-        if options.all or path.stem.endswith(VALIDATION_ENDINGS)
+        path for path in sorted(options.photos.glob("*.jpg")) if options.all or path.stem.endswith(VALIDATION_ENDINGS)
     ]
     if not files:
         parser.error(f"no photos to measure in {options.photos}")

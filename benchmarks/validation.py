@@ -40,7 +40,9 @@ def blurred_crops(
         area = busiest_crop(picture, size + 2 * reach, generator)
         blurry = add_gaussian_noise(convolve(area, psf, "valid"), sigma, generator)
         sharp = area[..., reach : area.shape[-2] - reach, reach : area.shape[-1] - reach]
-        samples.append(Sample(f"{photos[index % len(photos)].stem}-{index}", quantise(blurry, clip=True), sharp, psf, sigma))
+        samples.append(
+            Sample(f"{photos[index % len(photos)].stem}-{index}", quantise(blurry, clip=True), sharp, psf, sigma)
+        )
     return samples
 
 

@@ -117,9 +117,7 @@ def test_values_outside_the_range_are_clipped_before_scoring(sample):
     restored = sample.blurry.clone()
     restored[..., 20:25, 20:25] = 7.0
     clipped = restored.clamp(0, 1)
-    assert LEVIN.score(restored, sample, reference=restored) == LEVIN.score(
-        clipped, sample, reference=clipped
-    )
+    assert LEVIN.score(restored, sample, reference=restored) == LEVIN.score(clipped, sample, reference=clipped)
 
 
 def test_a_sample_without_truth_cannot_be_scored(sample):

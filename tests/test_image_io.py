@@ -76,9 +76,7 @@ def save(path: Path, samples: np.ndarray, orientation: int, *, icc: bool = False
     if samples.dtype == np.uint16:
         swapped = squeezed if channels == 1 else squeezed[..., [2, 1, 0, *range(3, channels)]]
         plain = cv2.imencode(".png", swapped)[1].tobytes()
-        chunks = chunk(b"eXIf", exif_block(orientation)[6:]) + chunk(
-            b"pHYs", struct.pack(">IIB", 11811, 5906, 1)
-        )
+        chunks = chunk(b"eXIf", exif_block(orientation)[6:]) + chunk(b"pHYs", struct.pack(">IIB", 11811, 5906, 1))
         if icc:
             chunks += chunk(b"iCCP", b"x\0\0" + zlib.compress(SRGB))
         path.write_bytes(plain[:33] + chunks + plain[33:])
@@ -214,9 +212,7 @@ TIFF_LAYOUTS = list(
 @pytest.mark.parametrize(("kind", "packing", "planes", "tile", "order"), TIFF_LAYOUTS)
 def test_every_layout_of_tiff_reads_the_same(tmp_path, kind, packing, planes, tile, order):
     if packing[0]:
-        pytest.importorskip(
-            "imagecodecs", reason="tifffile cannot write these without it; we read them all the same"
-        )
+        pytest.importorskip("imagecodecs", reason="tifffile cannot write these without it; we read them all the same")
     samples = np.random.default_rng(3).integers(0, 65536, (37, 21, 4))
     samples = samples.astype(kind) if kind != "float32" else (samples / 65536).astype(np.float32)
     path = tmp_path / "a.tif"

@@ -25,12 +25,7 @@ def test_odd_files_read_or_are_refused_in_one_line(tmp_path):
         try:
             photo = read_photo(path)
             good = expectation == "ok" and np.isfinite(photo.pixels).all()
-            good = (
-                good
-                and photo.pixels.dtype == np.float32
-                and photo.pixels.min() >= 0
-                and photo.pixels.max() <= 1
-            )
+            good = good and photo.pixels.dtype == np.float32 and photo.pixels.min() >= 0 and photo.pixels.max() <= 1
         except UnblurError as error:
             message = str(error)
             good = expectation == "error" and path.name in message and "\n" not in message

@@ -48,9 +48,7 @@ def observation_for(name: str, scene: Scene, *, sigma: float | None = None) -> O
     )
 
 
-def restored(
-    name: str, observation: Observation, progress: Progress | None = None, **settings: Any
-) -> Restoration:
+def restored(name: str, observation: Observation, progress: Progress | None = None, **settings: Any) -> Restoration:
     method = methods.get(name)
     return method(observation, {**method.card.quick, **settings}, progress)
 
@@ -247,9 +245,7 @@ def test_a_constant_picture_stays_constant(name):
 def test_a_psf_that_blurs_nothing_returns_the_input(name, size):
     """At the weakest regularisation its settings allow, where rounding errors are least held back."""
     method = methods.get(name)
-    weakest = (
-        {"strength": _bounds(method, "strength")[0]} if "strength" in method.settings.model_fields else {}
-    )
+    weakest = {"strength": _bounds(method, "strength")[0]} if "strength" in method.settings.model_fields else {}
     scene = blurred_scene(64, 72, sigma=0.0, psf=delta_psf(size))
     assert psnr(image_of(name, observation_for(name, scene), **weakest), scene.sharp) >= 40
 

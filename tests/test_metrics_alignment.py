@@ -14,9 +14,7 @@ from unblur.metrics import align, best_shift, psnr, psnr_aligned, ssd_aligned, s
 def _smooth_random(*shape: int, seed: int = 0) -> Tensor:
     """A picture with structure at several scales, (B, C, H, W) float64 in about [0, 1]."""
     noise = np.random.default_rng(seed).standard_normal(shape)
-    picture = ndimage.gaussian_filter(noise, (0, 0, 1.2, 1.2)) + 2 * ndimage.gaussian_filter(
-        noise, (0, 0, 5, 5)
-    )
+    picture = ndimage.gaussian_filter(noise, (0, 0, 1.2, 1.2)) + 2 * ndimage.gaussian_filter(noise, (0, 0, 5, 5))
     return torch.from_numpy(0.5 + picture)
 
 
@@ -34,10 +32,7 @@ def _all_ssds(restored: Tensor, sharp: Tensor, crop: int, search: int, step: flo
     for dy in shifts:
         for dx in shifts:
             window = np.stack(
-                [
-                    ndimage.map_coordinates(c.numpy(), [grid[0] + dy, grid[1] + dx], order=1)
-                    for c in restored[0]
-                ]
+                [ndimage.map_coordinates(c.numpy(), [grid[0] + dy, grid[1] + dx], order=1) for c in restored[0]]
             )
             ssds[float(dy), float(dx)] = float(((window - inner) ** 2).sum())
     return ssds

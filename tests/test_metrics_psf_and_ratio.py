@@ -117,9 +117,7 @@ def test_norm2_is_numpys_matrix_norm_of_the_aligned_difference(channels):
 def test_each_picture_is_taken_at_its_own_best_shift(ratio):
     blind, known, sharp = _pictures()
     still = ratio(blind, known, sharp, crop=10, search=5)
-    moved = ratio(
-        torch.roll(blind, (3, -2), (2, 3)), torch.roll(known, (-4, 1), (2, 3)), sharp, crop=10, search=5
-    )
+    moved = ratio(torch.roll(blind, (3, -2), (2, 3)), torch.roll(known, (-4, 1), (2, 3)), sharp, crop=10, search=5)
     torch.testing.assert_close(moved, still)
 
 

@@ -142,9 +142,7 @@ def test_a_method_that_needs_no_photo_hands_its_picture_on(cast):
     assert level(cast.saw("nlm").blurry) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["hyper_laplacian+wiener", "selfdeblur+nlm+wiener", "l0_psf+wiener+nlm+wiener"]
-)
+@pytest.mark.parametrize("name", ["hyper_laplacian+wiener", "selfdeblur+nlm+wiener", "l0_psf+wiener+nlm+wiener"])
 def test_deblurring_twice_with_one_psf_is_refused(cast, name):
     with pytest.raises(UnblurError, match=r"'wiener' cannot deblur what '.*' has deblurred already"):
         Chain.parse(name)

@@ -104,18 +104,14 @@ def run(
         "protocol": {**dataset.protocol, **_ERROR_RATIO, "limit": limit, "settings": dict(settings)},
         "versions": _versions(),
         "rows": rows,
-        "summary": [
-            _summary(c.label, [row for row in rows if row["method"] == c.label]) for c in contestants
-        ],
+        "summary": [_summary(c.label, [row for row in rows if row["method"] == c.label]) for c in contestants],
     }
 
 
 def table(result: Mapping[str, Any]) -> Table:
     """The summary of `run`'s result for a terminal, its protocol below."""
     labels = [line["method"] for line in result["summary"]]
-    drawn = Table(
-        title=f"unblur bench {result['dataset']}", caption=Text(_caption(result)), caption_justify="left"
-    )
+    drawn = Table(title=f"unblur bench {result['dataset']}", caption=Text(_caption(result)), caption_justify="left")
     drawn.add_column("method", min_width=max(map(len, labels)))
     for heading, _, _ in _COLUMNS:
         drawn.add_column(heading, justify="right")
@@ -250,9 +246,7 @@ def _prepare_folders(out: Path, labels: Sequence[str]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             occupied = any(folder.iterdir())
         except OSError as error:
-            raise UnblurError(
-                f"cannot write pictures to {folder}: {error.strerror}. Name another folder."
-            ) from None
+            raise UnblurError(f"cannot write pictures to {folder}: {error.strerror}. Name another folder.") from None
         if occupied:
             raise UnblurError(f"{folder} holds files already. Name another folder with --out, or empty it.")
 

@@ -15,14 +15,13 @@ def bench(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The name of a data set, such as levin.")],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder that holds it.")],
     method: Annotated[
-        str, typer.Option("--method", "-m", metavar="A,B,...", help="Methods or chains a+b, separated by commas.")
+        str,
+        typer.Option("--method", "-m", metavar="A,B,...", help="Methods or chains a+b, separated by commas."),
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write protocol, versions and rows as JSON.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N pictures.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N pictures.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the pictures here.")] = None,
     settings: Annotated[
         list[str] | None,

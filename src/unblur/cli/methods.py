@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this method's settings, or those of a file ./mine.py.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show this method's settings, or those of a file ./mine.py."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of methods.")] = False,
 ) -> None:

@@ -24,7 +24,8 @@ def psf(
     ] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="A method that gives a psf.")] = "l0_psf",
     psf_size: Annotated[
-        int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels. Default: found automatically.")
+        int | None,
+        typer.Option("--psf-size", metavar="N", help="Side in pixels. Default: found automatically."),
     ] = None,
     settings: Annotated[
         list[str] | None,

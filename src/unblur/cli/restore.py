@@ -36,12 +36,11 @@ def restore(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(
-            "--method", "-m", help="auto, a method (see `unblur methods`), a chain a+b, or a file ./mine.py."
-        ),
+        typer.Option("--method", "-m", help="auto, a method (see `unblur methods`), a chain a+b, or a file ./mine.py."),
     ] = "auto",
     psf: Annotated[
-        Path | None, typer.Option("--psf", metavar="FILE", help="The PSF, if it is known: .npy, .tif or .png.")
+        Path | None,
+        typer.Option("--psf", metavar="FILE", help="The PSF, if it is known: .npy, .tif or .png."),
     ] = None,
     psf_size: Annotated[
         int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels of the PSF to estimate.")

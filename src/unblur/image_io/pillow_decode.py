@@ -131,9 +131,7 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, by
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(icc or b""))
-        converted = ImageCms.profileToProfile(
-            image, own, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
-        )
+        converted = ImageCms.profileToProfile(image, own, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         converted = None
     if converted is None:

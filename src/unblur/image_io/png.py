@@ -45,9 +45,7 @@ def decode_png(data: bytes, path: Path) -> Decoded:
     if key is not None and colour_type in (_GREY, _RGB):
         decoded.alpha = _alpha_of_colour_key(decoded.samples, key, bits)
     decoded.native = tuple(
-        (name.decode("ascii"), content)
-        for name, content in chunks
-        if name in _KEPT and not content.startswith(_XMP)
+        (name.decode("ascii"), content) for name, content in chunks if name in _KEPT and not content.startswith(_XMP)
     )
     return decoded
 

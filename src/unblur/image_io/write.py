@@ -185,9 +185,7 @@ def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
     if names[photo.depth] != f"{bits}-bit":
         notes.append(f"The {names[photo.depth]} photo was saved as {bits}-bit; {format} holds no more.")
     if photo.scale != 1 or photo.offset != 0:
-        notes.append(
-            f"The values saved are the original ones minus {photo.offset:g}, divided by {photo.scale:g}."
-        )
+        notes.append(f"The values saved are the original ones minus {photo.offset:g}, divided by {photo.scale:g}.")
     together = pixels if alpha is None else np.dstack([pixels, alpha])
     top = np.float32(2**bits - 1)
     rounded = np.floor(np.clip(together, 0, 1) * top + np.float32(0.5))

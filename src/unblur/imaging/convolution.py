@@ -36,9 +36,7 @@ def as_psf_batch(psf: Tensor) -> Tensor:
     return psf
 
 
-def convolve(
-    image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algorithm: Algorithm = "auto"
-) -> Tensor:
+def convolve(image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algorithm: Algorithm = "auto") -> Tensor:
     """Blur `image` with `psf`: `out[p] = sum_q psf[q] image[p - q]`, q counted from the PSF's centre.
 
     Args:

@@ -25,9 +25,7 @@ _FLAT_LINES = 3  # rows or columns of one value that make a block suspect
 _MAX_ROUNDS = 8
 
 
-def add_gaussian_noise(
-    image: Tensor, sigma: float, generator: torch.Generator, *, clip: bool = False
-) -> Tensor:
+def add_gaussian_noise(image: Tensor, sigma: float, generator: torch.Generator, *, clip: bool = False) -> Tensor:
     """Add white Gaussian noise, independent in every pixel and channel: `var = sigma**2`.
 
     Args:
@@ -47,9 +45,7 @@ def add_gaussian_noise(
     return _finish(image + sigma * _normal_like(image, generator), clip)
 
 
-def add_poisson_noise(
-    image: Tensor, peak: float, generator: torch.Generator, *, clip: bool = False
-) -> Tensor:
+def add_poisson_noise(image: Tensor, peak: float, generator: torch.Generator, *, clip: bool = False) -> Tensor:
     """Replace each value by a Poisson count of photons: `var = image / peak`.
 
     Args:

@@ -18,9 +18,7 @@ from torch import Tensor
 _LINE_LENGTH_PER_STD = math.sqrt(12.0)
 
 
-def gaussian_psf(
-    sigma: float, size: int | None = None, *, sigma_y: float | None = None, angle: float = 0.0
-) -> Tensor:
+def gaussian_psf(sigma: float, size: int | None = None, *, sigma_y: float | None = None, angle: float = 0.0) -> Tensor:
     """Gaussian blur, sampled at pixel centres.
 
     Args:
@@ -252,9 +250,7 @@ def pad_psf(psf: Tensor, size: int | tuple[int, int]) -> Tensor:
     height, width = (size, size) if isinstance(size, int) else size
     grow_y, grow_x = height - psf.shape[0], width - psf.shape[1]
     fits = grow_y >= 0 and grow_x >= 0 and height % 2 and width % 2 and not (grow_y % 2 or grow_x % 2)
-    _require(
-        bool(fits), f"cannot pad a PSF of {tuple(psf.shape)} to {(height, width)}: odd sides, not smaller"
-    )
+    _require(bool(fits), f"cannot pad a PSF of {tuple(psf.shape)} to {(height, width)}: odd sides, not smaller")
     return torch.nn.functional.pad(psf, (grow_x // 2, grow_x // 2, grow_y // 2, grow_y // 2))
 
 

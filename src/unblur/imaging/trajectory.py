@@ -50,9 +50,7 @@ class ShakePreset:
 PRESETS = {
     # Gilbert et al.: four exposure times of one shake, each longer than the last. A path of 60 px
     # never reaches more than 30 px from its centre of mass, so 65 px (the paper's 64, made odd) hold it.
-    "wiener_stack": ShakePreset(
-        "wiener_stack", (65, 65), 60.0, False, (0.005, 0.005), (0.0625, 0.25, 0.5, 1.0)
-    ),
+    "wiener_stack": ShakePreset("wiener_stack", (65, 65), 60.0, False, (0.005, 0.005), (0.0625, 0.25, 0.5, 1.0)),
     # Miao and Zhu (NIDF): sides 2l + 1 with 3 <= l <= 24; the anxieties are those of DeblurGAN.
     "random_walk": ShakePreset("random_walk", (7, 49), 60.0, True, (0.003, 0.01), (1.0,)),
 }
@@ -147,9 +145,7 @@ def rasterise(
     return splat_points(x, y, light, size)
 
 
-def shake_psfs(
-    generator: torch.Generator, preset: str | ShakePreset, *, centred: bool = True
-) -> list[Tensor]:
+def shake_psfs(generator: torch.Generator, preset: str | ShakePreset, *, centred: bool = True) -> list[Tensor]:
     """Draw one shake and rasterise it at each of the preset's exposures.
 
     Args:
@@ -172,9 +168,7 @@ def shake_psfs(
     half = int(torch.randint(smallest, largest + 1, (), generator=generator))
     low, high = (math.log(value) for value in preset.anxiety)
     anxiety = math.exp(low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64)))
-    path = trajectory(
-        generator, num_steps=preset.num_steps, max_length=preset.max_length, anxiety=anxiety
-    )  # (T, 2)
+    path = trajectory(generator, num_steps=preset.num_steps, max_length=preset.max_length, anxiety=anxiety)  # (T, 2)
     if preset.fill:
         path = _fill(path, half)
     x, y = path.mean(0).tolist()

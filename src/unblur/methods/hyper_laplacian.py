@@ -13,13 +13,17 @@ class HyperLaplacianSettings(Settings):
     """Settings of `hyper_laplacian`."""
 
     strength: float = setting(
-        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
     )
     exponent: float = setting(
         0.8, "power of the gradient penalty; lower is more piecewise flat", probe=(0.5, 0.8), ge=0.3, le=0.99
     )
     steps: int = setting(
-        3, "conjugate-gradient steps per value of beta; more settles borders and highlights better", probe=(1, 4), ge=1, le=50
+        3,
+        "conjugate-gradient steps per value of beta; more settles borders and highlights better",
+        probe=(1, 4),
+        ge=1,
+        le=50,
     )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
@@ -31,13 +35,11 @@ def restore(observation: Observation, settings: HyperLaplacianSettings, progress
     weight = prior_weight(observation, settings.strength * WEIGHT)
     canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
     progress.stage("deconvolving", len(deconvolution.beta_schedule()))
-    image = deconvolution.hyper_laplacian(
-        canvas, weight, settings.exponent, steps=settings.steps, progress=progress
-    )
+    image = deconvolution.hyper_laplacian(canvas, weight, settings.exponent, steps=settings.steps, progress=progress)
     return Restoration(image=canvas.crop(image), psf=psf)
 
 
-WEIGHT = 0.44  # tuned on validation photos: benchmarks/tune_nonblind.py
+WEIGHT = 0.5  # tuned on validation photos: benchmarks/tune_nonblind.py
 
 METHOD = Method(
     Card(

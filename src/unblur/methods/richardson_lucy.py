@@ -18,7 +18,11 @@ class RichardsonLucySettings(Settings):
 
     iterations: int = setting(30, "more is sharper, and noisier", probe=(5, 20), ge=1, le=10000)
     tv: float = setting(
-        0.0, "total-variation damping (Dey et al. 2006); 0.002 is gentle, higher is flatter", probe=(0.0, 0.01), ge=0, le=0.1
+        0.0,
+        "total-variation damping (Dey et al. 2006); 0.002 is gentle, higher is flatter",
+        probe=(0.0, 0.01),
+        ge=0,
+        le=0.1,
     )
     boundary: Literal["open", "circular", "zero"] = setting(
         "open",
@@ -26,9 +30,7 @@ class RichardsonLucySettings(Settings):
         "'zero' black (as scikit-image has it)",
         probe=("open", "zero"),
     )
-    mask_clipped: bool = setting(
-        True, "leave clipped highlights out (with the open boundary)", probe=(True, False)
-    )
+    mask_clipped: bool = setting(True, "leave clipped highlights out (with the open boundary)", probe=(True, False))
 
 
 def restore(observation: Observation, settings: RichardsonLucySettings, progress: Progress) -> Restoration:
@@ -43,21 +45,22 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
     if settings.boundary == "zero":  # all light comes from inside the picture
         support, sensitivity = canvas.mask, torch.ones_like(canvas.mask)
     else:  # how much of a scene pixel's light was observed
-        support, sensitivity = torch.ones_like(canvas.mask), canvas.correlate(canvas.mask).clamp_min(_DARK)
+        support, sensitivity = torch.ones_like(canvas.mask), canvas.correlate(canvas.mask)
 
     progress.stage("deconvolving", settings.iterations)
     data = canvas.mask * canvas.blurry.clamp_min(0)
     image = (canvas.blurry.clamp_min(_DARK) if settings.boundary != "zero" else 0.5) * support
     for _ in range(settings.iterations):
         ratio = data / canvas.blur(image).clamp_min(_TINY)
-        image = image * support * canvas.correlate(ratio).clamp_min(0) / sensitivity
+        updated = image * support * canvas.correlate(ratio).clamp_min(0) / sensitivity.clamp_min(_DARK)
+        image = torch.where(sensitivity > _DARK, updated, image)  # no light seen, nothing learnt
         if settings.tv > 0:
             image = image / (1 + settings.tv * _curvature_of_level_lines(image)).clamp_min(0.5)
         progress.advance()
     return Restoration(image=canvas.crop(image), psf=psf)
 
 
-_DARK = 1e-3  # start of a scene pixel that no light was seen from
+_DARK = 1e-3  # of the brightest value or the full sensitivity; less counts as nothing
 _TINY = 1e-6  # a reblurred value below this is rounding of the FFTs
 
 

@@ -13,19 +13,27 @@ class SparseSettings(Settings):
     """Settings of `sparse`."""
 
     strength: float = setting(
-        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
     )
     exponent: float = setting(
         0.8, "power of the derivative penalty; lower is more piecewise flat", probe=(0.5, 0.8), ge=0.1, le=1.9
     )
     curvature: float = setting(
-        0.25, "weight of second derivatives relative to first ones; higher favours smooth slopes", probe=(0.0, 1.0), ge=0, le=10
+        0.25,
+        "weight of second derivatives relative to first ones; higher favours smooth slopes",
+        probe=(0.0, 1.0),
+        ge=0,
+        le=10,
     )
     reweightings: int = setting(
         2, "how often the least-squares weights are renewed; more is sparser", probe=(1, 3), ge=0, le=50
     )
     steps: int = setting(
-        40, "conjugate-gradient steps per reweighting; more is closer to the exact solution", probe=(5, 20), ge=1, le=1000
+        40,
+        "conjugate-gradient steps per reweighting; more is closer to the exact solution",
+        probe=(5, 20),
+        ge=1,
+        le=1000,
     )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 

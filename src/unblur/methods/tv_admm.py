@@ -13,7 +13,7 @@ class TvAdmmSettings(Settings):
     """Settings of `tv_admm`."""
 
     strength: float = setting(
-        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
     )
     iterations: int = setting(
         60, "ADMM iterations; more is closer to the exact minimiser", probe=(5, 20), ge=1, le=10000
@@ -32,7 +32,7 @@ def restore(observation: Observation, settings: TvAdmmSettings, progress: Progre
     return Restoration(image=canvas.crop(image), psf=psf)
 
 
-WEIGHT = 0.5  # tuned on validation photos: benchmarks/tune_nonblind.py
+WEIGHT = 0.7  # tuned on validation photos: benchmarks/tune_nonblind.py
 
 METHOD = Method(
     Card(

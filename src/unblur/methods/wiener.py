@@ -23,7 +23,7 @@ class WienerSettings(Settings):
         probe=("laplacian", "flat"),
     )
     strength: float = setting(
-        1.0, "multiplies the noise-to-signal ratio; higher is smoother", probe=(0.3, 3.0), ge=1e-9, le=1e6
+        1.0, "multiplies the noise-to-signal ratio; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
     )
     snr_db: float | None = setting(
         None,

@@ -74,9 +74,7 @@ def align(restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, s
     return Aligned(torch.stack(windows), template, shifts)
 
 
-def best_shift(
-    restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, step: float = 0.25
-) -> Tensor:
+def best_shift(restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, step: float = 0.25) -> Tensor:
     """The shift of each picture, `(B, 2)` as (dy, dx) in pixels. Arguments and errors as `align`.
 
     A positive dy says that the content of `restored` lies lower than that of `sharp`.
@@ -84,9 +82,7 @@ def best_shift(
     return align(restored, sharp, crop=crop, search=search, step=step).shift
 
 
-def ssd_aligned(
-    restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, step: float = 0.25
-) -> Tensor:
+def ssd_aligned(restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, step: float = 0.25) -> Tensor:
     """Sum of squared differences after the best shift, `(B,)`. Arguments and errors as `align`."""
     aligned = align(restored, sharp, crop=crop, search=search, step=step)
     return ssd(aligned.restored, aligned.sharp)

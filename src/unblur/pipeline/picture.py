@@ -215,9 +215,7 @@ def _estimate(method: Method, observation: Observation, settings: Settings, prog
     return method.restore(replace(observation, blurry=grey, sigma=sigma), settings, progress)
 
 
-def _restore_image(
-    method: Method, observation: Observation, settings: Settings, progress: Progress
-) -> Restoration:
+def _restore_image(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
     picture, psf = observation.blurry, observation.psf
     assert picture is not None
     if observation.sigma is None:

@@ -28,9 +28,7 @@ LINE = 32  # px, from one line of text to the next
 LABELS = 150  # px, the column of the figures' names
 
 
-def write_report(
-    before: np.ndarray, after: Tensor, result: FileResult, path: Path, *, overwrite: bool = False
-) -> None:
+def write_report(before: np.ndarray, after: Tensor, result: FileResult, path: Path, *, overwrite: bool = False) -> None:
     """Draw the report and write it to `path`; its suffix names the format.
 
     Args:
@@ -66,7 +64,10 @@ def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Im
     draw.text((MARGIN, MARGIN - 10), result.input.name, TEXT, _font(TITLE))
     y = MARGIN + LINE * 2 - 12
     for left_caption, right_caption, left, right in rows:
-        for x, caption, picture in ((MARGIN, left_caption, left), (MARGIN + column + GAP, right_caption, right)):
+        for x, caption, picture in (
+            (MARGIN, left_caption, left),
+            (MARGIN + column + GAP, right_caption, right),
+        ):
             draw.text((x, y), caption, QUIET, _font(SMALL))
             _framed(sheet, picture, (x, y + LINE))
         y += LINE + left.height + GAP

@@ -143,4 +143,3 @@ def _span(start: int, stop: int, size: int, halo: int) -> _Span:
         weight[-BLEND:] *= fade.flip(0)
     before, after = max(first - halo, 0), min(last + halo, size)
     return _Span(slice(before, after), slice(first, last), slice(first - before, last - before), weight)
-

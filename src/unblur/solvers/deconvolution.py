@@ -4,7 +4,7 @@ Every solver here minimises, over pictures `x` on a `Canvas`,
 
     1/2 |mask (k * x - y)|^2  +  weight * sum_i phi(D_i x)
 
-where `y` is the blurry photo, `k` the PSF and `D_i x` derivatives of `x`. They differ in the penalty
+where `y` is the blurry photo, `k` the PSF, `D_i x` derivatives of `x`, and `weight` is `(B, 1, 1, 1)`. They differ in the penalty
 phi, and so in the algorithm that suits it. All of them come down to quadratic problems whose only
 obstacle to a closed form in the Fourier domain is the mask; `solve_masked` takes it in a few steps.
 
@@ -14,6 +14,7 @@ Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, gradient fields 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def wiener(canvas: Canvas, spectrum_of_noise: Tensor, *, steps: int = _BORDER_ST
     return canvas.inverse(solve_masked(canvas, canvas.forward(canvas.blurry), data, spectrum_of_noise, steps))
 
 
-def hyper_laplacian(canvas: Canvas, weight: float, exponent: float, *, steps: int, progress: Progress) -> Tensor:
+def hyper_laplacian(canvas: Canvas, weight: Tensor, exponent: float, *, steps: int, progress: Progress) -> Tensor:
     """phi = |.|^exponent, by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
 
     Auxiliary gradients `w` are tied to `D x` with a strength beta growing from 1 to 256 (relative to
@@ -59,7 +60,7 @@ def hyper_laplacian(canvas: Canvas, weight: float, exponent: float, *, steps: in
     return canvas.inverse(spectrum)
 
 
-def total_variation(canvas: Canvas, weight: float, *, iterations: int, progress: Progress) -> Tensor:
+def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress) -> Tensor:
     """phi = the length of the gradient (isotropic TV), by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
 
     Convex, so the result is the minimiser itself once `iterations` are enough (the picture stops
@@ -82,7 +83,7 @@ def total_variation(canvas: Canvas, weight: float, *, iterations: int, progress:
 
 def sparse(
     canvas: Canvas,
-    weight: float,
+    weight: Tensor,
     exponent: float,
     curvature_weight: float,
     *,
@@ -109,7 +110,7 @@ def sparse(
             return canvas.masked_normal(direction) + weight * canvas.forward(prior)
 
         diagonal = canvas.otf.abs().square() + weight * (
-            first.mean() * canvas.gradient_power + second.mean() * canvas.gradient_power.square()
+            _mean_weight(first) * canvas.gradient_power + _mean_weight(second) * canvas.gradient_power.square()
         )
         spectrum = conjugate_gradient(canvas, normal, diagonal, spectrum, data, steps, progress)
         picture = canvas.inverse(spectrum)
@@ -124,6 +125,11 @@ _FLAT = 0.01  # derivatives below this are treated alike, or their weight would 
 
 def _touching_parabola(field: Tensor, exponent: float) -> Tensor:
     return exponent * field.abs().clamp_min(_FLAT).pow(exponent - 2)
+
+
+def _mean_weight(weights: Tensor) -> Tensor:
+    """The average weight of each picture's derivatives: `(N, B, C, H', W')` -> `(B, C, 1, 1)`."""
+    return weights.mean((0, 3, 4))[..., None, None]
 
 
 def beta_schedule(first: float = 1.0, last: float = 256.0, rate: float = 2 * math.sqrt(2)) -> list[float]:
@@ -149,7 +155,13 @@ def solve_masked(canvas: Canvas, start: Tensor, right: Tensor, prior: Tensor, st
 
 
 def conjugate_gradient(
-    canvas: Canvas, operator, diagonal: Tensor, start: Tensor, right: Tensor, steps: int, progress: Progress | None = None
+    canvas: Canvas,
+    operator: Callable[[Tensor], Tensor],
+    diagonal: Tensor,
+    start: Tensor,
+    right: Tensor,
+    steps: int,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Preconditioned conjugate gradients on spectra: `operator(X) = right`, preconditioned by 1 / `diagonal`.
 

@@ -14,17 +14,18 @@ SIGMA_FLOOR = 0.003
 _CLIPPED = 254.5 / 255  # an 8-bit 255, whatever the depth
 
 
-def noise_sigma(observation: Observation) -> float:
-    """The observation's noise level, estimated from the blurry picture when it is not given; at least a floor."""
-    sigma = observation.sigma
-    if sigma is None:
-        assert observation.blurry is not None
-        sigma = float(estimate_noise_sigma(observation.blurry).mean())
-    return max(sigma, SIGMA_FLOOR)
+def noise_sigma(observation: Observation) -> Tensor:
+    """Each blurry picture's noise level, estimated where it is not given; at least a floor: `(B, 1, 1, 1)`."""
+    blurry = observation.blurry
+    assert blurry is not None
+    sigma = blurry.new_full((len(blurry),), observation.sigma or 0.0)  # (B,)
+    if observation.sigma is None and min(blurry.shape[-2:]) >= 8:  # smaller pictures hold no estimate
+        sigma = estimate_noise_sigma(blurry).to(blurry)
+    return sigma.clamp_min(SIGMA_FLOOR)[:, None, None, None]
 
 
-def prior_weight(observation: Observation, scale: float) -> float:
-    """The weight of a gradient prior for this observation's noise: `scale * sigma^1.5`.
+def prior_weight(observation: Observation, scale: float) -> Tensor:
+    """The weight of a gradient prior for each picture's noise, `scale * sigma^1.5`: `(B, 1, 1, 1)`.
 
     Bayes would have sigma^2 for a prior that is a photo's true density. It is not, and over sigma = 0.003..0.04
     the weight that restores validation photos best grows with the power 1.5 (benchmarks/tune_nonblind.py).
