@@ -1,10 +1,10 @@
 """Which prior weight restores validation photos best, per method and noise level?
 
-    python benchmarks/tune_nonblind.py --photos DIR [--method sparse --method tv_admm] [--count 18]
+    python benchmarks/tune_nonblind.py DIR [--method sparse --method tv_admm] [--count 18]
 
 The blurry pictures are made here: validation photos (names ending in hex digit 0 or 1) at half size, camera-shake
-PSFs of 11..27 px, Gaussian noise, 8 bit. A row is a method and a noise level, a column a value of `strength`; the best of each
-row is marked. The defaults are right when the marks stand at 1.
+PSFs of 11..27 px, Gaussian noise, 8 bit. A row is a method and a noise level, a column a value of
+`strength`; the best of each row is marked. The defaults are right when the marks stand at 1.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main(
     count: int = 18,
     sigma: list[float] = [0.003, 0.01, 0.03],  # noqa: B006
 ) -> None:
+    """Print the table."""
     table = Table("method", "sigma", *(f"x{strength}" for strength in STRENGTHS))
     for level in sigma:
         samples = blurred_crops(photos, count=count, sigma=level)
@@ -41,6 +42,7 @@ def main(
 
 
 def mean_psnr(name: str, strength: float, sigma: float, samples: list) -> float:
+    """The mean over `samples` of the shift-aligned PSNR."""
     method = registry.get(name)
     figures = []
     for sample in samples:

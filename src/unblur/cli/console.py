@@ -21,7 +21,7 @@ INTERRUPTED = 130
 class PoliteGroup(TyperGroup):
     """Turns what a person can put right, and Ctrl-C, into one line on stderr and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def restore(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, TIFF or WebP.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="JPEG, PNG, TIFF or WebP.")],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ def tiled(
             `Progress` it is given is only there to stop it.
         image: `(B, C, H, W)`.
         halo: pixels of surroundings each tile is given; more agrees better with the whole and takes longer.
-        tile: largest side of a tile in pixels, at least `BLEND`; more needs more memory.
+        tile: largest side of a tile in pixels, at least `2 * BLEND`; more needs more memory.
         progress: told of every tile done.
 
     Returns:
@@ -67,7 +68,7 @@ def tiled(
         Cancelled: after `progress.cancel()`.
     """
     progress = progress or Progress()
-    rows, columns = (_cut(size, max(tile, BLEND), halo) for size in image.shape[-2:])
+    rows, columns = (_cut(size, max(tile, 2 * BLEND), halo) for size in image.shape[-2:])
     places = [(row, column) for row in rows for column in columns]
     result = torch.zeros_like(image)
     stop = Progress()
@@ -130,7 +131,7 @@ def _cut(size: int, tile: int, halo: int) -> list[_Span]:
     """Cut a line of `size` pixels into tiles of nearly equal length."""
     count = math.ceil(size / tile)
     edges = [round(size * i / count) for i in range(count + 1)]
-    return [_span(start, stop, size, halo) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [_span(start, stop, size, halo) for start, stop in pairwise(edges)]
 
 
 def _span(start: int, stop: int, size: int, halo: int) -> _Span:

@@ -4,9 +4,9 @@ Every solver here minimises, over pictures `x` on a `Canvas`,
 
     1/2 |mask (k * x - y)|^2  +  weight * sum_i phi(D_i x)
 
-where `y` is the blurry photo, `k` the PSF, `D_i x` derivatives of `x`, and `weight` is `(B, 1, 1, 1)`. They differ in the penalty
-phi, and so in the algorithm that suits it. All of them come down to quadratic problems whose only
-obstacle to a closed form in the Fourier domain is the mask; `solve_masked` takes it in a few steps.
+where `y` is the blurry photo, `k` the PSF, `D_i x` derivatives of `x`, and `weight` is `(B, 1, 1, 1)`.
+They differ in the penalty phi, and so in the algorithm that suits it. All of them come down to quadratic problems
+whose only obstacle to a closed form in the Fourier domain is the mask; `solve_masked` takes it in a few steps.
 
 Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, gradient fields have a leading axis.
 """

@@ -1,0 +1,186 @@
+"""What is estimated on what, in which pieces, and when a picture is better left alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fakes import PSF, believe, brightening, estimating, fake_method, judge_by
+from helpers import CountingProgress, blurred_scene, structured_picture
+from unblur.pipeline import picture as pipeline
+from unblur.pipeline.picture import Options, estimate_psf_of, luminance, restore_picture
+from unblur.types import Cancelled, Progress, UnblurError
+
+PICTURE = structured_picture(60, 80, channels=3)
+
+
+def restored(options: Options, picture=PICTURE):
+    return restore_picture(picture, options, Progress())
+
+
+def blind_chain(tmp_path, body: str) -> str:
+    """An estimator followed by a method whose `restore` is `body`."""
+    return f"{estimating(tmp_path)}+{fake_method(tmp_path, 'second', body, needs=('blurry', 'psf'))}"
+
+
+def test_luminance_is_rec_601_and_leaves_grey_alone():
+    rgb = torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1)
+    assert luminance(rgb).item() == pytest.approx(0.299 + 0.5 * 0.587 + 0.25 * 0.114)
+    grey = torch.rand(1, 1, 4, 4)
+    assert luminance(grey) is grey
+
+
+def test_a_known_psf_is_used_as_it_is_and_judged_by_nobody(monkeypatch):
+    calls = judge_by(monkeypatch, lambda *_: (False, "never"))
+    scene = blurred_scene(60, 80, channels=3, sigma=0.005)
+    outcome = restored(Options(psf=scene.psf[0, 0]), scene.blurry)
+    before, after = ((scene.sharp - image).square().mean() for image in (scene.blurry, outcome.image))
+    assert after < before / 2
+    assert (outcome.method, outcome.changed, calls) == ("hyper_laplacian", True, [])
+    assert outcome.psf is not None
+    assert outcome.psf.shape == (9, 11)
+
+
+def test_auto_estimates_on_luminance_and_restores_the_colours(tmp_path, monkeypatch):
+    calls = judge_by(monkeypatch, believe)
+    monkeypatch.setattr(pipeline, "DEFAULT_ESTIMATOR", estimating(tmp_path))
+    outcome = restored(Options())
+    assert outcome.method == "estimating+hyper_laplacian"
+    assert outcome.image.shape == PICTURE.shape
+    (blurry, nothing, psf, sigma), (_, image, same_psf, _) = calls
+    assert nothing is None
+    assert psf is same_psf
+    assert sigma >= 0
+    torch.testing.assert_close(blurry, luminance(PICTURE))
+    torch.testing.assert_close(image, luminance(outcome.image))
+
+
+@pytest.mark.parametrize("after_restoring", [False, True])
+def test_what_is_not_credible_is_not_done(tmp_path, monkeypatch, after_restoring):
+    judge_by(monkeypatch, lambda _b, restored, *_: ((restored is None) == after_restoring, "It is not blurred."))
+    chain = blind_chain(tmp_path, "return Restoration(image=observation.blurry * 0)")
+    outcome = restored(Options(method=chain))
+    assert outcome.image is PICTURE
+    assert (outcome.changed, outcome.notes) == (False, ["It is not blurred."])
+    assert outcome.psf is not None, "what was found is still told"
+    assert restored(Options(method=chain, force=True)).changed
+
+
+def test_a_denoiser_is_not_judged(tmp_path, monkeypatch):
+    calls = judge_by(monkeypatch, lambda *_: (False, "never"))
+    outcome = restored(Options(method=brightening(tmp_path), settings={"shift": 0.2}))
+    torch.testing.assert_close(outcome.image, PICTURE + 0.2)
+    assert calls == []
+
+
+def test_strength_goes_part_of_the_way(tmp_path):
+    method = brightening(tmp_path)
+    torch.testing.assert_close(restored(Options(method=method, strength=0.25)).image, PICTURE + 0.025)
+    untouched = restored(Options(method=method, strength=0))
+    assert untouched.image is PICTURE
+    assert not untouched.changed
+
+
+@pytest.mark.parametrize(("card", "pieces"), [("tiling=True", 4), ("tiling=False", 1)])
+def test_a_large_picture_is_tiled_where_the_method_allows_and_all_tiles_have_one_sigma(
+    tmp_path, monkeypatch, card, pieces
+):
+    picture = torch.rand(1, 3, 40, 400, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 40 * 400 - 1)
+    monkeypatch.setattr(pipeline, "tiled", lambda *a, **k: tiled(*a, **k, tile=100))
+    body = (
+        "b = observation.blurry; "
+        "return Restoration(image=b, notes=['alike', f'{b.mean()} {b.shape[3]} {observation.sigma}'])"
+    )
+    outcome = restored(Options(method=fake_method(tmp_path, "telling", body, card=card)), picture)
+    alike, *tiles = [note.split() for note in outcome.notes]
+    assert alike == ["alike"], "what all tiles say is told once"
+    assert len(tiles) == pieces
+    assert {float(sigma) for *_, sigma in tiles} == {outcome.sigma}
+    assert max(int(width) for _, width, _ in tiles) == (400 if pieces == 1 else 100 + 16 + 2 * 32)
+    torch.testing.assert_close(outcome.image, picture)
+
+
+tiled = pipeline.tiled
+
+
+def test_the_size_of_the_psf_reaches_the_estimator(tmp_path, monkeypatch):
+    judge_by(monkeypatch, believe)
+    outcome = restored(Options(method=estimating(tmp_path), psf_size=11))
+    assert outcome.method == "estimating+hyper_laplacian", "an estimator is followed by a non-blind method"
+    assert outcome.psf is not None
+    assert outcome.psf.shape == (11, 11)
+    with pytest.raises(UnblurError, match="'nlm', which estimates no PSF"):
+        restored(Options(method="nlm", psf_size=11))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (3, 400)])
+def test_tiny_pictures_come_back_as_they_are(size, tmp_path):
+    picture = torch.rand(1, 3, *size)
+    for options in (Options(psf=PSF), Options(method=brightening(tmp_path))):
+        outcome = restored(options, picture)
+        assert outcome.image is picture
+        assert not outcome.changed
+        assert "too small" in outcome.notes[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("card", ["channels=(1,)", "channels=(3,)", "multiple_of=32"])
+def test_methods_get_the_channels_and_sides_they_take(tmp_path, card, channels):
+    body = (
+        "c, h, w = observation.blurry.shape[1:]; assert c in METHOD.card.channels; "
+        "assert h % METHOD.card.multiple_of == w % METHOD.card.multiple_of == 0; "
+        "return Restoration(image=observation.blurry + 0.1)"
+    )
+    picture = PICTURE[:, :channels]
+    outcome = restored(Options(method=fake_method(tmp_path, "picky", body, card=card)), picture)
+    torch.testing.assert_close(outcome.image, picture + 0.1)
+
+
+def test_what_a_method_says_is_kept_and_so_is_its_refusal(tmp_path):
+    body = "return Restoration(image=observation.blurry, changed=False, notes=['It was fine.'])"
+    outcome = restored(Options(method=fake_method(tmp_path, "content", body)))
+    assert outcome.image is PICTURE
+    assert (outcome.changed, outcome.notes) == (False, ["It was fine."])
+
+
+def test_nan_is_refused(tmp_path):
+    body = "return Restoration(image=observation.blurry / 0 * 0)"
+    with pytest.raises(UnblurError, match="'dividing' gave NaN"):
+        restored(Options(method=fake_method(tmp_path, "dividing", body)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(strength=1.5, psf=PSF), "strength goes from 0"),
+        (Options(sigma=5, psf=PSF), "0..1 scale, not 5"),
+        (Options(method="hyper_laplacan"), "Did you mean 'hyper_laplacian'"),
+        (Options(method="wiener"), "needs a psf: give --psf FILE"),
+        (Options(psf=PSF, settings={"strenght": 2}), "Did you mean 'strength'"),
+    ],
+)
+def test_options_that_will_not_do_are_explained(options, message):
+    with pytest.raises(UnblurError, match=message):
+        options.chain()
+
+
+def test_a_cancellation_stops_the_work(tmp_path):
+    progress = CountingProgress(cancel_at=1)
+    with pytest.raises(Cancelled):
+        restore_picture(PICTURE, Options(psf=PSF), progress)
+
+
+def test_a_psf_by_itself_is_told_even_when_it_is_doubtful(tmp_path, monkeypatch):
+    judge_by(monkeypatch, lambda *_: (False, "It is not blurred."))
+    found = estimate_psf_of(PICTURE, Options(method=estimating(tmp_path), psf_size=5), Progress())
+    assert found.psf is not None
+    assert found.psf.shape == (5, 5)
+    assert (found.changed, found.notes) == (False, ["It is not blurred."])
+
+
+def test_a_psf_needs_an_estimator_and_a_picture_to_find_it_in(tmp_path):
+    with pytest.raises(UnblurError, match="'nlm' estimates no PSF"):
+        estimate_psf_of(PICTURE, Options(method="nlm"), Progress())
+    with pytest.raises(UnblurError, match="too small"):
+        estimate_psf_of(PICTURE[..., :9, :9], Options(method=estimating(tmp_path)), Progress())
