@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from PIL import Image
 
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
+from unblur.pipeline import picture
 
 PSF = gaussian_psf(1.2, 7)
 
@@ -58,17 +57,17 @@ def estimating(folder: Path) -> str:
 
 
 def judge_by(monkeypatch, verdict) -> list[tuple]:
-    """Replace the no-harm judgement by `verdict(blurry, restored, psf, sigma)`; the list of its calls."""
+    """Replace the judgement of PSFs and restorations by `verdict(blurry, restored, psf, sigma)`; its calls."""
     calls = []
 
-    def judge(blurry, restored, psf, sigma):
+    def judge(blurry, restored, psf, sigma, progress):
+        if psf is None:
+            return None  # the photo alone looks blurred enough
         calls.append((blurry, restored, psf, sigma))
         ok, reason = verdict(blurry, restored, psf, sigma)
-        return types.SimpleNamespace(ok=ok, reason=reason)
+        return None if ok else reason
 
-    module = types.ModuleType("unblur.pipeline.credibility")
-    module.judge = judge  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "unblur.pipeline.credibility", module)
+    monkeypatch.setattr(picture, "judge", judge)
     return calls
 
 

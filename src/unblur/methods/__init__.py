@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
-from unblur.contract import Method, nearest
+from unblur.contract import Card, Method, nearest
 from unblur.types import UnblurError
 
 
@@ -45,3 +47,13 @@ def _from_file(path: Path) -> Method:
     if not isinstance(method, Method):
         raise UnblurError(f"{path}: defines no METHOD = Method(card, settings, restore); see docs/methods.md.")
     return method
+
+
+class _Listing(ModuleType):
+    """Makes `unblur.methods()` list the cards, though `unblur.methods` is this package."""
+
+    def __call__(self) -> list[Card]:
+        return [get(name).card for name in names()]
+
+
+sys.modules[__name__].__class__ = _Listing

@@ -20,6 +20,7 @@ from torch import Tensor
 from unblur.contract import Method, Settings
 from unblur.imaging.noise import estimate_noise_sigma
 from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND, Chain, Step, complete
+from unblur.pipeline.credibility import judge
 from unblur.pipeline.fit import fitted
 from unblur.pipeline.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
@@ -109,7 +110,7 @@ class Outcome:
 class _NotCredible(Exception):
     """Ends a chain whose result would do harm."""
 
-    def __init__(self, reason: str, psf: Tensor) -> None:
+    def __init__(self, reason: str, psf: Tensor | None) -> None:
         super().__init__(reason)
         self.psf = psf
 
@@ -170,6 +171,7 @@ def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Ou
     assert result.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
     outcome = Outcome(picture, chain.name, _plane(result.psf), sigma, notes=result.notes)
     try:
+        _require_credible(observation, Restoration(), progress)
         _require_credible(observation, Restoration(psf=result.psf), progress)
     except _NotCredible as doubt:
         return replace(outcome, changed=False, notes=[str(doubt), *result.notes])
@@ -193,14 +195,16 @@ def _for_photos(method: Method, options: Options) -> Method:
     """The same method, run as the module's docstring says."""
 
     card = method.card
+    judged = "psf" in card.needs | card.gives and options.psf is None and not options.force
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
+        if judged and observation.psf is None:
+            _require_credible(observation, Restoration(), progress)
         if "image" in card.gives:
             result = _restore_image(method, observation, settings, progress)
         else:
             result = _estimate(method, observation, settings, progress)
-        deals_with_psf = "psf" in card.needs | card.gives
-        if deals_with_psf and options.psf is None and not options.force:
+        if judged:
             _require_credible(observation, result, progress)
         return result
 
@@ -235,18 +239,16 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
 
 
 def _require_credible(observation: Observation, result: Restoration, progress: Progress) -> None:
-    """Compare the picture with what the PSF, and the restoration where there is one, say about it."""
-    from unblur.pipeline.credibility import judge
-
+    """Judge what is known so far: the photo alone, with its PSF, or with its restoration too."""
+    assert observation.blurry is not None
     psf = observation.psf if result.psf is None else result.psf
-    assert observation.blurry is not None and psf is not None
-    progress.stage("checking the result")
     grey = luminance(observation.blurry)
     restored = None if result.image is None else luminance(result.image)
     sigma = noise_of(grey) if observation.sigma is None else observation.sigma
-    verdict = judge(grey, restored, psf, sigma)
-    if not verdict.ok:
-        raise _NotCredible(verdict.reason, psf)
+    progress.stage("checking the result" if psf is not None else "looking at the photo")
+    reason = judge(grey, restored, psf, sigma, progress)
+    if reason is not None:
+        raise _NotCredible(reason, psf)
 
 
 def _plane(psf: Tensor | None) -> Tensor | None:

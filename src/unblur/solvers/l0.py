@@ -117,7 +117,7 @@ class _Level:
 def _seamless(picture: Tensor, reach: int) -> Tensor:
     """The picture extended below and to the right, on a fast FFT size at least `2 * reach` larger, by a smooth
     passage from its last row (column) to its first, so that it wraps around without a seam.
-    """  # noqa: D205
+    """
     height, width = picture.shape[-2:]
     shape = fast_shape(height + 2 * reach, width + 2 * reach)
     for dim, gap in ((-2, shape[0] - height), (-1, shape[1] - width)):

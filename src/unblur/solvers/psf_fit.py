@@ -82,7 +82,7 @@ def salient(gradient: Tensor, pixels: int) -> float:
 def prune(psf: Tensor, *, least: float = 0.05, island: float = 0.1) -> Tensor:
     """Take out of a PSF what is noise: values below `least` of the maximum, and connected
     islands that hold less than `island` of the light; the rest sums to 1: `(h, w)`.
-    """  # noqa: D205
+    """
     k = torch.where(psf < least * psf.max(), 0.0, psf)
     k = k / k.sum()
     light = k.cpu().numpy()

@@ -1,0 +1,56 @@
+"""How long `unblur --help` takes, and that it does not import torch.
+
+    python benchmarks/startup.py [--runs 5] [--check]
+
+The time is that of a whole process, from start to exit, median of the runs after one that warms the disk. With
+--check the exit code is 1 when it exceeds the budget, or when torch is imported.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BUDGET = 0.4  # s
+HEAVY = ("torch", "scipy", "cv2", "numpy")
+ASK_FOR_HELP = """
+import sys
+from unblur.cli import main
+sys.argv = ["unblur", "--help"]
+try:
+    main()
+finally:
+    print("LOADED", *sys.modules)
+"""
+
+
+def main(
+    runs: Annotated[int, typer.Option(min=1, help="Timings.")] = 5,
+    check: Annotated[bool, typer.Option("--check", help=f"Fail above {BUDGET} s, or when torch is imported.")] = False,
+) -> None:
+    """Print the median time and the heavy modules that were imported."""
+    command = [str(Path(sys.executable).with_name("unblur")), "--help"]
+    seconds = statistics.median([wall_seconds(command) for _ in range(runs + 1)][1:])
+    asked = subprocess.run([sys.executable, "-c", ASK_FOR_HELP], capture_output=True, text=True, check=True)
+    loaded = set(asked.stdout.rpartition("LOADED")[2].split()).intersection(HEAVY)
+    print(f"unblur --help: {seconds:.2f} s (median of {runs}); heavy modules: {', '.join(sorted(loaded)) or 'none'}")
+    if check and (seconds > BUDGET or "torch" in loaded):
+        print(f"over the budget of {BUDGET} s without torch", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def wall_seconds(command: list[str]) -> float:
+    """Run a command and time it."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,60 @@
+"""Blind PSF estimation by L0-regularised gradients, coarse to fine; the PSF's size is found too."""
+
+from __future__ import annotations
+
+import torch
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.imaging.psf import pad_psf
+from unblur.solvers.blind import estimate_psf
+from unblur.types import Observation, Progress, Restoration
+
+
+class L0PsfSettings(Settings):
+    """Settings of `l0_psf`."""
+
+    size: int | None = setting(
+        None, "side of the PSF in pixels; None tries several and keeps the most plausible", probe=(9, 25), ge=3, le=301
+    )
+    weight: float = setting(
+        1.0, "multiplies the L0 weights; higher trusts only larger edges", probe=(0.2, 4.0), ge=0.01, le=100
+    )
+    smoothness: float = setting(
+        0.3, "quadratic penalty on the PSF; higher is smoother and wider", probe=(0.05, 3.0), ge=0, le=100
+    )
+    iterations: int = setting(
+        5, "alternations between sharp guess and PSF per pyramid level; more is slower", probe=(2, 5), ge=1, le=100
+    )
+
+
+def restore(observation: Observation, settings: L0PsfSettings, progress: Progress) -> Restoration:
+    """Estimate each picture's PSF from its luminance; see `L0PsfSettings`."""
+    blurry = observation.blurry
+    assert blurry is not None
+    psfs = [
+        estimate_psf(
+            picture[None].mean(1, keepdim=True),
+            size=settings.size and settings.size | 1,
+            weight=settings.weight,
+            smoothness=settings.smoothness,
+            iterations=settings.iterations,
+            progress=progress,
+        )
+        for picture in blurry
+    ]
+    sides = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
+    return Restoration(psf=torch.stack([pad_psf(psf, sides)[None] for psf in psfs]))  # (B, 1, h, w)
+
+
+METHOD = Method(
+    Card(
+        name="l0_psf",
+        title="PSF of one blurry photo from its strongest edges",
+        paper="Xu, Zheng & Jia 2013; Pan et al. 2014, 2017",
+        needs=frozenset({"blurry"}),
+        gives=frozenset({"psf"}),
+        quick={"size": 15, "iterations": 3},
+    ),
+    L0PsfSettings,
+    restore,
+)

@@ -1,0 +1,157 @@
+"""From a blurry picture of any size to its PSF: where to look, which PSF sizes to try, and which answer to believe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unblur.imaging.convolution import convolve
+from unblur.imaging.psf import delta_psf
+from unblur.solvers.canvas import Canvas, gradient
+from unblur.solvers.deconvolution import hyper_laplacian
+from unblur.solvers.l0 import L0Search, search_psf
+from unblur.solvers.psf_fit import tidy
+from unblur.types import Progress
+
+SMALLEST_PICTURE = 32
+"""Shorter side in pixels below which a picture is too small to hold a PSF."""
+
+# Supports tried when none is asked for, each with the L0 weight that suits it; larger ones follow while
+# the answer fills its support. All found on validation photos (benchmarks/tune_blind.py).
+_LADDER = ((27, 2e-3), (35, 4e-3), (51, 4e-3))
+_NEXT = 2**0.5
+_CROP = 768  # side in pixels of the area a PSF is read from
+_PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the deconvolution that judges an answer
+
+
+@dataclass(frozen=True)
+class _Answer:
+    psf: Tensor
+    implausibility: float
+
+
+def estimate_psf(
+    blurry: Tensor,
+    *,
+    size: int | None = None,
+    weight: float = 1.0,
+    smoothness: float = 0.3,
+    iterations: int = 5,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Estimate the PSF of a grey picture by L0-regularised search over several PSF sizes.
+
+    Args:
+        blurry: `(1, 1, H, W)`, [0, 1]. Of a large picture the most detailed 768 px area is used.
+        size: side of the PSF in pixels, odd; None tries several.
+        weight: multiplies the L0 weights; higher trusts only larger edges.
+        smoothness: quadratic penalty on the PSF; higher is smoother.
+        iterations: alternations per pyramid level.
+        progress: advanced once per pyramid level of each size tried.
+
+    Returns:
+        `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. A picture
+        smaller than 32 px or without any edge gives a delta.
+    """
+    progress = progress or Progress()
+    area = informative_area(blurry)
+    height, width = area.shape[-2:]
+    if min(height, width) < SMALLEST_PICTURE or not gradient(area)[..., :-1, :-1].any():
+        return delta_psf().to(blurry)
+    largest = min(height, width) // 4
+    ladder = (
+        [(size, 2e-3), (size, 4e-3)] if size else [rung for rung in _LADDER if rung[0] <= max(largest, _LADDER[0][0])]
+    )
+    searches = [L0Search(side, weight * base, smoothness, iterations) for side, base in ladder]
+    progress.stage("estimating the PSF", sum(len(search.scales()) for search in searches))
+    answers = [_answer(area, search, progress) for search in searches]
+    best = min(answers, key=lambda answer: answer.implausibility)
+    while size is None and best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
+        side = 2 * round(searches[-1].size * _NEXT / 2) + 1
+        if side > largest:
+            break
+        searches.append(L0Search(side, searches[-1].weight, smoothness, iterations))
+        progress.stage(f"estimating a larger PSF ({side} px)", len(searches[-1].scales()))
+        answers.append(_answer(area, searches[-1], progress))
+        best = min(answers, key=lambda answer: answer.implausibility)
+    return best.psf
+
+
+def _answer(area: Tensor, search: L0Search, progress: Progress) -> _Answer:
+    psf = tidy(search_psf(area, search, progress))
+    return _Answer(psf, implausibility(area, psf))
+
+
+def implausibility(blurry: Tensor, psf: Tensor) -> float:
+    """How unlike a photo the deconvolved picture is, for comparing PSFs of the same photo; lower is better.
+
+    The energy of the hyper-Laplacian deconvolution alone prefers no blur (Levin et al. 2009); multiplied by the
+    normalised sparsity of its gradients (Krishnan, Tay & Fergus 2011, Eq. 1), which prefers sharp, it agrees
+    well with the true order.
+    """
+    canvas = Canvas.around(blurry, psf)
+    weight = blurry.new_full((1, 1, 1, 1), _PRIOR_WEIGHT)
+    sharp = canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=3, progress=Progress()))
+    edges = gradient(sharp)[..., 2:-2, 2:-2]  # (2, 1, 1, H - 4, W - 4)
+    reach_y, reach_x = psf.shape[-2] // 2, psf.shape[-1] // 2
+    observed = blurry[..., reach_y : blurry.shape[-2] - reach_y, reach_x : blurry.shape[-1] - reach_x]
+    misfit = (convolve(sharp, psf, "valid") - observed).square().mean() / 2
+    energy = misfit + 2 * _PRIOR_WEIGHT * edges.abs().pow(_EXPONENT).mean()
+    sparsity = edges.abs().mean() / edges.square().mean().sqrt()
+    return float(energy * sparsity)
+
+
+def regional_psfs(blurry: Tensor, psf: Tensor, progress: Progress) -> list[tuple[Tensor, Tensor]]:
+    """The most informative area of each quarter of a picture, with a PSF of its own as large as `psf`.
+
+    Args:
+        blurry: `(1, 1, H, W)`; one too small for four areas gives an empty list.
+        psf: `(h, w)`, the whole picture's.
+        progress: advanced once per pyramid level and area.
+
+    Returns:
+        Pairs of an area `(1, 1, n, m)` and its PSF.
+    """
+    height, width = blurry.shape[-2] // 2, blurry.shape[-1] // 2
+    if min(height, width) < _REGION // 2:
+        return []
+    size = 2 * ((max(psf.shape) + 4) // 2) + 1
+    search = L0Search(size, 4e-3, 0.3, 5)
+    progress.stage("comparing the blur of four areas", 4 * len(search.scales()))
+    quarters = (blurry[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width))
+    areas = [informative_area(quarter, _REGION) for quarter in quarters]
+    return [(area, tidy(search_psf(area, search, progress))) for area in areas if gradient(area)[..., :-1, :-1].any()]
+
+
+_REGION = 320  # side in pixels of the areas compared
+
+
+def informative_area(picture: Tensor, side: int = _CROP) -> Tensor:
+    """The area of at most `side` pixels that has the most, and the most varied, edges: `(1, 1, h, w)`.
+
+    A PSF is read from edges in every direction, so the areas are ranked by the smaller eigenvalue of their structure
+    tensor (Harris & Stephens 1988; Hu & Yang 2012 choose regions for deblurring by the same thought).
+    """
+    height, width = picture.shape[-2:]
+    if height <= side and width <= side:
+        return picture
+    dx, dy = gradient(picture)[..., :-1, :-1]
+    window = (min(side, height - 1), min(side, width - 1))
+    xx, yy, xy = (_window_sums(field, window) for field in (dx * dx, dy * dy, dx * dy))
+    smaller = (xx + yy) / 2 - (((xx - yy) / 2).square() + xy.square()).sqrt()
+    row, column = divmod(int(smaller.flatten().argmax()), smaller.shape[-1])
+    top, left = row * _STRIDE, column * _STRIDE
+    return picture[..., top : top + side, left : left + side]
+
+
+_STRIDE = 32  # pixels between the areas compared
+
+
+def _window_sums(field: Tensor, window: tuple[int, int]) -> Tensor:
+    """Sums over windows whose corners lie `_STRIDE` apart: `(1, 1, n, m)`."""
+    sums = torch.nn.functional.pad(field.double().cumsum(-1).cumsum(-2), (1, 0, 1, 0))
+    h, w = window
+    whole = sums[..., h:, w:] - sums[..., :-h, w:] - sums[..., h:, :-w] + sums[..., :-h, :-w]
+    return whole[..., ::_STRIDE, ::_STRIDE]
