@@ -98,6 +98,18 @@ def test_a_flat_picture_gives_a_delta():
     assert estimate_psf(torch.full((1, 1, 64, 80), 0.4)).tolist() == [[1.0]]
 
 
+def test_a_flat_picture_that_was_rounded_is_flat_still():
+    """A photo file's smallest step is 1/65535; below it there is nothing to read."""
+    rounding = 1e-6 * torch.randn(1, 1, 64, 80, generator=torch.Generator().manual_seed(0))
+    assert estimate_psf(0.4 + rounding).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(("side", "size"), [(64, 61), (64, 101), (40, 301)])
+def test_a_size_beyond_the_picture_gives_a_psf_that_fits_in_it(side, size):
+    psf = estimate_psf(blurred_scene(side, side + 5).blurry, size=size, iterations=1)
+    assert max(psf.shape) <= side and torch.isfinite(psf).all()
+
+
 def test_a_small_picture_gives_a_psf_that_fits_in_it():
     psf = estimate_psf(blurred_scene(SMALLEST_PICTURE, SMALLEST_PICTURE + 3).blurry)
     assert max(psf.shape) <= SMALLEST_PICTURE and torch.isfinite(psf).all()

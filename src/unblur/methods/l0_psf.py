@@ -34,7 +34,7 @@ def restore(observation: Observation, settings: L0PsfSettings, progress: Progres
     psfs = [
         estimate_psf(
             picture[None].mean(1, keepdim=True),
-            size=settings.size and settings.size | 1,
+            size=settings.size,
             weight=settings.weight,
             smoothness=settings.smoothness,
             iterations=settings.iterations,

@@ -51,7 +51,7 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
     data = canvas.mask * canvas.blurry.clamp_min(0)
     image = (canvas.blurry.clamp_min(_DARK) if settings.boundary != "zero" else 0.5) * support
     for _ in range(settings.iterations):
-        ratio = data / canvas.blur(image).clamp_min(_TINY)
+        ratio = (data / canvas.blur(image).clamp_min(_TINY)).clamp_max(_STEEP)
         updated = image * support * canvas.correlate(ratio).clamp_min(0) / sensitivity.clamp_min(_DARK)
         image = torch.where(sensitivity > _DARK, updated, image)  # no light seen, nothing learnt
         if settings.tv > 0:
@@ -62,6 +62,7 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
 
 _DARK = 1e-3  # of the brightest value or the full sensitivity; less counts as nothing
 _TINY = 1e-6  # a reblurred value below this is rounding of the FFTs
+_STEEP = 1e3  # a larger correction is a rim pixel lit from outside; in an FFT its rounding would reach everywhere
 
 
 def _curvature_of_level_lines(image: Tensor) -> Tensor:

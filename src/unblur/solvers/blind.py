@@ -23,6 +23,7 @@ SMALLEST_PICTURE = 32
 _LADDER = ((27, 2e-3), (35, 4e-3), (51, 4e-3))
 _NEXT = 2**0.5
 _CROP = 768  # side in pixels of the area a PSF is read from
+_FLAT = 0.5 / 255  # differences below half a level of 8 bits are rounding, not edges
 _PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the deconvolution that judges an answer
 
 
@@ -45,7 +46,7 @@ def estimate_psf(
 
     Args:
         blurry: `(1, 1, H, W)`, [0, 1]. Of a large picture the most detailed 768 px area is used.
-        size: side of the PSF in pixels, odd; None tries several.
+        size: side of the PSF in pixels, odd, at most half the picture's shorter side; None tries several.
         weight: multiplies the L0 weights; higher trusts only larger edges.
         smoothness: quadratic penalty on the PSF; higher is smoother.
         iterations: alternations per pyramid level.
@@ -58,9 +59,10 @@ def estimate_psf(
     progress = progress or Progress()
     area = informative_area(blurry)
     height, width = area.shape[-2:]
-    if min(height, width) < SMALLEST_PICTURE or not gradient(area)[..., :-1, :-1].any():
+    if min(height, width) < SMALLEST_PICTURE or is_flat(area):
         return delta_psf().to(blurry)
     largest = min(height, width) // 4
+    size = size and min(size, min(height, width) // 2) // 2 * 2 + 1
     ladder = (
         [(size, 2e-3), (size, 4e-3)] if size else [rung for rung in _LADDER if rung[0] <= max(largest, _LADDER[0][0])]
     )
@@ -122,7 +124,12 @@ def regional_psfs(blurry: Tensor, psf: Tensor, progress: Progress) -> list[tuple
     progress.stage("comparing the blur of four areas", 4 * len(search.scales()))
     quarters = (blurry[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width))
     areas = [informative_area(quarter, _REGION) for quarter in quarters]
-    return [(area, tidy(search_psf(area, search, progress))) for area in areas if gradient(area)[..., :-1, :-1].any()]
+    return [(area, tidy(search_psf(area, search, progress))) for area in areas if not is_flat(area)]
+
+
+def is_flat(picture: Tensor) -> bool:
+    """Whether no two neighbouring pixels differ by more than rounding."""
+    return float(gradient(picture)[..., :-1, :-1].abs().max()) < _FLAT
 
 
 _REGION = 320  # side in pixels of the areas compared

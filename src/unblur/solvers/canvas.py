@@ -101,12 +101,12 @@ class Canvas:
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """The inner product of two pictures, from their half spectra and up to a constant: `(B, C, 1, 1)`."""
-        product = a.real * b.real + a.imag * b.imag
-        both_halves = 2 * product.sum((-2, -1), keepdim=True)
-        once = product[..., :1].sum((-2, -1), keepdim=True)
+        product = torch.view_as_real(a) * torch.view_as_real(b)  # (B, C, H', W'//2 + 1, 2)
+        both_halves = 2 * product.sum((-3, -2, -1))
+        once = product[..., 0, :].sum((-2, -1))
         if self.shape[1] % 2 == 0:
-            once = once + product[..., -1:].sum((-2, -1), keepdim=True)
-        return both_halves - once
+            once = once + product[..., -1, :].sum((-2, -1))
+        return (both_halves - once)[..., None, None]
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """`irfft2` to a picture of the canvas' size."""
