@@ -66,6 +66,9 @@ def main(
         rows = list(report_each(pool.imap(measure, tasks), len(tasks)))
     counts = {name: count(name, found) for name in VERSIONS if (found := [r for r in rows if r["version"] == name])}
     Console().print(table_of(rows))
+    for row in rows:
+        if row["version"] == "blurred" and not row["changed"]:
+            print(f"declined: {row['photo']}, {row['psf_side']} px: {' '.join(row['notes'])}")
     for name, figures in counts.items():
         print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     if json_file is not None:
@@ -144,7 +147,7 @@ def count(version: str, rows: list[Row]) -> dict[str, Any]:
 
 def table_of(rows: list[Row]) -> Table:
     """One row a photo and version."""
-    table = Table("photo", "version", "PSF", "changed", "before", "after", "gain dB", "seconds", "first note")
+    table = Table("photo", "version", "PSF", "changed", "before", "after", "gain dB", "seconds")
     for row in rows:
         table.add_row(
             row["photo"],
@@ -154,7 +157,6 @@ def table_of(rows: list[Row]) -> Table:
             *("inf" if row[key] is None else f"{row[key]:.2f}" for key in ("psnr_before", "psnr_after")),
             "" if row["gain"] is None else f"{row['gain']:+.2f}",
             f"{row['seconds']:.1f}",
-            row["notes"][0] if row["notes"] else "",
         )
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -24,6 +25,9 @@ for command in (restore.restore, psf.psf, bench.bench, methods.methods):
 
 def main() -> None:
     """Run the command line."""
+    # Many of the FFTs are small. On a busy machine a thread that spins while it waits for another takes the core
+    # the other one needs, and everything takes twice as long; torch reads this when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 

@@ -43,17 +43,19 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
         trusted = unclipped(blurry, settings.mask_clipped) if settings.boundary == "open" else None
         canvas = Canvas.around(blurry, psf, trusted)
     if settings.boundary == "zero":  # all light comes from inside the picture
-        support, sensitivity = canvas.mask, torch.ones_like(canvas.mask)
-    else:  # how much of a scene pixel's light was observed
-        support, sensitivity = torch.ones_like(canvas.mask), canvas.correlate(canvas.mask)
+        seen, gain, image = canvas.mask > 0, canvas.mask, 0.5 * canvas.mask
+    else:  # a scene pixel is seen as far as its light fell on trusted pixels
+        sensitivity = canvas.correlate(canvas.mask)
+        seen = sensitivity > _DARK
+        gain = seen / sensitivity.clamp_min(_DARK)
+        image = canvas.blurry.clamp_min(_DARK)
+    unseen = (~seen).to(image)  # keeps its value: no light, nothing learnt
 
     progress.stage("deconvolving", settings.iterations)
     data = canvas.mask * canvas.blurry.clamp_min(0)
-    image = (canvas.blurry.clamp_min(_DARK) if settings.boundary != "zero" else 0.5) * support
     for _ in range(settings.iterations):
-        ratio = (data / canvas.blur(image).clamp_min(_TINY)).clamp_max(_STEEP)
-        updated = image * support * canvas.correlate(ratio).clamp_min(0) / sensitivity.clamp_min(_DARK)
-        image = torch.where(sensitivity > _DARK, updated, image)  # no light seen, nothing learnt
+        ratio = (data / canvas.blur(image).clamp_min_(_TINY)).clamp_max_(_STEEP)
+        image = image * torch.addcmul(unseen, gain, canvas.correlate(ratio).clamp_min_(0))
         if settings.tv > 0:
             image = image / (1 + settings.tv * _curvature_of_level_lines(image)).clamp_min(0.5)
         progress.advance()

@@ -10,6 +10,7 @@ observed. Solvers then fit only those, so no border has to be invented and none 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -74,6 +75,11 @@ class Canvas:
         """`(H', W')`."""
         return self.blurry.shape[-2], self.blurry.shape[-1]
 
+    @cached_property
+    def otf_conj(self) -> Tensor:
+        """The conjugate of `otf`, worked out once: torch's lazy one makes a product three times as slow."""
+        return self.otf.conj().resolve_conj()
+
     def crop(self, image: Tensor) -> Tensor:
         """The photo's part of a picture of the canvas' size."""
         (top, left), (height, width) = self._margin, self._size
@@ -89,15 +95,15 @@ class Canvas:
 
     def correlate(self, image: Tensor) -> Tensor:
         """The adjoint of `blur`."""
-        return self.inverse(self.otf.conj() * self.forward(image))
+        return self.inverse(self.otf_conj * self.forward(image))
 
     def adjoint_of_data(self) -> Tensor:
         """`K^T mask y` as a spectrum: the right side of the normal equations."""
-        return self.otf.conj() * self.forward(self.mask * self.blurry)
+        return self.otf_conj * self.forward(self.mask * self.blurry)
 
     def masked_normal(self, spectrum: Tensor) -> Tensor:
         """`K^T mask K` applied to a spectrum."""
-        return self.otf.conj() * self.forward(self.mask * self.inverse(self.otf * spectrum))
+        return self.otf_conj * self.forward(self.mask * self.inverse(self.otf * spectrum))
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """The inner product of two pictures, from their half spectra and up to a constant: `(B, C, 1, 1)`."""
