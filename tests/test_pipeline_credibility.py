@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers import hook_psf, observe, structured_picture
 
+from helpers import hook_psf, observe, structured_picture
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf

@@ -18,7 +18,7 @@ Boundary = Literal["valid", "circular", "replicate", "zero"]
 Algorithm = Literal["auto", "direct", "fft"]
 
 # Up to this many PSF pixels a direct convolution beats three FFTs (benchmarks/convolution.py).
-_DIRECT_MAX_AREA = 81
+_DIRECT_MAX_AREA = 25
 
 
 def as_psf_batch(psf: Tensor) -> Tensor:
@@ -94,6 +94,8 @@ def pad(image: Tensor, rows: int, columns: int, boundary: Boundary) -> Tensor:
     """`image` with `rows` more pixels above and below and `columns` left and right."""
     if boundary == "zero":
         return F.pad(image, (columns, columns, rows, rows))
+    if boundary == "replicate":
+        return F.pad(image, (columns, columns, rows, rows), mode="replicate")
     for dim, margin in ((-2, rows), (-1, columns)):
         image = image.index_select(dim, _source_index(image.shape[dim], margin, boundary).to(image.device))
     return image
@@ -169,7 +171,13 @@ def fast_shape(height: int, width: int) -> tuple[int, int]:
 
     An odd size takes twice the time of the next such size, one with a prime factor of 19 or more five times.
     """
-    return 4 * next_fast_len(-(-height // 4), real=True), 4 * next_fast_len(-(-width // 4), real=True)
+    return _fast_length(height), _fast_length(width)
+
+
+def _fast_length(length: int) -> int:
+    quarter = next_fast_len(-(-length // 4), real=True)
+    assert quarter is not None
+    return 4 * quarter
 
 
 def edge_taper(image: Tensor, psf: Tensor) -> Tensor:

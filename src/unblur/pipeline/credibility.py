@@ -1,12 +1,13 @@
 """No harm: is this photo blurred at all, and is what was found about its blur to be believed?
 
-Every threshold was chosen on validation photos (sharp, sharp and noisy, shaken by 9..31 px) between what helped and
-what harmed; `docs/noharm.md` tells how well each separates the two.
+Every threshold was chosen on validation photos (sharp, sharp and noisy, shaken by 9..31 px), between what restoring
+helped and what it harmed. `docs/noharm.md` explains the checks.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.convolution import convolve
@@ -71,11 +72,20 @@ def doubt_restoration(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float)
     if float(misfit.square().mean().sqrt()) > _RESIDUAL * max(sigma, SIGMA_FLOOR):
         return "No credible PSF was found: reblurring the result does not give the photo back."
     if _sparsity(restored) / _sparsity(grey) > _SPARSER:
-        return "No credible PSF was found: restoring makes the photo no clearer. It may be sharp, or blurred in parts only."
+        return "No credible PSF was found: restoring makes the photo no clearer. It may be sharp, or blurred in parts."
     return None
 
 
 def sharpness(grey: Tensor, sigma: float) -> float:
+    """How much finest detail there is, relative to coarser detail, at full and at half size; the less of the two.
+
+    A blurred photo lacks it at both sizes. Noise that the estimate missed (JPEG hides some) passes for detail
+    at full size, but averaging 2 x 2 pixels takes most of it away.
+    """
+    return min(_finest_detail(grey, sigma), _finest_detail(F.avg_pool2d(grey, 2), sigma / 2))
+
+
+def _finest_detail(grey: Tensor, sigma: float) -> float:
     """Energy of second differences over that of first ones, noise taken off, in the blurriest of four directions.
 
     White noise adds 2 sigma^2 to the energy of first differences and 6 sigma^2 to that of second ones.

@@ -8,15 +8,15 @@ the other, so that a difference too small to see does not line up into a visible
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from unblur.solvers.workers import workers
 from unblur.types import Progress
 
 WHOLE_UP_TO = 1_500_000
@@ -26,9 +26,6 @@ TILE = 768
 """Largest side of a tile in pixels, without its halo. From 512 to 1024 the time is the same, the memory is not."""
 
 BLEND = 16
-
-MOST_WORKERS = 4
-"""Tiles worked on at once, at most: each takes up to 400 MB."""
 
 
 def halo_for(psf: Tensor | None) -> int:
@@ -78,29 +75,17 @@ def tiled(
         return restored * (row.weight[:, None] * column.weight).to(restored)
 
     progress.stage("restoring, tile", len(places))
-    with _workers(image) as workers:
+    with workers(image.device) as pool:
         try:
-            parts = [workers.submit(work, *place) for place in places]
+            parts = [pool.submit(work, *place) for place in places]
             for (row, column), part in zip(places, parts, strict=True):
                 result[..., row.place, column.place] += _await(part, progress)
                 progress.advance()
         except BaseException:  # Ctrl-C and a cancellation too must not wait for the tiles still to come
             stop.cancel()
-            workers.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return result
-
-
-@contextmanager
-def _workers(image: Tensor) -> Iterator[ThreadPoolExecutor]:
-    """Threads that share out the cores torch may use."""
-    threads = torch.get_num_threads()
-    count = min(threads, MOST_WORKERS) if image.device.type == "cpu" else 1
-    try:
-        with ThreadPoolExecutor(count, "tile", torch.set_num_threads, (max(threads // count, 1),)) as workers:
-            yield workers
-    finally:
-        torch.set_num_threads(threads)  # what a worker sets is also what later threads would begin with
 
 
 def _await(part: Future[Tensor], progress: Progress) -> Tensor:

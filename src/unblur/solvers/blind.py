@@ -13,6 +13,7 @@ from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.deconvolution import hyper_laplacian
 from unblur.solvers.l0 import L0Search, search_psf
 from unblur.solvers.psf_fit import tidy
+from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
 SMALLEST_PICTURE = 32
@@ -68,7 +69,7 @@ def estimate_psf(
     )
     searches = [L0Search(side, weight * base, smoothness, iterations) for side, base in ladder]
     progress.stage("estimating the PSF", sum(len(search.scales()) for search in searches))
-    answers = [_answer(area, search, progress) for search in searches]
+    answers = side_by_side(lambda search: _answer(area, search, progress), searches, area.device)
     best = min(answers, key=lambda answer: answer.implausibility)
     while size is None and best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
         side = 2 * round(searches[-1].size * _NEXT / 2) + 1
@@ -124,7 +125,9 @@ def regional_psfs(blurry: Tensor, psf: Tensor, progress: Progress) -> list[tuple
     progress.stage("comparing the blur of four areas", 4 * len(search.scales()))
     quarters = (blurry[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width))
     areas = [informative_area(quarter, _REGION) for quarter in quarters]
-    return [(area, tidy(search_psf(area, search, progress))) for area in areas if not is_flat(area)]
+    areas = [area for area in areas if not is_flat(area)]
+    psfs = side_by_side(lambda area: tidy(search_psf(area, search, progress)), areas, blurry.device)
+    return list(zip(areas, psfs, strict=True))
 
 
 def is_flat(picture: Tensor) -> bool:

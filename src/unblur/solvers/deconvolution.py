@@ -66,14 +66,14 @@ def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress
     Convex, so the result is the minimiser itself once `iterations` are enough (the picture stops
     changing; the split's penalty is balanced as in Boyd 3.4.1).
     """
-    rho = 10 * weight  # shrinks gradients below weight / rho = 0.1, a usual edge height, in one step
+    rho = weight / _EDGE
     data = canvas.adjoint_of_data()
     spectrum = canvas.forward(canvas.blurry)
     spectrum = solve_masked(canvas, spectrum, data, rho * canvas.gradient_power, _BORDER_STEPS)
     dual = torch.zeros_like(gradient(canvas.blurry))  # (2, B, C, H', W')
     for _ in range(iterations):
         field = gradient(canvas.inverse(spectrum))
-        w = isotropic_soft_threshold(field + dual, weight / rho)
+        w = isotropic_soft_threshold(field + dual, _EDGE)
         dual = dual + field - w
         right = data + rho * canvas.forward(gradient_adjoint(w - dual))
         spectrum = solve_masked(canvas, spectrum, right, rho * canvas.gradient_power, 2)
@@ -119,6 +119,7 @@ def sparse(
     return canvas.inverse(spectrum)
 
 
+_EDGE = 0.1  # gradient, in [0, 1] per pixel, that one ADMM step of `total_variation` shrinks away
 _TYPICAL_GRADIENT = 0.1  # where the first, data-independent parabola of `sparse` touches
 _FLAT = 0.01  # derivatives below this are treated alike, or their weight would be infinite
 
