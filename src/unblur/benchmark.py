@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
@@ -108,27 +109,27 @@ def run(
     }
 
 
-def table(result: Mapping[str, Any]) -> Table:
-    """The summary of `run`'s result for a terminal, its protocol below."""
-    labels = [line["method"] for line in result["summary"]]
-    drawn = Table(title=f"unblur bench {result['dataset']}", caption=Text(_caption(result)), caption_justify="left")
-    drawn.add_column("method", min_width=max(map(len, labels)))
-    for heading, _, _ in _COLUMNS:
-        drawn.add_column(heading, justify="right")
-    for line in result["summary"]:
-        drawn.add_row(line["method"], *(_figure(line[key], digits) for _, key, digits in _COLUMNS))
-    return drawn
+def table(result: Mapping[str, Any]) -> Group:
+    """The summary of `run`'s result, its protocol below; nothing is cut where a page has 80 columns."""
+    lines = result["summary"]
+    columns = _COLUMNS if any(line["failed"] for line in lines) else _COLUMNS[:-1]
+    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    drawn.add_column("method", vertical="bottom", overflow="fold")
+    for heading, _, _ in columns:
+        drawn.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+    for line in lines:
+        drawn.add_row(line["method"], *(_figure(line[key], digits) for _, key, digits in columns))
+    return Group(drawn, Text("\n" + _caption(result), overflow="fold"))
 
 
 _COLUMNS = (  # heading, key in the summary, digits
     ("PSNR", "psnr", 2),
     ("worst", "worst_psnr", 2),
     ("SSIM", "ssim", 4),
-    ("ratio SSD", "error_ratio_ssd", 3),
-    ("ratio norm2", "error_ratio_norm2", 3),
-    ("s/picture", "seconds", 2),
-    ("pictures", "count", 0),
-    ("failed", "failed", 0),
+    ("ratio\nSSD", "error_ratio_ssd", 3),
+    ("ratio\nnorm2", "error_ratio_norm2", 3),
+    ("s", "seconds", 2),
+    ("failed", "failed", 0),  # shown only where something failed
 )
 
 
@@ -297,10 +298,12 @@ def _versions() -> dict[str, Any]:
 
 
 def _caption(result: Mapping[str, Any]) -> str:
-    """Everything that defines the figures, in one paragraph."""
+    """What the columns are, and everything that defines the figures."""
     protocol, versions = result["protocol"], result["versions"]
+    counts = {line["count"] + line["failed"] for line in result["summary"]}
+    scored = f"{result['dataset']}, {max(counts, default=0)} pictures: means, the worst PSNR, and s a picture."
     said = "; ".join(f"{key}: {value}" for key, value in protocol.items() if value not in (None, {}))
-    return f"{said}\nunblur {versions['unblur']}, torch {versions['torch']}, {versions['threads']} thread(s)"
+    return f"{scored}\n{said}\nunblur {versions['unblur']}, torch {versions['torch']}, {versions['threads']} thread(s)"
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -33,14 +33,25 @@ _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def default_output(path: str | Path, tag: str = "restored") -> Path:
-    """Where the result goes when nobody says: `a.jpg` -> `a.restored.jpg`, `a.gif` -> `a.restored.png`."""
+    """Where the result goes when nobody says: `a.jpg` -> `a.restored.jpg`, `a.gif` -> `a.restored.png`.
+
+    Raises:
+        ImageFileError: for a folder.
+    """
     path = Path(path)
+    if not path.name or path.is_dir():
+        raise ImageFileError(path, f"that is a folder; name the photos in it, e.g. {path / '*.jpg'}")
     suffix = path.suffix if path.suffix.lower() in FORMATS else ".png"
     return path.with_name(f"{path.stem}.{tag}{suffix}")
 
 
 def check_writable(
-    path: str | Path, *, overwrite: bool, source: str | Path | None = None, photo: Photo | None = None
+    path: str | Path,
+    *,
+    overwrite: bool,
+    source: str | Path | None = None,
+    photo: Photo | None = None,
+    option: str = "-o",
 ) -> None:
     """Find out before minutes of work whether `write_photo` would refuse.
 
@@ -49,6 +60,7 @@ def check_writable(
         overwrite: whether an existing file may be replaced.
         source: the file the photo came from, for a clearer message.
         photo: the photo, when it is known: not every format holds every photo.
+        option: what names another place on the command line.
 
     Raises:
         ImageFileError: one line naming the file and the remedy.
@@ -57,7 +69,7 @@ def check_writable(
     format = FORMATS.get(path.suffix.lower())
     if format is None:
         raise ImageFileError(path, f"'{path.suffix}' is not written. Use .jpg, .png, .tif or .webp.")
-    check_place(path, overwrite=overwrite, source=source)
+    check_place(path, overwrite=overwrite, source=source, option=option)
     if photo is None:
         return
     if format == "JPEG" and photo.alpha is not None:
@@ -67,7 +79,7 @@ def check_writable(
         raise ImageFileError(path, f"{format} holds no side longer than {limit} pixels. Save as PNG or TIFF.")
 
 
-def check_place(path: Path, *, overwrite: bool, source: str | Path | None = None) -> None:
+def check_place(path: Path, *, overwrite: bool, source: str | Path | None = None, option: str = "-o") -> None:
     """Check that a file may be put at `path`.
 
     Raises:
@@ -82,8 +94,12 @@ def check_place(path: Path, *, overwrite: bool, source: str | Path | None = None
     if overwrite or not os.path.lexists(path):
         return
     if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
-        raise ImageFileError(path, "this is the picture being read. Choose another name or overwrite.")
-    raise ImageFileError(path, "it exists already. Choose another name or overwrite.")
+        raise ImageFileError(path, f"this is the picture being read. {_remedies(option)}")
+    raise ImageFileError(path, f"it exists already. {_remedies(option)}")
+
+
+def _remedies(option: str) -> str:
+    return f"Choose another name with {option}, or replace it with --overwrite."
 
 
 def write_photo(
@@ -142,7 +158,7 @@ def put_in_place(content: bytes, path: Path, *, overwrite: bool) -> None:
         else:
             _move_without_replacing(temporary, target)
     except FileExistsError as error:
-        raise ImageFileError(path, "it exists already. Choose another name or overwrite.") from error
+        raise ImageFileError(path, f"it exists already. {_remedies('-o')}") from error
     except OSError as error:
         raise ImageFileError(path, f"not written ({error.strerror}). Choose another folder.") from error
     finally:

@@ -1,4 +1,4 @@
-"""One picture that tells what was done: before, after, the PSF, the figures, and a detail of both at 100 %."""
+"""One picture that tells what was done: before, after, the PSF, the figures, and a detail of both, close up."""
 
 from __future__ import annotations
 
@@ -51,10 +51,13 @@ def write_report(before: np.ndarray, after: Tensor, result: FileResult, path: Pa
 def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Image.Image:
     """The report as a picture, from two `(H, W, C)` arrays in [0, 1] and the figures."""
     old, new = _image(before), _image(after)
-    box = most_detailed(after)
     rows = [("before", "after", _shrunk(old), _shrunk(new))]
-    if old.width > PANEL or old.height > PANEL:  # a smaller photo is shown at 100 % already
-        rows.append(("before, detail at 100 %", "after, detail at 100 %", old.crop(box), new.crop(box)))
+    longest = max(old.size)
+    if longest > PANEL // 2:  # a smaller photo is shown pixel by pixel already, and whole
+        # of a photo not twice as large as the panel, a detail at 100 % would show much the same again
+        zoom = 1 if longest >= 2 * PANEL else 2
+        caption, box = f"detail at {100 * zoom} %", most_detailed(after, PANEL // zoom)
+        rows.append((f"before, {caption}", f"after, {caption}", _detail(old, box, zoom), _detail(new, box, zoom)))
     column = max(rows[0][2].width, rows[-1][2].width, 480)
     height = MARGIN + LINE * 2 + sum(LINE + row[2].height + GAP for row in rows)
     facts = _facts(result, wrap_at=2 * column + GAP - PSF_SIDE - 3 * GAP - LABELS)
@@ -143,6 +146,11 @@ def _shrunk(picture: Image.Image) -> Image.Image:
     copy = picture.copy()
     copy.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
     return copy
+
+
+def _detail(picture: Image.Image, box: tuple[int, int, int, int], zoom: int) -> Image.Image:
+    part = picture.crop(box)
+    return part.resize((zoom * part.width, zoom * part.height), Image.Resampling.BICUBIC) if zoom > 1 else part
 
 
 def _image(pixels: np.ndarray) -> Image.Image:

@@ -12,9 +12,10 @@ from torch import Tensor
 from unblur.image_io import ImageFileError, Photo, check_writable, read_photo, write_photo, write_psf
 from unblur.image_io.write import FORMATS, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
+from unblur.pipeline.chain import DEFAULT_NON_BLIND
 from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Progress
+from unblur.types import Progress, UnblurError
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 
@@ -85,12 +86,16 @@ def restore_file(
     """
     started = perf_counter()
     progress = progress or Progress()
+    check_psf_is_used(options)
     check_writable(output, overwrite=overwrite, source=path)
     if report is not None:
-        check_writable(report, overwrite=overwrite, source=path)
+        check_writable(report, overwrite=overwrite, source=path, option="--report")
+        if report.resolve() in (output.resolve(), path.resolve()):
+            raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
     progress.stage("reading")
     photo = read_photo(path)
     check_writable(output, overwrite=overwrite, source=path, photo=photo)
+    _check_psf_fits(options.psf, photo, path)
     outcome = restore_picture(_picture(photo), options, progress)
     progress.stage("writing")
     if outcome.changed:
@@ -111,6 +116,32 @@ def restore_file(
     if report is not None:
         write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
     return result
+
+
+def check_psf_is_used(options: Options) -> None:
+    """Refuse a PSF that the methods would pass over.
+
+    Raises:
+        UnblurError: saying which method does without it; or whatever `options.chain()` refuses.
+    """
+    chain = options.chain()
+    if options.psf is None or "psf" in chain.needs:
+        return
+    # an estimator by itself was completed by a non-blind step; the person typed the first part only
+    name, other = options.method, f"leave out --psf or use --method {DEFAULT_NON_BLIND}."
+    if "psf" in chain.gives:
+        raise UnblurError(f"'{name}' estimates a PSF and takes none; {other}")
+    raise UnblurError(f"'{name}' makes no use of a PSF; {other}")
+
+
+def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:
+    if psf is None:
+        return
+    (rows, columns), (height, width) = psf.shape, photo.pixels.shape[:2]
+    if rows > height or columns > width:
+        raise ImageFileError(
+            path, f"it is {width} x {height} px, smaller than the PSF ({columns} x {rows} px). Crop the PSF."
+        )
 
 
 @dataclass(frozen=True)

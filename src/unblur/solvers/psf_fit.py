@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -86,9 +87,8 @@ def prune(psf: Tensor, *, least: float = 0.05, island: float = 0.1) -> Tensor:
     k = torch.where(psf < least * psf.max(), 0.0, psf)
     k = k / k.sum()
     light = k.cpu().numpy()
-    labels = np.empty(light.shape, np.int32)
-    count = ndimage.label(light > 0, structure=np.ones((3, 3)), output=labels)
-    shares = ndimage.sum(light, labels, index=np.arange(1, int(count) + 1))
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(light > 0, structure=np.ones((3, 3))))
+    shares = ndimage.sum(light, labels, index=np.arange(1, count + 1))
     kept = 1 + np.flatnonzero((shares >= island) | (shares == shares.max()))
     k = k * torch.from_numpy(np.isin(labels, kept)).to(k)
     return k / k.sum()
