@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -326,3 +327,32 @@ def test_the_table_shows_mean_worst_and_time_with_the_protocol_below(cast):
         assert f"{line['worst_psnr']:.2f}" in text
         assert f"{line['seconds']:.2f}" in text
     assert "crop: 6" in text and "clip: [0.0, 1.0]" in text
+
+
+def long_result(*, failed: int) -> dict[str, Any]:
+    """A result with every figure as wide as it gets, and a caption of many lines."""
+    figures = dict.fromkeys(("psnr", "worst_psnr"), 28.123) | dict.fromkeys(("seconds", "error_ratio_norm2"), 123.456)
+    figures |= {"ssim": 0.91234, "error_ratio_ssd": 1.5, "count": 32 - failed, "failed": failed}
+    summary = [{"method": name, **figures} for name in ("wiener", "l0_psf+nlm+hyper_laplacian")]
+    versions = {"unblur": "1", "torch": "2", "threads": 1}
+    protocol = {"words": " ".join(f"word{i}" for i in range(60)), "last": "the end"}
+    return {"dataset": "levin", "protocol": protocol, "versions": versions, "summary": summary}
+
+
+@pytest.mark.parametrize("failed", [0, 3])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_of_the_table_is_cut_at_80_columns(failed, terminal):
+    page = io.StringIO()
+    Console(file=page, width=80, force_terminal=terminal, no_color=True).print(
+        benchmark.table(long_result(failed=failed))
+    )
+    text = re.sub("\x1b[^m]*m", "", page.getvalue())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    words = text.split()
+    assert {"PSNR", "worst", "SSIM", "SSD", "norm2", "s", "l0_psf+nlm+hyper_laplacian"} <= set(words)
+    assert words.count("123.456") == 2
+    assert {f"word{i}" for i in range(59)} < set(words)
+    assert "the end" in text
+    assert "levin, 32 pictures" in text
+    assert ("failed" in words) == bool(failed)

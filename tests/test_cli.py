@@ -133,7 +133,9 @@ def test_several_photos_do_not_go_into_one_file(photo):
 def test_an_output_is_replaced_only_when_asked(photo):
     photo.with_name("out.png").write_bytes(b"precious")
     arguments = ("restore", "a.jpg", "-o", "out.png", "--psf", "psf.npy")
-    assert "out.png: it exists already" in refused(*arguments)
+    assert "out.png: it exists already. Choose another name with -o, or replace it with --overwrite." in refused(
+        *arguments
+    )
     assert photo.with_name("out.png").read_bytes() == b"precious"
     assert run(*arguments, "--overwrite").exit_code == 0
     assert Image.open("out.png").format == "PNG"

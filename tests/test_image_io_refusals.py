@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from odd_files import make_odd_files
-from unblur.image_io import ImageFileError, Photo, check_writable, read_photo, write_photo
+from unblur.image_io import ImageFileError, Photo, check_writable, default_output, read_photo, write_photo
 from unblur.types import UnblurError
 
 PHOTO = Photo(np.linspace(0, 1, 60, dtype=np.float32).reshape(4, 5, 3))
@@ -98,10 +98,18 @@ def test_a_result_that_is_not_finite_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/", "photos"])
+def test_a_folder_has_no_output_beside_it(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    with pytest.raises(ImageFileError, match=r"that is a folder; name the photos in it, e\.g\. .*\*\.jpg$"):
+        default_output(folder)
+
+
 def test_nothing_that_exists_is_replaced_unasked(tmp_path):
     target = tmp_path / "a.png"
     target.write_bytes(b"precious")
-    with pytest.raises(ImageFileError, match="exists already"):
+    with pytest.raises(ImageFileError, match=r"exists already\..* -o, .* --overwrite\."):
         write_photo(PHOTO, target)
     assert target.read_bytes() == b"precious"
     write_photo(PHOTO, target, overwrite=True)

@@ -113,7 +113,7 @@ def table(result: Mapping[str, Any]) -> Group:
     """The summary of `run`'s result, its protocol below; nothing is cut where a page has 80 columns."""
     lines = result["summary"]
     columns = _COLUMNS if any(line["failed"] for line in lines) else _COLUMNS[:-1]
-    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     drawn.add_column("method", vertical="bottom", overflow="fold")
     for heading, _, _ in columns:
         drawn.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
@@ -301,7 +301,8 @@ def _caption(result: Mapping[str, Any]) -> str:
     """What the columns are, and everything that defines the figures."""
     protocol, versions = result["protocol"], result["versions"]
     counts = {line["count"] + line["failed"] for line in result["summary"]}
-    scored = f"{result['dataset']}, {max(counts, default=0)} pictures: means, the worst PSNR, and s a picture."
+    count = max(counts, default=0)
+    scored = f"{result['dataset']}, {count} picture{'s'[: count != 1]}: means, the worst PSNR, seconds a picture."
     said = "; ".join(f"{key}: {value}" for key, value in protocol.items() if value not in (None, {}))
     return f"{scored}\n{said}\nunblur {versions['unblur']}, torch {versions['torch']}, {versions['threads']} thread(s)"
 

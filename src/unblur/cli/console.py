@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
@@ -18,19 +18,41 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
+# What is raised for an option or argument that is missing or unknown; typer gives the class itself no public name.
+_UsageError = cast("type[Exception]", typer.BadParameter.__base__)
+
+
 class PoliteGroup(TyperGroup):
     """Turns what a person can put right, and Ctrl-C, into one line on stderr and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take apart what stands before the command."""
+        if not args:
+            return super().parse_args(ctx, args)  # shows the help
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            _refuse(error)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            _refuse(error)
         except UnblurError as error:
             say_error(str(error))
             raise typer.Exit(USER_ERROR) from None
         except (KeyboardInterrupt, Cancelled):
             typer.echo("stopped; the picture being worked on was not written.", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _refuse(error: Any) -> NoReturn:
+    """Say what is wrong with the words that were typed, and end."""
+    command = error.ctx.command_path if error.ctx else "unblur"
+    say_error(f"{error.format_message().rstrip('.')}. `{command} -h` shows what there is.")
+    raise typer.Exit(USER_ERROR) from None
 
 
 def say_error(message: str) -> None:
@@ -74,6 +96,18 @@ def parse_sigma(text: str | None) -> float | None:
         return float(above) / float(below) if slash else float(above)
     except (ValueError, ZeroDivisionError):
         raise UnblurError(f"--sigma takes a noise level on the 0..1 scale like 0.02 or 5/255, not '{text}'.") from None
+
+
+def check_psf_size(size: int | None) -> None:
+    """Refuse a side that no PSF has.
+
+    Raises:
+        UnblurError: for a size that is even or less than 3.
+    """
+    if size is None or (size >= 3 and size % 2 == 1):
+        return
+    instead = f"Give {size - 1} or {size + 1}" if size > 3 else "Give 3 or more"
+    raise UnblurError(f"--psf-size takes an odd number of pixels, at least 3, not {size}. {instead}, or leave it out.")
 
 
 @contextmanager

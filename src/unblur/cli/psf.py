@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import parse_settings, parse_sigma, progress_bar
+from unblur.cli.console import check_psf_size, parse_settings, parse_sigma, progress_bar
 
 
 def psf(
@@ -19,7 +19,7 @@ def psf(
             "--output",
             "-o",
             metavar="FILE",
-            help=".png (16 bit), .npy or .tif (exact). Default: PHOTO.psf.png beside the photo.",
+            help="A folder, or .png (16 bit), .npy or .tif (exact). Default: PHOTO.psf.png beside the photo.",
         ),
     ] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="A method that gives a psf.")] = "l0_psf",
@@ -40,13 +40,17 @@ def psf(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Estimate the PSF that blurred a photo."""
+    from unblur.image_io import default_output
     from unblur.pipeline.picture import Options
     from unblur.pipeline.restore import estimate_psf_file
 
+    check_psf_size(psf_size)
     options = Options(
         method=method, psf_size=psf_size, settings=parse_settings(settings or []), sigma=parse_sigma(sigma)
     )
-    destination = output or photo.with_name(f"{photo.stem}.psf.png")
+    destination = default_output(photo, "psf").with_suffix(".png")
+    if output is not None:
+        destination = output / destination.name if output.is_dir() else output
     with progress_bar(photo.name, quiet=quiet) as progress:
         result = estimate_psf_file(photo, destination, options, progress, overwrite=overwrite)
     if as_json:

@@ -10,6 +10,7 @@ import typer
 
 from unblur.cli.console import (
     USER_ERROR,
+    check_psf_size,
     is_out_of_memory,
     parse_settings,
     parse_sigma,
@@ -69,10 +70,11 @@ def restore(
 
     The photo itself is never changed. A photo that would only get worse is copied as it is, with the reason.
     """
+    options = _options(method, psf, psf_size, parse_settings(settings or []), strength, sigma, force)
+    given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored")
     reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
-    options = _options(method, psf, psf_size, parse_settings(settings or []), strength, sigma, force)
-    failed = False
+    failed = len(photos) < given
     for photo, destination, sheet in zip(photos, outputs, reports, strict=True):
         result = _restore_one(photo, destination, sheet, options, overwrite=overwrite, quiet=quiet)
         if result is None:
@@ -85,6 +87,21 @@ def restore(
         raise typer.Exit(USER_ERROR)
 
 
+def _without_folders(paths: list[Path]) -> list[Path]:
+    """The photos among `paths`; what is wrong with the folders is said."""
+    from unblur.image_io import ImageFileError, default_output
+
+    photos = []
+    for path in paths:
+        try:
+            default_output(path)
+        except ImageFileError as error:
+            say_error(str(error))
+        else:
+            photos.append(path)
+    return photos
+
+
 def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path]:
     """Where each photo's result goes; a folder is made where one is meant and missing.
 
@@ -92,14 +109,18 @@ def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path
         UnblurError: a file named for several photos, or two photos that would go to one file.
     """
     from unblur.image_io import default_output
+    from unblur.image_io.write import FORMATS
 
     if output is None:
         places = [default_output(photo, tag) for photo in photos]
     elif output.is_dir() or len(photos) > 1:
-        if output.exists() and not output.is_dir():
+        if not output.is_dir() and (output.exists() or output.suffix.lower() in FORMATS):
             raise UnblurError(f"{output}: {len(photos)} photos do not go into one file. Name a folder.")
         places = [output / default_output(photo, tag).name for photo in photos]
-        output.mkdir(parents=True, exist_ok=True)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnblurError(f"{output}: no such folder can be made ({error.strerror}). Name another.") from None
     else:
         places = [output]
     for i, place in enumerate(places):
@@ -123,7 +144,9 @@ def _options(
 
     from unblur.image_io import read_psf
     from unblur.pipeline.picture import Options
+    from unblur.pipeline.restore import check_psf_is_used
 
+    check_psf_size(psf_size)
     options = Options(
         method=method,
         psf=None if psf is None else torch.from_numpy(read_psf(psf)),
@@ -133,7 +156,7 @@ def _options(
         sigma=parse_sigma(sigma),
         force=force,
     )
-    options.chain()
+    check_psf_is_used(options)
     return options
 
 

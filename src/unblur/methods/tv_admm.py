@@ -16,7 +16,7 @@ class TvAdmmSettings(Settings):
         1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
     )
     iterations: int = setting(
-        60, "ADMM iterations; more is closer to the exact minimiser", probe=(5, 20), ge=1, le=10000
+        120, "ADMM iterations; more is closer to the exact minimiser", probe=(5, 20), ge=1, le=10000
     )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 

@@ -89,9 +89,9 @@ def restore_file(
     check_psf_is_used(options)
     check_writable(output, overwrite=overwrite, source=path)
     if report is not None:
-        check_writable(report, overwrite=overwrite, source=path, option="--report")
         if report.resolve() in (output.resolve(), path.resolve()):
             raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
+        check_writable(report, overwrite=overwrite, source=path, option="--report")
     progress.stage("reading")
     photo = read_photo(path)
     check_writable(output, overwrite=overwrite, source=path, photo=photo)
