@@ -1,16 +1,24 @@
 """Added noise has the variance its law says, and the estimator finds it again in one picture."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from helpers import structured_picture
+from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import (
     add_gaussian_noise,
     add_poisson_gaussian_noise,
     add_poisson_noise,
     estimate_noise_sigma,
+    estimate_noise_under_blur,
     quantise,
 )
+from unblur.imaging.psf import gaussian_psf
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -148,3 +156,17 @@ def test_channels_are_combined_by_their_mean_variance() -> None:
 def test_bad_arguments_are_explained(make, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make(torch.full((1, 3, 16, 16), 0.5))
+
+
+@pytest.mark.parametrize(("sigma", "quality"), [(0.005, 92), (0.02, 85)])
+def test_noise_that_jpeg_hid_is_found_under_blur(sigma, quality):
+    sharp = structured_picture(256, 256, seed=2)
+    blurry = convolve(sharp, gaussian_psf(3.0))
+    noisy = add_gaussian_noise(blurry, sigma, torch.Generator().manual_seed(0), clip=True)
+    levels = (noisy[0, 0] * 255).round().to(torch.uint8).numpy()
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "JPEG", quality=quality)
+    compressed = torch.from_numpy(np.asarray(Image.open(file), np.float32) / 255)[None, None]
+    assert float(estimate_noise_sigma(compressed)) < 0.85 * sigma
+    assert float(estimate_noise_under_blur(compressed)) == pytest.approx(sigma, rel=0.25)
+    assert float(estimate_noise_under_blur(noisy)) == pytest.approx(sigma, rel=0.15)

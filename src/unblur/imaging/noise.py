@@ -137,6 +137,25 @@ def estimate_noise_sigma(image: Tensor) -> Tensor:
     return torch.tensor(variances, device=image.device).mean(1).sqrt()  # (B,)
 
 
+def estimate_noise_under_blur(image: Tensor) -> Tensor:
+    """`estimate_noise_sigma` for a blurred picture that may have been a JPEG: `(B,)`.
+
+    JPEG wipes out the finest frequencies, where noise is measured, but not coarser ones, which deblurring amplifies.
+    At half size those are the finest, and averaging 2 x 2 pixels has halved white noise; so the larger of the
+    estimate and twice the one at half size is taken. A sharp picture's texture would be taken for noise there.
+
+    Args:
+        image: `(B, C, H, W)`, [0, 1].
+
+    Raises:
+        ValueError: see `estimate_noise_sigma`.
+    """
+    sigma = estimate_noise_sigma(image)
+    if min(image.shape[2:]) < 2 * _BLOCK:
+        return sigma
+    return torch.maximum(sigma, 2 * estimate_noise_sigma(torch.nn.functional.avg_pool2d(image, 2)))
+
+
 def _plane_sigma(plane: Tensor) -> float:
     """Noise standard deviation of one channel `(H, W)`."""
     height, width = plane.shape

@@ -25,7 +25,7 @@ def restore(observation: Observation, settings: NlmSettings, progress: Progress)
     assert blurry is not None
     progress.stage("denoising", len(blurry))
     restored = []
-    for picture, sigma in zip(blurry, noise_sigma(observation), strict=True):
+    for picture, sigma in zip(blurry, noise_sigma(observation, blurred=False), strict=True):
         restored.append(_denoise(picture, settings, float(sigma)))
         progress.advance()
     return Restoration(image=torch.stack(restored))

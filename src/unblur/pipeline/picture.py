@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unblur.contract import Method, Settings
-from unblur.imaging.noise import estimate_noise_sigma
+from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND, Chain, Step, complete
 from unblur.pipeline.credibility import judge
 from unblur.pipeline.fit import fitted
@@ -129,7 +129,8 @@ def restore_picture(picture: Tensor, options: Options, progress: Progress) -> Ou
         reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
         return Outcome(picture, chain.name, changed=False, notes=[reason])
     progress.stage("measuring the noise")
-    sigma = noise_of(picture) if options.sigma is None else options.sigma
+    deblurs = any("psf" in step.method.card.needs for step in chain.steps)
+    sigma = noise_of(picture, blurred=deblurs) if options.sigma is None else options.sigma
     outcome = Outcome(picture, chain.name, _plane(options.psf), sigma)
     observation = Observation(
         blurry=picture, psf=None if options.psf is None else options.psf[None, None], sigma=options.sigma
@@ -178,9 +179,10 @@ def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Ou
     return outcome
 
 
-def noise_of(picture: Tensor) -> float:
-    """The noise's standard deviation in one picture `(1, C, H, W)`, on its own scale."""
-    return float(estimate_noise_sigma(picture).mean())
+def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
+    """The noise's standard deviation in one picture `(1, C, H, W)`; `blurred`: one known to have no finest detail."""
+    estimate = estimate_noise_under_blur if blurred else estimate_noise_sigma
+    return float(estimate(picture).mean())
 
 
 def luminance(picture: Tensor) -> Tensor:
@@ -223,7 +225,7 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
     picture, psf = observation.blurry, observation.psf
     assert picture is not None
     if observation.sigma is None:
-        observation = replace(observation, sigma=noise_of(picture))
+        observation = replace(observation, sigma=noise_of(picture, blurred="psf" in method.card.needs))
     if not method.card.tiling or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
         return fitted(method, observation, settings, progress)
     notes: dict[str, None] = {}  # what several tiles say alike is said once

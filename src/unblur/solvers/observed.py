@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.imaging.noise import estimate_noise_sigma
+from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.types import Observation
 
 # No photo is modelled better than this: quantisation, compression, gamma and the PSF's own error act like noise.
@@ -14,13 +14,18 @@ SIGMA_FLOOR = 0.003
 _CLIPPED = 254.5 / 255  # an 8-bit 255, whatever the depth
 
 
-def noise_sigma(observation: Observation) -> Tensor:
-    """Each blurry picture's noise level, estimated where it is not given; at least a floor: `(B, 1, 1, 1)`."""
+def noise_sigma(observation: Observation, *, blurred: bool = True) -> Tensor:
+    """Each picture's noise level, estimated where it is not given; at least a floor: `(B, 1, 1, 1)`.
+
+    `blurred` says that `observation.blurry` has no detail down to single pixels, so that noise hidden by JPEG
+    can be told from it.
+    """
     blurry = observation.blurry
     assert blurry is not None
     sigma = blurry.new_full((len(blurry),), observation.sigma or 0.0)  # (B,)
     if observation.sigma is None and min(blurry.shape[-2:]) >= 8:  # smaller pictures hold no estimate
-        sigma = estimate_noise_sigma(blurry).to(blurry)
+        estimate = estimate_noise_under_blur if blurred else estimate_noise_sigma
+        sigma = estimate(blurry).to(blurry)
     return sigma.clamp_min(SIGMA_FLOOR)[:, None, None, None]
 
 
