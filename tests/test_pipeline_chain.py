@@ -201,7 +201,7 @@ def test_a_missing_psf_is_an_error_that_says_how_to_get_one(cast, name, remedy):
     assert not cast.calls
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("merger", "--noisy FILE"), ("lucky", "frames of one scene")])
+@pytest.mark.parametrize(("name", "remedy"), [("merger", "noisy shot of the pair"), ("lucky", "frames of one scene")])
 def test_what_else_is_missing_is_named(cast, name, remedy):
     with pytest.raises(UnblurError, match=f"'{name}' needs .*{remedy}"):
         run(name)

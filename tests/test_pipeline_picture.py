@@ -7,8 +7,10 @@ import torch
 
 from fakes import PSF, believe, brightening, estimating, fake_method, judge_by
 from helpers import CountingProgress, blurred_scene, structured_picture
+from unblur.imaging.colour import luminance
+from unblur.pipeline import picture
 from unblur.pipeline import picture as pipeline
-from unblur.pipeline.picture import Options, estimate_psf_of, luminance, restore_picture
+from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
 from unblur.types import Cancelled, Progress, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
@@ -153,16 +155,31 @@ def test_nan_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(strength=1.5, psf=PSF), "strength goes from 0"),
-        (Options(sigma=5, psf=PSF), "0..1 scale, not 5"),
-        (Options(method="hyper_laplacan"), "Did you mean 'hyper_laplacian'"),
-        (Options(method="wiener"), "needs a psf: give --psf FILE"),
-        (Options(psf=PSF, settings={"strenght": 2}), "Did you mean 'strength'"),
+        ({"strength": 1.5, "psf": PSF}, "strength goes from 0"),
+        ({"sigma": 5}, "0..1 scale, not 5"),
+        ({"method": "hyper_laplacan"}, "Did you mean 'hyper_laplacian'"),
+        ({"method": "wiener"}, "needs a psf: give --psf FILE"),
+        ({"psf": PSF, "settings": {"strenght": 2}}, "Did you mean 'strength'"),
+        ({"psf": PSF, "method": "l0_psf"}, "estimates a PSF and takes none"),
+        ({"psf": PSF, "method": "nlm"}, "makes no use of a PSF"),
     ],
 )
 def test_options_that_will_not_do_are_explained(options, message):
     with pytest.raises(UnblurError, match=message):
-        options.chain()
+        Options(**options).chain()
+
+
+def test_a_sigma_said_of_the_channels_is_smaller_in_the_luminance(monkeypatch):
+    calls = judge_by(monkeypatch, lambda *_: (False, "enough"))
+    restored(Options(sigma=0.03))
+    assert calls[0][3] == pytest.approx(0.03 * (0.299**2 + 0.587**2 + 0.114**2) ** 0.5)
+
+
+def test_a_circular_boundary_is_not_cut_into_tiles(monkeypatch):
+    monkeypatch.setattr(picture, "WHOLE_UP_TO", 100)
+    monkeypatch.setattr(picture, "tiled", lambda *_, **__: pytest.fail("tiled"))
+    for method in ("wiener", "richardson_lucy"):
+        restored(Options(method=method, psf=PSF, settings={"boundary": "circular"}))
 
 
 def test_a_cancellation_stops_the_work(tmp_path):

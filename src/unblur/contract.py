@@ -35,6 +35,7 @@ class Card:
         multiple_of: sides must be multiples of this (the pipeline pads).
         tiling: True when the result at a pixel depends on a neighbourhood of bounded size, so
             that a large picture may be restored in overlapping tiles.
+        whole_when: settings under which it does not, after all (a circular boundary, say).
         presets: named groups of settings.
         quick: settings that make it fast enough for the contract tests.
     """
@@ -47,8 +48,13 @@ class Card:
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
     tiling: bool = False
+    whole_when: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
+
+    def tiles(self, settings: Settings) -> bool:
+        """Whether a large picture may be restored in tiles with these settings."""
+        return self.tiling and not any(getattr(settings, key) == value for key, value in self.whole_when.items())
 
 
 class Settings(BaseModel):

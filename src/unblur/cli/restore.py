@@ -144,7 +144,6 @@ def _options(
 
     from unblur.image_io import read_psf
     from unblur.pipeline.picture import Options
-    from unblur.pipeline.restore import check_psf_is_used
 
     check_psf_size(psf_size)
     options = Options(
@@ -156,7 +155,7 @@ def _options(
         sigma=parse_sigma(sigma),
         force=force,
     )
-    check_psf_is_used(options)
+    options.chain()  # what does not fit together is said before the first photo is read
     return options
 
 

@@ -78,7 +78,9 @@ def _only_picture(file: TiffFile, path: Path) -> TiffPage:
     area = largest.imagewidth * largest.imagelength
     full_size = [page for page in pages if 4 * page.imagewidth * page.imagelength > area]
     if len(full_size) > 1 or largest.imagedepth > 1:
-        raise ImageFileError(path, f"it holds {len(full_size)} pictures. Save the one you want as a file of its own.")
+        raise ImageFileError(
+            path, f"it holds {len(full_size)} pictures (or channels). Save the one you want on its own."
+        )
     return largest
 
 

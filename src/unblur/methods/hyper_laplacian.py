@@ -34,7 +34,7 @@ def restore(observation: Observation, settings: HyperLaplacianSettings, progress
     assert blurry is not None and psf is not None
     weight = prior_weight(observation, settings.strength * WEIGHT)
     canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
-    progress.stage("deconvolving", len(deconvolution.beta_schedule()))
+    progress.stage("deconvolving", len(deconvolution.BETAS))
     image = deconvolution.hyper_laplacian(canvas, weight, settings.exponent, steps=settings.steps, progress=progress)
     return Restoration(image=canvas.crop(image), psf=psf)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from unblur.contract import Card, Method, Settings, setting
+from unblur.imaging.colour import luminance
 from unblur.imaging.psf import pad_psf
 from unblur.solvers.blind import estimate_psf
 from unblur.types import Observation, Progress, Restoration
@@ -14,7 +15,11 @@ class L0PsfSettings(Settings):
     """Settings of `l0_psf`."""
 
     size: int | None = setting(
-        None, "side of the PSF in pixels; None tries several and keeps the most plausible", probe=(9, 25), ge=3, le=301
+        None,
+        "side of the PSF in pixels, odd (even is rounded up); None tries several and keeps the most plausible",
+        probe=(9, 25),
+        ge=3,
+        le=301,
     )
     weight: float = setting(
         1.0, "multiplies the L0 weights; higher trusts only larger edges", probe=(0.2, 4.0), ge=0.01, le=100
@@ -33,14 +38,14 @@ def restore(observation: Observation, settings: L0PsfSettings, progress: Progres
     assert blurry is not None
     psfs = [
         estimate_psf(
-            picture[None].mean(1, keepdim=True),
+            picture[None],
             size=settings.size,
             weight=settings.weight,
             smoothness=settings.smoothness,
             iterations=settings.iterations,
             progress=progress,
         )
-        for picture in blurry
+        for picture in luminance(blurry)
     ]
     sides = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
     return Restoration(psf=torch.stack([pad_psf(psf, sides)[None] for psf in psfs]))  # (B, 1, h, w)

@@ -15,8 +15,8 @@ class NlmSettings(Settings):
     """Settings of `nlm`."""
 
     strength: float = setting(1.0, "multiplies the noise level; higher is smoother", probe=(0.6, 1.5), ge=0.01, le=10)
-    patch: int = setting(3, "side in pixels of the surroundings compared; odd", probe=(3, 7), ge=1, le=15)
-    search: int = setting(15, "side in pixels of the area searched; larger is slower", probe=(7, 21), ge=3, le=61)
+    patch: int = setting(3, "side in pixels of the surroundings compared; odd", probe=(3, 7), ge=1, le=9)
+    search: int = setting(15, "side in pixels of the area searched; larger is slower", probe=(7, 21), ge=3, le=41)
 
 
 def restore(observation: Observation, settings: NlmSettings, progress: Progress) -> Restoration:

@@ -82,6 +82,7 @@ METHOD = Method(
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
         tiling=True,
+        whole_when={"boundary": "circular"},
         quick={"iterations": 10},
     ),
     RichardsonLucySettings,

@@ -72,6 +72,7 @@ METHOD = Method(
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
         tiling=True,
+        whole_when={"boundary": "circular"},
     ),
     WienerSettings,
     restore,

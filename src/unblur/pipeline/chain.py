@@ -200,7 +200,7 @@ def _unmet(need: Need, step: str, chain: str) -> str:
         names.insert(names.index(step), DEFAULT_ESTIMATOR)
         return f"'{step}' needs a psf: give --psf FILE or chain an estimator: --method {'+'.join(names)}"
     if need == "noisy":
-        return f"'{step}' needs the short, noisy shot of the pair as well: give --noisy FILE."
+        return f"'{step}' needs the short, noisy shot of the pair as well, and none was given."
     missing = "several frames of one scene" if need == "frames" else "a blurry picture"
     return f"'{step}' needs {missing}; none was given."
 

@@ -6,13 +6,21 @@ helped and what it harmed. `docs/noharm.md` explains the checks.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.convolution import convolve
-from unblur.solvers.blind import implausibility, regional_psfs
-from unblur.solvers.canvas import gradient
+from unblur.solvers.blind import (
+    DEFAULT_SEARCH,
+    implausibility,
+    inner_gradient,
+    normalised_sparsity,
+    regional_psfs,
+    size_around,
+)
 from unblur.solvers.observed import SIGMA_FLOOR, unclipped
 from unblur.types import Progress
 
@@ -55,7 +63,7 @@ def doubt_psf(grey: Tensor, psf: Tensor, progress: Progress) -> str | None:
     centre = psf[max(middle_y - 1, 0) : middle_y + 2, max(middle_x - 1, 0) : middle_x + 2]
     if float(centre.sum()) >= _POINT:
         return "The photo does not look blurred: its estimated PSF is a single point."
-    regions = regional_psfs(grey, psf, progress)
+    regions = regional_psfs(grey, replace(DEFAULT_SEARCH, size=size_around(psf)), progress)
     gains = sorted(implausibility(area, own) / implausibility(area, psf) for area, own in regions)
     if len(gains) >= 2 and gains[1] < _LOCAL:  # one region may be a fluke
         return "The blur differs from place to place (something moved, or the camera turned); one PSF cannot undo it."
@@ -71,7 +79,7 @@ def doubt_restoration(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float)
     misfit = (convolve(restored, psf, "valid") - grey[inside])[_trusted(grey)[inside]]
     if float(misfit.square().mean().sqrt()) > _RESIDUAL * max(sigma, SIGMA_FLOOR):
         return "No credible PSF was found: reblurring the result does not give the photo back."
-    if _sparsity(restored) / _sparsity(grey) > _SPARSER:
+    if normalised_sparsity(inner_gradient(restored)) > _SPARSER * normalised_sparsity(inner_gradient(grey)):
         return "No credible PSF was found: restoring makes the photo no clearer. It may be sharp, or blurred in parts."
     return None
 
@@ -97,7 +105,7 @@ def _finest_detail(grey: Tensor, sigma: float) -> float:
         here = grey[..., 1:-1, 1:-1]
         first = (ahead - here).square().mean() - 2 * sigma**2
         second = (ahead - 2 * here + behind).square().mean() - 6 * sigma**2
-        ratios.append(float(second / first.clamp_min(1e-9)))
+        ratios.append(float(second.clamp_min(0) / first.clamp_min(1e-9)))
     return min(ratios)
 
 
@@ -112,9 +120,3 @@ def _excess(grey: Tensor, restored: Tensor) -> float:
     low, high = min(float(grey.min()), 0.0), max(float(grey.max()), 1.0)
     outside = (restored - restored.clamp(low, high))[_trusted(grey)]
     return float(outside.square().mean().sqrt())
-
-
-def _sparsity(picture: Tensor) -> float:
-    """Normalised sparsity of the gradients, `|g|_1 / |g|_2` per pixel: lower is sparser."""
-    edges = gradient(picture)[..., 2:-2, 2:-2]
-    return float(edges.abs().mean() / edges.square().mean().sqrt().clamp_min(1e-9))

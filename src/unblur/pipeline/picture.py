@@ -3,7 +3,7 @@
 `restore_picture` runs a chain of methods as it is right for a photo rather than for a benchmark:
 
 - a PSF is estimated on the luminance, the picture is restored in all its colours;
-- the noise is measured once on the whole picture, so that all tiles are treated alike;
+- the noise is measured on the whole picture, so that all tiles are treated alike;
 - a large picture is restored in tiles where the method allows it;
 - a PSF that was estimated, and what was made with it, must be credible, or the picture stays as it was.
 """
@@ -18,20 +18,17 @@ import torch
 from torch import Tensor
 
 from unblur.contract import Method, Settings
+from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND, Chain, Step, complete
 from unblur.pipeline.credibility import judge
 from unblur.pipeline.fit import fitted
 from unblur.pipeline.tiles import WHOLE_UP_TO, halo_for, tiled
+from unblur.solvers.blind import SMALLEST_PICTURE
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SMALLEST = 8
 """Nothing is restored of a picture with a shorter side in pixels: not even its noise can be measured."""
-
-SMALLEST_BLIND = 32
-"""No PSF is estimated from a picture with a shorter side in pixels."""
-
-_REC_601 = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,8 @@ class Options:
     sigma: float | None = None
     force: bool = False
 
-    def chain(self) -> Chain:
-        """The methods to run.
-
-        Raises:
-            UnblurError: an unknown method or setting, a value out of range, or a PSF that is needed and missing.
-        """
+    def __post_init__(self) -> None:
+        """Refuse what lies out of range."""
         if not 0 <= self.strength <= 1:
             raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
         if self.sigma is not None and not 0 <= self.sigma <= 0.5:
@@ -70,11 +63,23 @@ class Options:
                 f"sigma is the noise's standard deviation on the 0..1 scale, not {self.sigma:g}; "
                 "for 5 of 255 levels give 0.0196 (or --sigma 5/255)."
             )
+
+    def chain(self) -> Chain:
+        """The methods to run.
+
+        Raises:
+            UnblurError: an unknown method or setting, a setting out of range, a PSF that is needed and missing, or
+                one that is given and of no use.
+        """
         name = self.method
         if name == "auto":
             name = DEFAULT_ESTIMATOR if self.psf is None else DEFAULT_NON_BLIND
         name = complete(name, psf_known=self.psf is not None)
-        return Chain.parse(name, self.settings_for(name))
+        chain = Chain.parse(name, self.settings_for(name))
+        if self.psf is not None and "psf" not in chain.needs:
+            does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
+            raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {DEFAULT_NON_BLIND}.")
+        return chain
 
     def settings_for(self, name: str) -> dict[str, Any]:
         """The settings for the chain called `name`, the PSF's size among them."""
@@ -124,7 +129,7 @@ def restore_picture(picture: Tensor, options: Options, progress: Progress) -> Ou
     chain = options.chain()
     short_side = min(picture.shape[-2:])
     blind = any("psf" in step.method.card.gives for step in chain.steps)
-    smallest = SMALLEST_BLIND if blind else SMALLEST
+    smallest = SMALLEST_PICTURE if blind else SMALLEST
     if short_side < smallest:
         reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
         return Outcome(picture, chain.name, changed=False, notes=[reason])
@@ -161,8 +166,8 @@ def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Ou
     if "psf" not in chain.gives:
         raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {DEFAULT_ESTIMATOR}.")
     short_side = min(picture.shape[-2:])
-    if short_side < SMALLEST_BLIND:
-        raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_BLIND} px).")
+    if short_side < SMALLEST_PICTURE:
+        raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_PICTURE} px).")
     progress.stage("measuring the noise")
     sigma = noise_of(picture) if options.sigma is None else options.sigma
     trusting = replace(options, force=True)
@@ -183,14 +188,6 @@ def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
     """The noise's standard deviation in one picture `(1, C, H, W)`; `blurred`: one known to have no finest detail."""
     estimate = estimate_noise_under_blur if blurred else estimate_noise_sigma
     return float(estimate(picture).mean())
-
-
-def luminance(picture: Tensor) -> Tensor:
-    """Rec. 601 luma, `0.299 R + 0.587 G + 0.114 B` of the sRGB values as they are: `(B, C, H, W)` -> `(B, 1, H, W)`."""
-    if picture.shape[1] == 1:
-        return picture
-    weights = torch.tensor(_REC_601, dtype=picture.dtype, device=picture.device)
-    return torch.einsum("bchw,c->bhw", picture, weights)[:, None]
 
 
 def _for_photos(method: Method, options: Options) -> Method:
@@ -217,8 +214,8 @@ def _estimate(method: Method, observation: Observation, settings: Settings, prog
     assert observation.blurry is not None
     progress.stage("estimating the PSF")
     grey = luminance(observation.blurry)
-    sigma = noise_of(grey) if observation.sigma is None else observation.sigma
-    return method.restore(replace(observation, blurry=grey, sigma=sigma), settings, progress)
+    grey_observation = replace(observation, blurry=grey, sigma=_luminance_sigma(observation, grey))
+    return method.restore(grey_observation, settings, progress)
 
 
 def _restore_image(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
@@ -226,7 +223,7 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
     assert picture is not None
     if observation.sigma is None:
         observation = replace(observation, sigma=noise_of(picture, blurred="psf" in method.card.needs))
-    if not method.card.tiling or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
+    if not method.card.tiles(settings) or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
         return fitted(method, observation, settings, progress)
     notes: dict[str, None] = {}  # what several tiles say alike is said once
 
@@ -246,11 +243,19 @@ def _require_credible(observation: Observation, result: Restoration, progress: P
     psf = observation.psf if result.psf is None else result.psf
     grey = luminance(observation.blurry)
     restored = None if result.image is None else luminance(result.image)
-    sigma = noise_of(grey) if observation.sigma is None else observation.sigma
+    sigma = _luminance_sigma(observation, grey)
     progress.stage("checking the result" if psf is not None else "looking at the photo")
     reason = judge(grey, restored, psf, sigma, progress)
     if reason is not None:
         raise _NotCredible(reason, psf)
+
+
+def _luminance_sigma(observation: Observation, grey: Tensor) -> float:
+    """The noise in the luminance: measured there, or worked out from what was said of the channels."""
+    assert observation.blurry is not None
+    if observation.sigma is None:
+        return noise_of(grey)
+    return observation.sigma * (NOISE_IN_LUMINANCE if observation.blurry.shape[1] == 3 else 1.0)
 
 
 def _plane(psf: Tensor | None) -> Tensor | None:

@@ -12,10 +12,9 @@ from torch import Tensor
 from unblur.image_io import ImageFileError, Photo, check_writable, read_photo, write_photo, write_psf
 from unblur.image_io.write import FORMATS, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
-from unblur.pipeline.chain import DEFAULT_NON_BLIND
 from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Progress, UnblurError
+from unblur.types import Progress
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 
@@ -81,12 +80,13 @@ def restore_file(
         report: where a picture of before, after and PSF goes.
 
     Raises:
-        UnblurError: one line naming what is wrong and the remedy; nothing is written then.
+        UnblurError: one line naming what is wrong and the remedy; nothing is written then, except where the report
+            alone could not be.
         Cancelled: after `progress.cancel()`; nothing is written then.
     """
     started = perf_counter()
     progress = progress or Progress()
-    check_psf_is_used(options)
+    options.chain()  # what does not fit together is said before anything is read
     check_writable(output, overwrite=overwrite, source=path)
     if report is not None:
         if report.resolve() in (output.resolve(), path.resolve()):
@@ -116,22 +116,6 @@ def restore_file(
     if report is not None:
         write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
     return result
-
-
-def check_psf_is_used(options: Options) -> None:
-    """Refuse a PSF that the methods would pass over.
-
-    Raises:
-        UnblurError: saying which method does without it; or whatever `options.chain()` refuses.
-    """
-    chain = options.chain()
-    if options.psf is None or "psf" in chain.needs:
-        return
-    # an estimator by itself was completed by a non-blind step; the person typed the first part only
-    name, other = options.method, f"leave out --psf or use --method {DEFAULT_NON_BLIND}."
-    if "psf" in chain.gives:
-        raise UnblurError(f"'{name}' estimates a PSF and takes none; {other}")
-    raise UnblurError(f"'{name}' makes no use of a PSF; {other}")
 
 
 def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:

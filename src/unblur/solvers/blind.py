@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from unblur.solvers.l0 import L0Search, search_psf
 from unblur.solvers.psf_fit import tidy
 from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
+
+DEFAULT_SEARCH = L0Search(size=35, weight=4e-3, smoothness=0.3, iterations=5)
+"""What `estimate_psf` and `l0_psf` do when nothing else is said, but for the sizes tried."""
 
 SMALLEST_PICTURE = 32
 """Shorter side in pixels below which a picture is too small to hold a PSF."""
@@ -47,8 +50,8 @@ def estimate_psf(
     """Estimate the PSF of a grey picture by L0-regularised search over several PSF sizes.
 
     Args:
-        blurry: `(1, 1, H, W)`, [0, 1]. Of a large picture the most detailed 768 px area is used, and checked on
-            four others.
+        blurry: `(1, 1, H, W)`, [0, 1]. Of a larger picture the most detailed 768 px area is used, and where that is
+            less than half of it, the answer is compared with those of four other areas.
         size: side of the PSF in pixels, odd, at most half the picture's shorter side; None tries several.
         weight: multiplies the L0 weights; higher trusts only larger edges.
         smoothness: quadratic penalty on the PSF; higher is smoother.
@@ -65,7 +68,7 @@ def estimate_psf(
     if min(height, width) < SMALLEST_PICTURE or is_flat(area):
         return delta_psf().to(blurry)
     largest = min(height, width) // 4
-    size = size and min(size, min(height, width) // 2) // 2 * 2 + 1
+    size = size and min(size | 1, (min(height, width) // 2 - 1) | 1)
     ladder = (
         [(size, 2e-3), (size, 4e-3)] if size else [rung for rung in _LADDER if rung[0] <= max(largest, _LADDER[0][0])]
     )
@@ -81,15 +84,22 @@ def estimate_psf(
         progress.stage(f"estimating a larger PSF ({side} px)", len(searches[-1].scales()))
         answers.append(_answer(area, searches[-1], progress))
         best = min(answers, key=lambda answer: answer.implausibility)
-    return best.psf if area is blurry else _consensus(blurry, best.psf, progress)
+    if area.numel() > blurry.numel() / 2:
+        return best.psf
+    return _consensus(blurry, best.psf, replace(searches[-1], size=size or size_around(best.psf)), progress)
 
 
-def _consensus(blurry: Tensor, psf: Tensor, progress: Progress) -> Tensor:
+def size_around(psf: Tensor) -> int:
+    """An odd support with a little room around a PSF `(h, w)`."""
+    return (max(psf.shape) + 4) // 2 * 2 + 1
+
+
+def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress) -> Tensor:
     """Of the PSF found in one area of a large picture and those of four others, the one that suits all four best.
 
     The most detailed area is not always the one that tells most: foliage, say, has detail and no edges.
     """
-    regions = regional_psfs(blurry, psf, progress)
+    regions = regional_psfs(blurry, search, progress)
     areas = [area for area, _ in regions]
     candidates = [psf, *(own for _, own in regions)]
     pairs = [(area, candidate) for candidate in candidates for area in areas]
@@ -113,21 +123,30 @@ def implausibility(blurry: Tensor, psf: Tensor) -> float:
     canvas = Canvas.around(blurry, psf)
     weight = blurry.new_full((1, 1, 1, 1), _PRIOR_WEIGHT)
     sharp = canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=3, progress=Progress()))
-    edges = gradient(sharp)[..., 2:-2, 2:-2]  # (2, 1, 1, H - 4, W - 4)
+    edges = inner_gradient(sharp)
     reach_y, reach_x = psf.shape[-2] // 2, psf.shape[-1] // 2
     observed = blurry[..., reach_y : blurry.shape[-2] - reach_y, reach_x : blurry.shape[-1] - reach_x]
     misfit = (convolve(sharp, psf, "valid") - observed).square().mean() / 2
     energy = misfit + 2 * _PRIOR_WEIGHT * edges.abs().pow(_EXPONENT).mean()
-    sparsity = edges.abs().mean() / edges.square().mean().sqrt()
-    return max(float(energy * sparsity), 1e-30)
+    return max(float(energy) * normalised_sparsity(edges), 1e-30)
 
 
-def regional_psfs(blurry: Tensor, psf: Tensor, progress: Progress) -> list[tuple[Tensor, Tensor]]:
-    """The most informative area of each quarter of a picture, with a PSF of its own as large as `psf`.
+def normalised_sparsity(edges: Tensor) -> float:
+    """`|g|_1 / |g|_2` of a gradient field, per pixel: lower is sparser. Krishnan, Tay & Fergus 2011, Eq. 1."""
+    return float(edges.abs().mean() / edges.square().mean().sqrt().clamp_min(1e-9))
+
+
+def inner_gradient(picture: Tensor) -> Tensor:
+    """The gradient, but for the border: `(1, 1, H, W)` -> `(2, 1, 1, H - 4, W - 4)`."""
+    return gradient(picture)[..., 2:-2, 2:-2]
+
+
+def regional_psfs(blurry: Tensor, search: L0Search, progress: Progress) -> list[tuple[Tensor, Tensor]]:
+    """The most informative area of each quarter of a picture, with a PSF of its own.
 
     Args:
         blurry: `(1, 1, H, W)`; one too small for four areas gives an empty list.
-        psf: `(h, w)`, the whole picture's.
+        search: how to look for each of them.
         progress: advanced once per pyramid level and area.
 
     Returns:
@@ -136,8 +155,6 @@ def regional_psfs(blurry: Tensor, psf: Tensor, progress: Progress) -> list[tuple
     height, width = blurry.shape[-2] // 2, blurry.shape[-1] // 2
     if min(height, width) < _REGION // 2:
         return []
-    size = 2 * ((max(psf.shape) + 4) // 2) + 1
-    search = L0Search(size, 4e-3, 0.3, 5)
     progress.stage("comparing the blur of four areas", 4 * len(search.scales()))
     quarters = (blurry[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width))
     areas = [informative_area(quarter, _REGION) for quarter in quarters]

@@ -27,6 +27,10 @@ from unblur.types import Progress
 _BORDER_STEPS = 20
 
 
+BETAS = tuple((2 * math.sqrt(2)) ** step for step in range(6))
+"""Strengths of the split in `hyper_laplacian`: 1 to 181, in the paper's steps and short of its limit of 256."""
+
+
 def wiener(canvas: Canvas, spectrum_of_noise: Tensor, *, steps: int = _BORDER_STEPS) -> Tensor:
     """The linear minimum-mean-square-error filter, `conj(K) / (|K|^2 + N)`, fitted to the observed pixels only.
 
@@ -45,14 +49,14 @@ def wiener(canvas: Canvas, spectrum_of_noise: Tensor, *, steps: int = _BORDER_ST
 def hyper_laplacian(canvas: Canvas, weight: Tensor, exponent: float, *, steps: int, progress: Progress) -> Tensor:
     """phi = |.|^exponent, by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
 
-    Auxiliary gradients `w` are tied to `D x` with a strength beta growing from 1 to 256 (relative to
+    Auxiliary gradients `w` are tied to `D x` with a strength beta growing from 1 to 181 (relative to
     `weight`); in turn `w` is shrunk (their Eq. 5) and `x` solved for (their Eq. 4, here with the mask,
     in `steps` conjugate-gradient steps).
     """
     data = canvas.adjoint_of_data()
     spectrum = canvas.forward(canvas.blurry)
     spectrum = solve_masked(canvas, spectrum, data, weight * canvas.gradient_power, _BORDER_STEPS)
-    for beta in beta_schedule():
+    for beta in BETAS:
         w = power_shrink(gradient(canvas.inverse(spectrum)), 1 / beta, exponent)  # (2, B, C, H', W')
         right = data + weight * beta * canvas.forward(gradient_adjoint(w))
         spectrum = solve_masked(canvas, spectrum, right, weight * beta * canvas.gradient_power, steps)
@@ -63,8 +67,7 @@ def hyper_laplacian(canvas: Canvas, weight: Tensor, exponent: float, *, steps: i
 def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress) -> Tensor:
     """phi = the length of the gradient (isotropic TV), by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
 
-    Convex, so the result is the minimiser itself once `iterations` are enough (the picture stops
-    changing; the split's penalty is balanced as in Boyd 3.4.1).
+    Convex, so the result is the minimiser itself once `iterations` are enough.
     """
     rho = weight / _EDGE
     data = canvas.adjoint_of_data()
@@ -131,12 +134,6 @@ def _touching_parabola(field: Tensor, exponent: float) -> Tensor:
 def _mean_weight(weights: Tensor) -> Tensor:
     """The average weight of each picture's derivatives: `(N, B, C, H', W')` -> `(B, C, 1, 1)`."""
     return weights.mean((0, 3, 4))[..., None, None]
-
-
-def beta_schedule(first: float = 1.0, last: float = 256.0, rate: float = 2 * math.sqrt(2)) -> list[float]:
-    """first, first * rate, ... up to last."""
-    steps = math.floor(math.log(last / first) / math.log(rate) + 1e-9) + 1
-    return [first * rate**step for step in range(steps)]
 
 
 def solve_masked(canvas: Canvas, start: Tensor, right: Tensor, prior: Tensor, steps: int) -> Tensor:

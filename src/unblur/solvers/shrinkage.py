@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 
-def soft_threshold(v: Tensor, threshold: float) -> Tensor:
-    """The proximal map of `threshold |w|` (beta = 1)."""
-    return v.sign() * (v.abs() - threshold).clamp_min(0)
-
-
 def isotropic_soft_threshold(field: Tensor, threshold: float) -> Tensor:
     """The proximal map of `threshold |(dx, dy)|_2` for a gradient field `(2, ...)` (isotropic TV)."""
     norm = field.square().sum(0, keepdim=True).sqrt()
