@@ -276,6 +276,12 @@ def test_bench_prints_a_table_and_writes_json(tmp_path, monkeypatch):
         "settings": {"wiener.strength": "2"},
     }
 
+    before = json_file.read_bytes()
+    again = run("bench", "levin", *arguments, "--json", json_file)
+    assert (again.exit_code, json_file.read_bytes()) == (2, before)
+    assert "--overwrite" in again.stderr
+    assert run("bench", "levin", *arguments, "--json", json_file, "--overwrite").exit_code == 0
+
 
 def test_bench_explains_a_wrong_name(tmp_path):
     assert "Did you mean 'levin'" in refused("bench", "levinn", "--data", tmp_path, "--method", "wiener")

@@ -27,6 +27,7 @@ def bench(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the methods; may be repeated."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file if it exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Measure methods on a data set.
@@ -40,7 +41,7 @@ def bench(
     from unblur.image_io.write import check_place, put_in_place
 
     if json_file is not None:
-        check_place(json_file, overwrite=True)
+        check_place(json_file, overwrite=overwrite)
     methods = [name.strip() for name in method.split(",") if name.strip()]
     with progress_bar(dataset, quiet=quiet) as progress:
         result = benchmark.run(
@@ -55,4 +56,4 @@ def bench(
     if not quiet:
         Console().print(benchmark.table(result))
     if json_file is not None:
-        put_in_place(json.dumps(result, indent=1).encode() + b"\n", json_file, overwrite=True)
+        put_in_place(json.dumps(result, indent=1).encode() + b"\n", json_file, overwrite=overwrite)
