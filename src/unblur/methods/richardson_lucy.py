@@ -54,7 +54,8 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
     progress.stage("deconvolving", settings.iterations)
     data = canvas.mask * canvas.blurry.clamp_min(0)
     for _ in range(settings.iterations):
-        ratio = (data / canvas.blur(image).clamp_min_(_TINY)).clamp_max_(_STEEP)
+        reblurred = canvas.blur(image).clamp_min_(_TINY)
+        ratio = torch.div(data, reblurred, out=reblurred).clamp_max_(_STEEP)
         image = image * torch.addcmul(unseen, gain, canvas.correlate(ratio).clamp_min_(0))
         if settings.tv > 0:
             image = image / (1 + settings.tv * _curvature_of_level_lines(image)).clamp_min(0.5)

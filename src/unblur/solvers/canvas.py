@@ -91,11 +91,11 @@ class Canvas:
 
     def blur(self, image: Tensor) -> Tensor:
         """`k * image`."""
-        return self.inverse(self.otf * self.forward(image))
+        return self.inverse(self.forward(image).mul_(self.otf))
 
     def correlate(self, image: Tensor) -> Tensor:
         """The adjoint of `blur`."""
-        return self.inverse(self.otf_conj * self.forward(image))
+        return self.inverse(self.forward(image).mul_(self.otf_conj))
 
     def adjoint_of_data(self) -> Tensor:
         """`K^T mask y` as a spectrum: the right side of the normal equations."""
