@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+import elsewhere
+from unblur.pipeline import device
+from unblur.solvers import workers
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
@@ -10,3 +14,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """The name of a device that is not the CPU, wherever the tests run; see `elsewhere`."""
+    monkeypatch.setattr(device, "device_names", lambda: ["cpu", f"{elsewhere.NAME}:0"])
+    monkeypatch.setattr(workers, "ThreadPoolExecutor", elsewhere.Pool)
+    with elsewhere.accelerator():
+        yield elsewhere.NAME

@@ -177,6 +177,30 @@ def test_settings_sigma_and_strength_reach_the_method(photo, tmp_path):
     np.testing.assert_allclose(after, (before + 255) / 2, atol=1)
 
 
+def test_a_photo_is_restored_on_another_device_all_the_same(photo, stand_in):
+    telling = fake_method(
+        photo.parent,
+        "telling",
+        "return Restoration(image=observation.blurry * 0.5, notes=[observation.blurry.device.type])",
+    )
+    made = {}
+    for device in ("cpu", stand_in):
+        result = run("restore", "a.jpg", "--method", telling, "--device", device, "-o", f"{device}.png", "--json")
+        assert json.loads(result.stdout)["notes"] == [device]
+        made[device] = Path(f"{device}.png").read_bytes()
+    assert made["cpu"] == made[stand_in]
+
+
+def test_a_psf_is_estimated_on_another_device_all_the_same(photo, stand_in):
+    body = (
+        "b = observation.blurry; p = b.new_full((1, 1, 5, 5), 0.04); return Restoration(psf=p, notes=[b.device.type])"
+    )
+    telling = fake_method(photo.parent, "telling", body, gives=("psf",))
+    result = run("psf", "a.jpg", "--method", telling, "--device", stand_in, "-o", "b.npy", "--json")
+    assert json.loads(result.stdout)["notes"][-1] == stand_in
+    assert read_psf("b.npy").ravel().tolist() == pytest.approx([0.04] * 25)
+
+
 def test_a_photo_that_would_get_worse_is_left_as_it_was_unless_forced(photo, tmp_path, monkeypatch):
     judge_by(monkeypatch, lambda *_: (False, "The photo is not blurred."))
     arguments = ("restore", "a.jpg", "--method", estimating(tmp_path), "--overwrite")
@@ -274,7 +298,11 @@ def test_bench_prints_a_table_and_writes_json(tmp_path, monkeypatch):
         "limit": 2,
         "out": tmp_path / "out",
         "settings": {"wiener.strength": "2"},
+        "device": "cpu",
+        "together": 1,
     }
+    assert run("bench", "levin", *arguments, "--device", "cuda:1", "--together", 8).exit_code == 0
+    assert (asked["device"], asked["together"]) == ("cuda:1", 8)
 
     before = json_file.read_bytes()
     again = run("bench", "levin", *arguments, "--json", json_file)

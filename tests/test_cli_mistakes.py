@@ -101,6 +101,7 @@ def test_the_psf_goes_into_a_folder_that_is_named(photo, tmp_path):
         (["restore"], "Missing argument 'PHOTO'"),
         (["restore", "a.jpg", "--psf-size", "big"], "Invalid value for '--psf-size'"),
         (["bench", "levin", "--method", "wiener"], "Missing option '--data'"),
+        (["bench", "levin", "--data", ".", "--method", "wiener", "--together", "0"], "Invalid value for '--together'"),
         (["bench", "levin", "--data", "none", "--method", "wiener"], "there is no folder none"),
         (["bench", "levin", "--data", "a.jpg", "--method", "wiener"], "there is no folder a.jpg"),
         (["bench", "kodak", "--data", ".", "--method", "wiener"], "there is no data set 'kodak'"),
@@ -113,6 +114,16 @@ def test_the_psf_goes_into_a_folder_that_is_named(photo, tmp_path):
 )
 def test_what_was_typed_wrongly_is_said_in_one_line(photo, arguments, message):
     assert message in refused(*arguments)
+    assert names(".") == ["a.jpg", "psf.npy"]
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "tpu"])
+@pytest.mark.parametrize(
+    "command", [["restore", "a.jpg"], ["psf", "a.jpg"], ["bench", "levin", "--data", ".", "--method", "wiener"]]
+)
+def test_a_device_that_is_not_there_is_refused_before_any_work(photo, command, device):
+    line = refused(*command, "--device", device)
+    assert f"finds no device '{device}'. There is: cpu" in line
     assert names(".") == ["a.jpg", "psf.npy"]
 
 

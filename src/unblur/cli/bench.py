@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import parse_settings, progress_bar
+from unblur.cli.console import Device, parse_settings, progress_bar
 
 
 def bench(
@@ -27,6 +27,11 @@ def bench(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the methods; may be repeated."),
     ] = None,
+    device: Device = "cpu",
+    together: Annotated[
+        int,
+        typer.Option("--together", metavar="N", min=1, help="Restore up to N pictures of one size as one batch."),
+    ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file if it exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -51,6 +56,8 @@ def bench(
             limit=limit,
             out=out,
             settings=parse_settings(settings or []),
+            device=device,
+            together=together,
             progress=progress,
         )
     if not quiet:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import check_psf_size, parse_settings, parse_sigma, progress_bar
+from unblur.cli.console import Device, check_psf_size, parse_settings, parse_sigma, progress_bar
 
 
 def psf(
@@ -35,6 +35,7 @@ def psf(
         str | None,
         typer.Option(metavar="LEVEL", help="The noise on the 0..1 scale, like 0.02 or 5/255. Default: measured."),
     ] = None,
+    device: Device = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
@@ -46,7 +47,11 @@ def psf(
 
     check_psf_size(psf_size)
     options = Options(
-        method=method, psf_size=psf_size, settings=parse_settings(settings or []), sigma=parse_sigma(sigma)
+        method=method,
+        psf_size=psf_size,
+        settings=parse_settings(settings or []),
+        sigma=parse_sigma(sigma),
+        device=device,
     )
     destination = default_output(photo, "psf").with_suffix(".png")
     if output is not None:

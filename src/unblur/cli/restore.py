@@ -10,6 +10,7 @@ import typer
 
 from unblur.cli.console import (
     USER_ERROR,
+    Device,
     check_psf_size,
     is_out_of_memory,
     parse_settings,
@@ -57,6 +58,7 @@ def restore(
         str | None,
         typer.Option(metavar="LEVEL", help="The noise on the 0..1 scale, like 0.02 or 5/255. Default: measured."),
     ] = None,
+    device: Device = "cpu",
     report: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Also draw before, after, PSF and figures as one picture."),
@@ -70,7 +72,7 @@ def restore(
 
     The photo itself is never changed. A photo that would only get worse is copied as it is, with the reason.
     """
-    options = _options(method, psf, psf_size, parse_settings(settings or []), strength, sigma, force)
+    options = _options(method, psf, psf_size, parse_settings(settings or []), strength, sigma, force, device)
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored")
     reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
@@ -138,6 +140,7 @@ def _options(
     strength: float,
     sigma: str | None,
     force: bool,
+    device: str,
 ) -> Options:
     """The options, checked before the first photo is read."""
     import torch
@@ -154,6 +157,7 @@ def _options(
         strength=strength,
         sigma=parse_sigma(sigma),
         force=force,
+        device=device,
     )
     options.chain()  # what does not fit together is said before the first photo is read
     return options

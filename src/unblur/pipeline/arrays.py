@@ -42,6 +42,7 @@ def restore(
     strength: float = 1.0,
     force: bool = False,
     settings: Mapping[str, Any] | None = None,
+    device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> Array:
     """Restore a blurred or noisy picture.
@@ -59,16 +60,17 @@ def restore(
         strength: 0 returns the picture as it was, 1 restores it fully, linearly between.
         force: True returns the result even when it is not credible.
         settings: the method's settings, by `key` or `method.key`.
+        device: where the work is done: "cpu", "cuda", "cuda:1", ... None: where `image` is.
         progress: told of the stages; may cancel.
 
     Returns:
         A new picture like `image`.
 
     Raises:
-        UnblurError: a picture, PSF or option that will not do; the message names the remedy.
+        UnblurError: a picture, PSF, device or option that will not do; the message names the remedy.
         Cancelled: after `progress.cancel()`.
     """
-    options = Options(method, _psf(psf), psf_size, settings or {}, strength, sigma, force)
+    options = Options(method, _psf(psf), psf_size, settings or {}, strength, sigma, force, device)
     options.chain()  # an option that will not do is not the picture's fault
     layout, pictures, alpha = _taken_apart(image)
     restored = []
@@ -87,6 +89,7 @@ def deconvolve(
     sigma: float | None = None,
     strength: float = 1.0,
     settings: Mapping[str, Any] | None = None,
+    device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> Array:
     """Restore a picture whose PSF is known: `image = convolve(sharp, psf) + noise`.
@@ -100,6 +103,7 @@ def deconvolve(
         sigma=sigma,
         strength=strength,
         settings=settings,
+        device=device,
         progress=progress,
     )
 
@@ -111,6 +115,7 @@ def estimate_psf(
     size: int | None = None,
     sigma: float | None = None,
     settings: Mapping[str, Any] | None = None,
+    device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> Array:
     """Estimate the PSF that blurred one picture, on its Rec. 601 luma.
@@ -123,10 +128,11 @@ def estimate_psf(
         size: odd side in pixels. None: found automatically.
         sigma: as for `restore`.
         settings: as for `restore`.
+        device: as for `restore`.
         progress: as for `restore`.
 
     Returns:
-        `(h, w)` float32 of the same kind (numpy or torch): odd sides, non-negative, summing to 1.
+        `(h, w)` float32 of the same kind (numpy or torch), on the same device: odd sides, non-negative, summing to 1.
 
     Raises:
         UnblurError: as for `restore`, or a method that estimates no PSF.
@@ -135,7 +141,7 @@ def estimate_psf(
     layout, pictures, _ = _taken_apart(image)
     if len(pictures) != 1:
         raise UnblurError(f"a PSF is estimated from one picture, not from {len(pictures)}. Call once for each.")
-    options = Options(method, psf_size=size, settings=settings or {}, sigma=sigma)
+    options = Options(method, psf_size=size, settings=settings or {}, sigma=sigma, device=device)
     found = estimate_psf_of(pictures, options, progress or Progress())
     assert found.psf is not None
     _warn_if_unchanged(found)

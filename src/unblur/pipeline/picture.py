@@ -6,6 +6,8 @@
 - the noise is measured on the whole picture, so that all tiles are treated alike;
 - a large picture is restored in tiles where the method allows it;
 - a PSF that was estimated, and what was made with it, must be credible, or the picture stays as it was.
+
+All of it happens on `Options.device`; what comes back lies where the picture does.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND, Chain, Step, complete
 from unblur.pipeline.credibility import judge
+from unblur.pipeline.device import find_device
 from unblur.pipeline.fit import fitted
-from unblur.pipeline.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.solvers.blind import SMALLEST_PICTURE
+from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SMALLEST = 8
@@ -44,6 +47,7 @@ class Options:
         strength: 0 (the picture as it was) to 1 (fully restored).
         sigma: standard deviation of the noise on the [0, 1] scale; None: measured.
         force: True keeps a result that is not credible.
+        device: where the work is done, `cpu`, `cuda`, `cuda:1`, ...; None: where the picture is.
     """
 
     method: str = "auto"
@@ -53,9 +57,10 @@ class Options:
     strength: float = 1.0
     sigma: float | None = None
     force: bool = False
+    device: str | torch.device | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what lies out of range."""
+        """Refuse what lies out of range, and a device that is not there."""
         if not 0 <= self.strength <= 1:
             raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
         if self.sigma is not None and not 0 <= self.sigma <= 0.5:
@@ -63,6 +68,8 @@ class Options:
                 f"sigma is the noise's standard deviation on the 0..1 scale, not {self.sigma:g}; "
                 "for 5 of 255 levels give 0.0196 (or --sigma 5/255)."
             )
+        if self.device is not None:
+            find_device(self.device)
 
     def chain(self) -> Chain:
         """The methods to run.
@@ -126,6 +133,10 @@ def restore_picture(picture: Tensor, options: Options, progress: Progress) -> Ou
     Raises:
         UnblurError: options that do not fit together, or a method that gave no usable picture.
     """
+    return _back(_restore(*_there(picture, options), progress), picture)
+
+
+def _restore(picture: Tensor, options: Options, progress: Progress) -> Outcome:
     chain = options.chain()
     short_side = min(picture.shape[-2:])
     blind = any("psf" in step.method.card.gives for step in chain.steps)
@@ -162,6 +173,10 @@ def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Ou
     Raises:
         UnblurError: a picture too small, or a method that estimates no PSF.
     """
+    return _back(_estimate_psf(*_there(picture, options), progress), picture)
+
+
+def _estimate_psf(picture: Tensor, options: Options, progress: Progress) -> Outcome:
     chain = Chain.parse(options.method, options.settings_for(options.method))
     if "psf" not in chain.gives:
         raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {DEFAULT_ESTIMATOR}.")
@@ -182,6 +197,19 @@ def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Ou
     except _NotCredible as doubt:
         return replace(outcome, changed=False, notes=[str(doubt), *result.notes])
     return outcome
+
+
+def _there(picture: Tensor, options: Options) -> tuple[Tensor, Options]:
+    """The picture, and the PSF among the options, where the work is done."""
+    device = picture.device if options.device is None else find_device(options.device)
+    psf = None if options.psf is None else options.psf.to(device)
+    return picture.to(device), replace(options, psf=psf)
+
+
+def _back(outcome: Outcome, picture: Tensor) -> Outcome:
+    """The outcome where the picture is; its image is the very `picture` when nothing changed."""
+    image = outcome.image.to(picture.device) if outcome.changed else picture
+    return replace(outcome, image=image, psf=None if outcome.psf is None else outcome.psf.to(picture.device))
 
 
 def noise_of(picture: Tensor, *, blurred: bool = False) -> float:

@@ -11,7 +11,7 @@ from helpers import blurred_scene, structured_picture
 from unblur import methods
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
-from unblur.pipeline.tiles import BLEND, halo_for, tiled
+from unblur.solvers.tiles import BLEND, halo_for, tiled
 from unblur.types import Cancelled, Observation, Progress
 
 REACH_3 = gaussian_psf(1.0, 7)

@@ -1,0 +1,143 @@
+"""Methods x data set x protocol -> one table that says how its figures came about.
+
+A non-blind method by itself is given the true psf; a psf estimator by itself is followed by the default
+non-blind step.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unblur import datasets
+from unblur.benchmark.batching import Attempt, attempt, batches
+from unblur.benchmark.contestants import Contestant, enter
+from unblur.benchmark.drawing import table
+from unblur.benchmark.pictures import prepare_folders, write_pictures
+from unblur.benchmark.scoring import References, Row, row, summary
+from unblur.datasets.base import Dataset, Sample
+from unblur.pipeline.chain import Chain
+from unblur.pipeline.device import find_device
+from unblur.types import Progress, UnblurError
+
+__all__ = ["run", "table"]
+
+_ERROR_RATIO = {"error_ratio": "over the row's `reference`, a non-blind step given the true psf"}
+
+
+def run(
+    dataset_name: str,
+    data: Path,
+    methods: Sequence[str],
+    *,
+    limit: int | None = None,
+    out: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str | torch.device = "cpu",
+    together: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score methods on a data set.
+
+    A method that fails on a picture gets a row with its `error` and no figures, and the run goes on.
+
+    Args:
+        dataset_name: one of `unblur.datasets.names()`.
+        data: the folder that holds it.
+        methods: names of methods or chains, see `unblur.pipeline.chain`.
+        limit: score the first pictures only; None: all.
+        out: a folder for the pictures, `METHOD/PICTURE.png` and, where a psf was estimated,
+            `METHOD/PICTURE.psf.png`; None writes none.
+        settings: `key` or `method.key`; each goes to every method of the run that has it.
+        device: where the methods run: "cpu", "cuda", "cuda:1", ... Scores are computed on the CPU.
+        together: how many consecutive pictures of one size are restored at a time, as one batch. More keeps an
+            accelerator busy and takes more memory; `seconds` is then a picture's share of the batch's time.
+        progress: advances once a method and picture.
+
+    Returns:
+        `dataset`, `protocol`, `versions`, `rows` (one a method and picture) and `summary` (one a method),
+        ready for strict JSON: a figure that does not exist is None.
+
+    Raises:
+        UnblurError: no such data set, method, setting or device; `data` without the data; `out` with files in it.
+    """
+    if not methods or (limit is not None and limit < 1):
+        raise UnblurError("nothing to score: name at least one method, and a limit of 1 or more.")
+    if together < 1:
+        raise UnblurError(f"pictures are restored together by 1 or more, not by {together}.")
+    settings, progress = settings or {}, progress or Progress()
+    place = find_device(device)
+    dataset = datasets.get(dataset_name)
+    count = dataset.count(data) if limit is None else min(limit, dataset.count(data))
+    entered = enter(methods, settings)
+    if out is not None:
+        prepare_folders(out, [contestant.label for contestant in entered])
+    torch.zeros((), device=place)  # starts the device, or its start would count as the first picture's time
+    work = _Run(entered, dataset, place, out, progress)
+    progress.stage(f"scoring on {dataset_name}", count * len(entered))
+    rows = [line for batch in batches(dataset.samples(data, limit), together) for line in work.rows(batch)]
+    return {
+        "dataset": dataset_name,
+        "protocol": {
+            **dataset.protocol,
+            **_ERROR_RATIO,
+            "limit": limit,
+            "together": together,
+            "settings": dict(settings),
+        },
+        "versions": _versions(place),
+        "rows": rows,
+        "summary": [summary(c.label, [line for line in rows if line["method"] == c.label]) for c in entered],
+    }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from one batch to the next; the rest of `run`'s words."""
+
+    entered: Sequence[Contestant]
+    dataset: Dataset
+    device: torch.device
+    out: Path | None
+    progress: Progress
+
+    def rows(self, batch: Sequence[Sample]) -> list[Row]:
+        """Restore and score the pictures of a batch by every method; rows picture by picture."""
+        references = References(batch, self._attempt)
+        columns = [self._column(contestant, batch, references) for contestant in self.entered]
+        return [line for picture in zip(*columns, strict=True) for line in picture]
+
+    def _column(self, contestant: Contestant, batch: Sequence[Sample], references: References) -> list[Row]:
+        """One method's rows."""
+        attempts = list(zip(batch, self._attempt(contestant.chain, batch), strict=True))
+        references.remember(contestant, attempts)
+        lines = []
+        for sample, made in attempts:
+            line = row(contestant, self.dataset, sample, made, references)
+            if self.out is not None and made.restoration is not None and line["error"] is None:
+                write_pictures(self.out / contestant.label, sample.name, contestant.chain, made.restoration)
+            lines.append(line)
+            self.progress.advance()
+        return lines
+
+    def _attempt(self, chain: Chain, samples: Sequence[Sample]) -> list[Attempt]:
+        return attempt(chain, samples, self.device, self.progress)
+
+
+def _versions(device: torch.device) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "unblur": importlib.metadata.version("unblur"),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+    }

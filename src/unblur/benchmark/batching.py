@@ -1,0 +1,144 @@
+"""Restoring a data set's pictures, one by one or several alike at once, on any device; the rows are the same.
+
+Pictures that are restored together share the time, and nothing else: one that fails costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+
+import torch
+from torch import Tensor
+
+from unblur.datasets.base import Sample
+from unblur.imaging.psf import pad_psf
+from unblur.pipeline.chain import Chain
+from unblur.pipeline.device import CPU, moved
+from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one picture.
+
+    Attributes:
+        restoration: a batch of one on the CPU, its psf of the picture's own size; None when the chain failed.
+        seconds: the time it took, of a batch its share; None when the chain failed.
+        error: what went wrong.
+    """
+
+    restoration: Restoration | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+def batches(samples: Iterable[Sample], together: int) -> Iterator[list[Sample]]:
+    """Consecutive samples that can be restored as one batch, at most `together` of them; read as they are needed."""
+    for _, alike in groupby(samples, key=_kind):
+        while batch := list(islice(alike, together)):
+            yield batch
+
+
+def _kind(sample: Sample) -> tuple[object, ...]:
+    """What the samples of a batch must have in common. Their psfs may differ in size."""
+    return sample.blurry.shape, sample.blurry.dtype, sample.psf is None, sample.sigma
+
+
+def attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
+    """Restore the samples of a batch; where that fails, one by one.
+
+    Raises:
+        Cancelled: after `progress.cancel()`.
+    """
+    attempts = _attempt(chain, samples, device, progress)
+    if len(samples) == 1 or attempts[0].error is None:
+        return attempts
+    return [_attempt(chain, [sample], device, progress)[0] for sample in samples]
+
+
+def _attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
+    """Restore the samples of a batch, all or none."""
+    started = time.perf_counter()
+    try:
+        observation = moved(_observation(samples, chain), device)
+        restoration = replace(chain(observation, _Inner(progress)), stages={})  # which no row tells of
+        restoration = moved(restoration, CPU)  # waits until the device is done
+        seconds = (time.perf_counter() - started) / len(samples)
+        return [Attempt(alone, seconds) for alone in _apart(restoration, samples, chain)]
+    except Cancelled:
+        raise
+    except Exception as error:  # a method may fail in any way; the others still get their figures
+        return [Attempt(error=in_words(error))] * len(samples)
+
+
+def in_words(error: Exception) -> str:
+    """An error as a row has it."""
+    return str(error) if isinstance(error, UnblurError) else f"{type(error).__name__}: {error}"
+
+
+def _observation(samples: Sequence[Sample], chain: Chain) -> Observation:
+    """What a chain may see: the true psfs only when it needs them."""
+    psfs = [sample.psf for sample in samples if sample.psf is not None] if "psf" in chain.needs else []
+    blurry = torch.cat([sample.blurry for sample in samples])  # (B, C, H, W)
+    return Observation(blurry=blurry, psf=_stacked(psfs) if psfs else None, sigma=samples[0].sigma)
+
+
+def _stacked(psfs: Sequence[Tensor]) -> Tensor:
+    """Psfs `(1, 1, h, w)` of any sizes as one batch, the smaller ones with a dark margin."""
+    size = max(psf.shape[-2] for psf in psfs), max(psf.shape[-1] for psf in psfs)
+    return torch.cat([psf if psf.shape[-2:] == size else pad_psf(psf[0, 0], size)[None, None] for psf in psfs])
+
+
+def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) -> list[Restoration]:
+    """A batch's restoration as one of each picture; its notes are said of all of them."""
+    image, psf = restoration.image, restoration.psf
+    for what, tensor in (("pictures", image), ("psfs", psf)):
+        if tensor is not None and len(tensor) != len(samples):
+            raise ValueError(f"of {len(samples)} pictures the method made {len(tensor)} {what}")
+    images = [None] * len(samples) if image is None else image.split(1)
+    psfs: Sequence[Tensor | None] = [None] * len(samples)
+    if psf is not None:  # one that was given comes back as it was given
+        given = "psf" in chain.needs and "psf" not in chain.gives
+        psfs = [sample.psf for sample in samples] if given else _without_margins(psf)
+    return [
+        replace(restoration, image=own_image, psf=own_psf, notes=list(restoration.notes))
+        for own_image, own_psf in zip(images, psfs, strict=True)
+    ]
+
+
+def _without_margins(psfs: Tensor) -> list[Tensor]:
+    """Psfs `(B, 1, h, w)` one by one, without the dark margin that some have to be as large as the largest."""
+    margins = [_dark_margin(psf) for psf in psfs[:, 0]]
+    least = [min(sides) for sides in zip(*margins, strict=True)]  # what all have is not for the batch's sake
+    height, width = psfs.shape[-2:]
+    cuts = [(rows - least[0], columns - least[1]) for rows, columns in margins]
+    return [
+        psf[..., rows : height - rows, columns : width - columns]
+        for psf, (rows, columns) in zip(psfs.split(1), cuts, strict=True)
+    ]
+
+
+def _dark_margin(psf: Tensor) -> tuple[int, int]:
+    """How many rows (columns) of a psf `(h, w)` are zero at both ends alike."""
+    margins = []
+    for axis, side in ((1, psf.shape[0]), (0, psf.shape[1])):
+        lit = (psf != 0).any(axis).nonzero().flatten().tolist() or [0]
+        margins.append(min(lit[0], side - 1 - lit[-1]))
+    return margins[0], margins[1]
+
+
+class _Inner(Progress):
+    """Passes cancelling on to a method, but none of its stages to whoever draws the benchmark's."""
+
+    def __init__(self, outer: Progress) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def on_stage(self, name: str, total: int | None) -> None:
+        self._outer.advance(0)  # raises Cancelled when the run was cancelled
+
+    def on_advance(self, steps: int, figures: dict[str, float]) -> None:
+        self._outer.advance(0)

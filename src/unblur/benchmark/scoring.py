@@ -1,0 +1,133 @@
+"""From a restored picture to its row, and from a method's rows to its line in the summary.
+
+The denominator of an error ratio is what the same non-blind step makes of the true psf; the row names it. It is
+computed once a picture and its time is nobody's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from unblur.benchmark.batching import Attempt, in_words
+from unblur.benchmark.contestants import Contestant, Identity, identity
+from unblur.datasets.base import Dataset, Sample
+from unblur.imaging.noise import estimate_noise_sigma
+from unblur.metrics import kernel_similarity
+from unblur.pipeline.chain import Chain
+from unblur.types import Restoration, UnblurError
+
+SCORES = ("psnr", "ssim", "error_ratio_ssd", "error_ratio_norm2")
+
+Row = dict[str, Any]
+
+
+class References:
+    """What the pictures of a batch become by non-blind steps that are given the true psf, worked out when asked for.
+
+    Args:
+        samples: the batch.
+        attempt: runs a chain on some of it.
+    """
+
+    def __init__(self, samples: Sequence[Sample], attempt: Callable[[Chain, Sequence[Sample]], list[Attempt]]) -> None:
+        self._samples = [sample for sample in samples if sample.sharp is not None and sample.psf is not None]
+        self._attempt = attempt
+        self._known: dict[tuple[Identity, str], Attempt] = {}
+
+    def remember(self, contestant: Contestant, attempts: Iterable[tuple[Sample, Attempt]]) -> None:
+        """A non-blind method is its own reference; what became of it need not be worked out again."""
+        this = identity(contestant.chain)
+        if this == identity(contestant.reference):
+            self._known |= {(this, sample.name): made for sample, made in attempts}
+
+    def picture(self, chain: Chain, sample: Sample) -> Tensor:
+        """What `chain` makes of one sample of the batch.
+
+        Raises:
+            UnblurError: when it fails on it.
+        """
+        this = identity(chain)
+        if (this, sample.name) not in self._known:
+            missing = [other for other in self._samples if (this, other.name) not in self._known]
+            names = [(this, other.name) for other in missing]
+            self._known |= zip(names, self._attempt(chain, missing), strict=True)
+        made = self._known[this, sample.name]
+        if made.restoration is None:
+            raise UnblurError(str(made.error))
+        assert made.restoration.image is not None
+        return made.restoration.image
+
+
+def row(contestant: Contestant, dataset: Dataset, sample: Sample, attempt: Attempt, references: References) -> Row:
+    """Everything about one picture restored by one method; without figures and with its `error` where it failed."""
+    line: Row = {
+        "method": contestant.label,
+        "image": sample.name,
+        **dict.fromkeys((*SCORES, "seconds")),
+        "steps": [step.method.card.name for step in contestant.chain.steps],
+        "reference": None if sample.psf is None else contestant.reference.name,
+        "kernel_similarity": None,
+        "psf_size": None,
+        "sigma": float(estimate_noise_sigma(sample.blurry).mean()) if sample.sigma is None else sample.sigma,
+        "notes": [],
+        "error": attempt.error,
+    }
+    if attempt.restoration is not None:
+        line |= {"seconds": attempt.seconds, "notes": attempt.restoration.notes}
+        try:
+            line |= _about_psf(contestant.chain, sample, attempt.restoration)
+            line |= _scores(contestant, dataset, sample, attempt.restoration, references)
+        except Exception as error:  # what a method gives may be anything
+            line["error"] = in_words(error)
+    return {key: _finite(value) for key, value in line.items()}
+
+
+def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
+    """Size of the psf the picture was restored with, and its likeness to the truth if it was estimated."""
+    if restoration.psf is None:
+        return {}
+    about: Row = {"psf_size": list(restoration.psf.shape[-2:])}
+    if "psf" in chain.gives and sample.psf is not None:
+        about["kernel_similarity"] = kernel_similarity(restoration.psf, sample.psf).item()
+    return about
+
+
+def _scores(
+    contestant: Contestant, dataset: Dataset, sample: Sample, restoration: Restoration, references: References
+) -> Mapping[str, float]:
+    """The protocol's figures; none for a picture whose truth is not known."""
+    assert restoration.image is not None
+    if sample.sharp is None:
+        return {}
+    if sample.psf is None:
+        return dataset.score(restoration.image, sample)
+    return dataset.score(restoration.image, sample, reference=references.picture(contestant.reference, sample))
+
+
+def summary(label: str, rows: Sequence[Row]) -> Row:
+    """Means of one method's rows, its worst PSNR, and how many pictures it failed on."""
+    scored = [row for row in rows if row["error"] is None]
+    worst = [row["psnr"] for row in scored if row["psnr"] is not None]
+    return {
+        "method": label,
+        **{key: _mean(row[key] for row in scored) for key in SCORES},
+        "worst_psnr": min(worst, default=None),
+        "seconds": _mean(row["seconds"] for row in scored),
+        "count": len(scored),
+        "failed": len(rows) - len(scored),
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the figures there are."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _finite(value: Any) -> Any:
+    """`value` as strict JSON has it: null for an infinite PSNR or error ratio."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
