@@ -66,8 +66,8 @@ class Restoration:
 class Progress:
     """How long work reports, and how it is cancelled. This base class is silent.
 
-    A method calls `stage` once per phase and `advance` inside its loop; whoever started the work
-    subclasses `on_stage` and `on_advance` to draw, and may call `cancel` from any thread, which
+    A method calls `stage` once per phase and `advance` inside its loop, and may call `preview`; whoever started
+    the work subclasses `on_stage`, `on_advance` and `on_preview` to draw, and may call `cancel` from any thread, which
     makes the next `advance` raise `Cancelled`.
     """
 
@@ -88,11 +88,19 @@ class Progress:
         self._check()
         self.on_advance(steps, figures)
 
+    def preview(self, **pictures: Tensor) -> None:
+        """Show what there is so far: tensors `(B, C, H, W)` by name, which must not be changed."""
+        self._check()
+        self.on_preview(pictures)
+
     def on_stage(self, name: str, total: int | None) -> None:
         """Draw the start of a phase. Override me."""
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         """Draw an advance. Override me."""
+
+    def on_preview(self, pictures: dict[str, Tensor]) -> None:
+        """Draw what there is so far. Override me."""
 
     def _check(self) -> None:
         if self._cancelled.is_set():

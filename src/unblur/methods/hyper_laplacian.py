@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from unblur.contract import Card, Method, Settings, setting
-from unblur.solvers import deconvolution
-from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import prior_weight, unclipped
+from unblur.solvers import non_blind
 from unblur.types import Observation, Progress, Restoration
 
 
@@ -30,16 +28,9 @@ class HyperLaplacianSettings(Settings):
 
 def restore(observation: Observation, settings: HyperLaplacianSettings, progress: Progress) -> Restoration:
     """Half-quadratic splitting with a |gradient|^exponent prior; see `HyperLaplacianSettings`."""
-    blurry, psf = observation.blurry, observation.psf
-    assert blurry is not None and psf is not None
-    weight = prior_weight(observation, settings.strength * WEIGHT)
-    canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
-    progress.stage("deconvolving", len(deconvolution.BETAS))
-    image = deconvolution.hyper_laplacian(canvas, weight, settings.exponent, steps=settings.steps, progress=progress)
-    return Restoration(image=canvas.crop(image), psf=psf)
+    image = non_blind.hyper_laplacian(observation, progress, **settings.model_dump())
+    return Restoration(image=image, psf=observation.psf)
 
-
-WEIGHT = 0.5  # tuned on validation photos: benchmarks/tune_nonblind.py
 
 METHOD = Method(
     Card(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from unblur.contract import Card, Method, Settings, setting
-from unblur.solvers import deconvolution
-from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import prior_weight, unclipped
+from unblur.solvers import non_blind
 from unblur.types import Observation, Progress, Restoration
 
 
@@ -40,24 +38,9 @@ class SparseSettings(Settings):
 
 def restore(observation: Observation, settings: SparseSettings, progress: Progress) -> Restoration:
     """Iteratively reweighted least squares; see `SparseSettings`."""
-    blurry, psf = observation.blurry, observation.psf
-    assert blurry is not None and psf is not None
-    weight = prior_weight(observation, settings.strength * WEIGHT)
-    canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
-    progress.stage("deconvolving", settings.steps * (settings.reweightings + 1))
-    image = deconvolution.sparse(
-        canvas,
-        weight,
-        settings.exponent,
-        settings.curvature,
-        reweightings=settings.reweightings,
-        steps=settings.steps,
-        progress=progress,
-    )
-    return Restoration(image=canvas.crop(image), psf=psf)
+    image = non_blind.sparse(observation, progress, **settings.model_dump())
+    return Restoration(image=image, psf=observation.psf)
 
-
-WEIGHT = 0.35  # tuned on validation photos: benchmarks/tune_nonblind.py
 
 METHOD = Method(
     Card(

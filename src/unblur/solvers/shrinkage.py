@@ -26,15 +26,21 @@ def power_shrink(v: Tensor, weight: float, exponent: float, newton_steps: int = 
     Krishnan & Fergus 2009 (Eq. 5) find the roots of a polynomial for the exponents 1/2 and 2/3; here
     the same minimiser is found for any exponent. On w > 0 the derivative
     `w - |v| + weight * exponent * w^(exponent - 1)` is convex and Newton's method from `|v|` decreases
-    to the larger root; 0 is the better minimiser below a threshold known in closed form.
+    to the larger root; 0 is the better minimiser below a threshold known in closed form. Differentiable in `v`.
     """
     a = exponent
     # Below this |v| the minimiser is 0 (from f(w) = f(0) and f'(w) = 0 together).
     w_jump = (2 * weight * (1 - a)) ** (1 / (2 - a))
     v_jump = w_jump + weight * a * w_jump ** (a - 1)
-    magnitude = v.abs().clamp_min(v_jump)
-    w = magnitude.clone()
-    for _ in range(newton_steps):
-        power = weight * a * w.pow(a - 2)
-        w -= (w - magnitude + power * w) / (1 + (a - 1) * power)
-    return torch.where(v.abs() > v_jump, w * v.sign(), 0.0)
+    with torch.no_grad():
+        magnitude = v.abs().clamp_min(v_jump)
+        w = magnitude.clone()
+        for _ in range(newton_steps):
+            power = weight * a * w.pow(a - 2)
+            w -= (w - magnitude + power * w) / (1 + (a - 1) * power)
+        w = torch.where(v.abs() > v_jump, w * v.sign(), 0.0)
+    if not v.requires_grad:
+        return w
+    with torch.no_grad():  # dw/dv from differentiating the stationarity condition, 0 where w is
+        slope = torch.where(w == 0, 0.0, 1 / (1 + (a - 1) * weight * a * w.abs().pow(a - 2)))
+    return w + slope * (v - v.detach())

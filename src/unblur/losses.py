@@ -1,0 +1,51 @@
+"""What networks are asked to make small. Every loss is a mean, so it does not depend on the picture's size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.metrics.fidelity import SSIM_K1, SSIM_K2, SSIM_SIGMA, SSIM_WINDOW
+
+
+def ssim_loss(picture: Tensor, target: Tensor) -> Tensor:
+    """`1 - SSIM` of each picture, differentiable, with windows that reach over the border into black.
+
+    Wang et al. 2004, Eq. 13, as `unblur.metrics.ssim`, but for the border: published code that trains with SSIM pads
+    with zeros, so that the outermost pixels count too.
+
+    Args:
+        picture: `(B, C, H, W)` in [0, 1].
+        target: same shape.
+
+    Returns:
+        `(B,)`, 0 for identical pictures, at most 2.
+    """
+    c1, c2 = SSIM_K1**2, SSIM_K2**2
+    products = torch.stack((picture, target, picture * picture, target * target, picture * target))  # (5, B, C, H, W)
+    mean_p, mean_t, mean_pp, mean_tt, mean_pt = _window_mean(products)
+    var_p, var_t = mean_pp - mean_p.square(), mean_tt - mean_t.square()
+    covariance = mean_pt - mean_p * mean_t
+    luminance = (2 * mean_p * mean_t + c1) / (mean_p.square() + mean_t.square() + c1)
+    structure = (2 * covariance + c2) / (var_p + var_t + c2)
+    return 1 - (luminance * structure).mean((-3, -2, -1))
+
+
+def _window_mean(pictures: Tensor) -> Tensor:
+    """Gaussian-weighted mean over the 11x11 window around every pixel, zeros beyond the border: same shape."""
+    reach = SSIM_WINDOW // 2
+    offsets = torch.arange(-reach, reach + 1, device=pictures.device, dtype=pictures.dtype)
+    line = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
+    line = line / line.sum()
+    flat = pictures.flatten(0, -3)[:, None]  # (n, 1, H, W)
+    flat = F.conv2d(flat, line.view(1, 1, -1, 1), padding=(reach, 0))
+    flat = F.conv2d(flat, line.view(1, 1, 1, -1), padding=(0, reach))
+    return flat.view(pictures.shape)
+
+
+def total_variation(picture: Tensor) -> Tensor:
+    """Mean length of the gradient (isotropic total variation per pixel) of each picture: `(B, C, H, W)` -> `(B,)`."""
+    dx = F.pad(picture.diff(dim=-1), (0, 1))  # (B, C, H, W)
+    dy = F.pad(picture.diff(dim=-2), (0, 0, 0, 1))
+    return (dx.square() + dy.square() + 1e-12).sqrt().mean((-3, -2, -1))

@@ -1,0 +1,189 @@
+"""SelfDeblur's optimisation: two generator networks fitted to one blurry picture, jointly or in turn.
+
+    minimise over the weights of both networks   |G_k * G_x - y|^2 + lambda TV(G_x)          (Eq. 6)
+
+`G_x` covers the photo plus the PSF's reach on every side, so that the reblurred picture is a valid convolution of
+just the photo's size. Several pictures are fitted at once by stacking their networks' weights: independent
+problems, `B` of them, that share nothing but the time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from unblur.imaging.convolution import convolve
+from unblur.losses import ssim_loss, total_variation
+from unblur.methods.selfdeblur.networks import INPUT_CHANNELS, PSF_INPUTS, DensePsf, SkipNetwork, SkipPsf
+from unblur.types import Progress
+
+SCALES = 5
+INPUT_RANGE = 0.1  # both inputs are uniform noise below it
+PERTURBATION = 0.001  # standard deviation of what is added to the picture's input anew in every iteration
+HIDDEN_LAYERS = {"shallow": 0, "dense": 1, "deep": 2}
+PREVIEW_EVERY = 50  # iterations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to fit.
+
+    Attributes:
+        iterations: steps of Adam.
+        halve_at: after which shares of them the learning rates are halved.
+        learning_rate: of the picture's network.
+        psf_learning_rate: of the PSF's.
+        ssim_from: iteration from which the loss is 1 - SSIM; None: the squared error throughout.
+        tv: lambda of Eq. 6 for each picture, `(B,)`, relative to the mean squared error.
+        alternating: SelfDeblur-A (Algorithm 1): in each iteration first one network learns, then the other.
+        psf_network: "dense" (one hidden layer), "shallow" (none), "deep" (two) or "skip" (Table 2's Double-DIP).
+        width: channels of every scale of the skip network.
+        non_local: how many of its deepest scales have a non-local block.
+        dtype: the arithmetic's type.
+        seconds: stop after so many; None: after the last iteration.
+    """
+
+    iterations: int
+    halve_at: tuple[float, ...]
+    learning_rate: float
+    psf_learning_rate: float
+    ssim_from: int | None
+    tv: Tensor
+    alternating: bool
+    psf_network: str
+    width: int
+    non_local: int
+    dtype: torch.dtype
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came out: the last of what both networks made.
+
+    Attributes:
+        canvas: the sharp pictures with a margin of the PSF's reach, `(B, C, H + h - 1, W + w - 1)`.
+        psf: `(B, 1, h, w)`.
+        losses: each picture's mean squared reblurring error at the end, `(B,)`.
+    """
+
+    canvas: Tensor
+    psf: Tensor
+    losses: Tensor
+
+
+class Copies:
+    """`B` copies of one network, each with weights of its own and the same noise as input."""
+
+    def __init__(self, network: nn.Module, inputs: Tensor, copies: int) -> None:
+        self.network, self.inputs = network, inputs
+        state, _ = stack_module_state([network] * copies)  # type: ignore[arg-type]
+        self.weights = {name: weight.detach().clone().requires_grad_() for name, weight in state.items()}
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The stacked weights, `(B, ...)` each."""
+        return list(self.weights.values())
+
+    def __call__(self, inputs: Tensor | None = None) -> Tensor:
+        """What the networks make of `inputs` (their own when None): `(B, C, H, W)`."""
+        x = self.inputs if inputs is None else inputs
+        if len(self.parameters[0]) == 1:
+            return functional_call(self.network, {name: weight[0] for name, weight in self.weights.items()}, (x,))
+        return vmap(lambda weights: functional_call(self.network, weights, (x,)))(self.weights)[:, 0]
+
+
+def fit(
+    blurry: Tensor,
+    size: tuple[int, int],
+    plan: Plan,
+    *,
+    seed: int,
+    progress: Progress,
+    start: Tensor | None = None,
+    known_psf: Tensor | None = None,
+) -> Fit:
+    """Fit both networks to each picture.
+
+    Args:
+        blurry: `(B, C, H, W)` in [0, 1].
+        size: of the PSF, odd sides.
+        plan: how.
+        seed: of the weights, the inputs and their perturbation.
+        progress: advanced once per iteration with the mean loss; shown the pictures now and then.
+        start: what the PSF network of every picture gives at first, `(h, w)`; None: about the same everywhere.
+        known_psf: `(B, 1, h, w)`: keep this PSF and fit the picture's network alone.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    image, psf = _generators(blurry, size, plan, seed, dice, start)
+    optimizers = [
+        torch.optim.Adam(image.parameters, lr=plan.learning_rate, fused=_fused(blurry)),
+        torch.optim.Adam(psf.parameters, lr=plan.psf_learning_rate, fused=_fused(blurry)),
+    ]
+    if known_psf is not None:
+        optimizers = optimizers[:1]
+    milestones = [round(share * plan.iterations) for share in plan.halve_at]
+    schedules = [torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 0.5) for optimizer in optimizers]
+    started = time.monotonic()
+    for iteration in range(plan.iterations):
+        noise = image.inputs + PERTURBATION * torch.randn(image.inputs.shape, generator=dice).to(blurry.device)
+        noise = noise.to(plan.dtype, memory_format=torch.channels_last)
+        turns = [[optimizer] for optimizer in optimizers] if plan.alternating else [optimizers]
+        for turn in turns:
+            canvas = image(noise)  # (B, C, H + h - 1, W + w - 1)
+            kernel = psf() if known_psf is None else known_psf  # (B, 1, h, w)
+            reblurred = convolve(canvas, kernel, "valid")  # (B, C, H, W)
+            loss = _loss(canvas, reblurred, blurry, plan, iteration)  # (B,)
+            for optimizer in turn:
+                optimizer.zero_grad()
+            loss.sum().backward()
+            for optimizer in turn:
+                optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+        progress.advance(loss=float(loss.detach().mean()))
+        if iteration % PREVIEW_EVERY == 0:
+            progress.preview(image=canvas.detach(), psf=kernel.detach())
+        if plan.seconds is not None and time.monotonic() - started > plan.seconds:
+            progress.advance(plan.iterations - iteration - 1)
+            break
+    return Fit(canvas.detach(), kernel.detach(), (reblurred.detach() - blurry).square().mean((1, 2, 3)))
+
+
+def _loss(canvas: Tensor, reblurred: Tensor, blurry: Tensor, plan: Plan, iteration: int) -> Tensor:
+    """Each picture's loss, `(B,)`: Eq. 6 per pixel, or in the released configuration's later part 1 - SSIM."""
+    if plan.ssim_from is not None and iteration >= plan.ssim_from:
+        fidelity = ssim_loss(reblurred, blurry)
+    else:
+        fidelity = (reblurred - blurry).square().mean((1, 2, 3))
+    return fidelity + plan.tv * total_variation(canvas) if plan.tv.any() else fidelity
+
+
+def _generators(
+    blurry: Tensor, size: tuple[int, int], plan: Plan, seed: int, dice: torch.Generator, start: Tensor | None
+) -> tuple[Copies, Copies]:
+    """`G_x` and `G_k`. Their weights are drawn on the CPU, so that every device starts alike."""
+    count, channels, height, width = blurry.shape
+    widths = (plan.width,) * SCALES
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        image_network = SkipNetwork(channels, widths, non_local=plan.non_local)
+        psf_network = SkipPsf(widths) if plan.psf_network == "skip" else DensePsf(size, HIDDEN_LAYERS[plan.psf_network])
+    if start is not None and isinstance(psf_network, DensePsf):
+        psf_network.start_from(start)
+    canvas = (1, INPUT_CHANNELS, height + size[0] - 1, width + size[1] - 1)
+    image_noise = INPUT_RANGE * torch.rand(canvas, generator=dice)
+    psf_shape = (1, INPUT_CHANNELS, *size) if plan.psf_network == "skip" else (PSF_INPUTS,)
+    psf_noise = INPUT_RANGE * torch.rand(psf_shape, generator=dice)
+    image = Copies(image_network.to(blurry.device), image_noise.to(blurry.device), count)
+    psf = Copies(psf_network.to(blurry.device), psf_noise.to(blurry.device), count)
+    return image, psf
+
+
+def _fused(like: Tensor) -> bool:
+    """Whether Adam has a fused kernel for the tensors' device."""
+    return like.device.type in ("cpu", "cuda")

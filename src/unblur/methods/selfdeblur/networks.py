@@ -1,0 +1,158 @@
+"""The two generators of SelfDeblur: a picture and a PSF, each from a noise input that never changes.
+
+`SkipNetwork` is the encoder-decoder with skip connections of Ulyanov et al. 2018 (deep image prior), as the authors
+of SelfDeblur use it. It is written for one picture, `(1, C, H, W)`; its normalisation is over that picture's pixels.
+Weights are float32; the arithmetic is done in the type of the input, bfloat16 for speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.layers.resampling import double_size, reflect_pad
+
+SLOPE = 0.2  # of the LeakyReLUs
+INPUT_CHANNELS = 8
+PSF_INPUTS, PSF_HIDDEN = 200, 1000
+PSF_FLOOR = 1e-3  # least light of a pixel relative to the brightest, where a PSF is started from an estimate
+
+
+class Convolution(nn.Conv2d):
+    """A convolution with reflected borders that computes in its input's type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(1, C, H, W)` -> `(1, C', ceil(H / stride), ceil(W / stride))`."""
+        if self.kernel_size[0] == 3:
+            x = reflect_pad(x)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.conv2d(x, self.weight.to(x.dtype), bias, self.stride)
+
+
+class Normalised(nn.Module):
+    """Zero mean and unit variance over the pixels of a channel, then a learned scale and shift, then LeakyReLU."""
+
+    def __init__(self, channels: int, *, scale: float = 1.0, activate: bool = True) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(1, C, H, W)` -> the same."""
+        x = F.batch_norm(x, None, None, self.scale, self.shift, training=True)
+        return F.leaky_relu_(x, SLOPE) if self.activate else x
+
+
+def convolved(before: int, after: int, side: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution, normalised. It has no bias: the normalisation would take it away again."""
+    return [Convolution(before, after, side, stride, bias=False), Normalised(after)]
+
+
+class NonLocal(nn.Module):
+    """Non-local block with dot-product affinity (Wang et al. 2018, Eq. 6), residual, the identity at first.
+
+    Without a softmax the affinities need not be formed: `(theta^T phi) g = theta^T (phi g)`, which is linear in the
+    number of pixels in time and memory.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.theta, self.phi, self.g = (Convolution(channels, inner, 1) for _ in range(3))
+        self.out = nn.Sequential(
+            Convolution(inner, channels, 1, bias=False), Normalised(channels, scale=0.0, activate=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(1, C, H, W)` -> the same."""
+        theta, phi, g = (layer(x).flatten(2) for layer in (self.theta, self.phi, self.g))  # (1, c, n)
+        context = g @ phi.transpose(1, 2) / theta.shape[-1]  # (1, c, c)
+        return x + self.out((context @ theta).unflatten(2, x.shape[-2:]))
+
+
+class _Scale(nn.Module):
+    """One scale of the network and, inside it, the deeper ones."""
+
+    def __init__(self, before: int, widths: Sequence[int], skip: int, non_local: Sequence[bool]) -> None:
+        super().__init__()
+        width = widths[0]
+        deeper = widths[1] if len(widths) > 1 else width
+        self.skip = nn.Sequential(*convolved(before, skip, 1))
+        self.down = nn.Sequential(
+            *convolved(before, width, 3, stride=2),
+            *([NonLocal(width)] if non_local[0] else []),
+            *convolved(width, width, 3),
+            *([_Scale(width, widths[1:], skip, non_local[1:])] if len(widths) > 1 else []),
+        )
+        self.join = Normalised(skip + deeper, activate=False)
+        self.up = nn.Sequential(*convolved(skip + deeper, width, 3), *convolved(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(1, C, H, W)` -> `(1, widths[0], H, W)`."""
+        deep = double_size(self.down(x))[..., : x.shape[-2], : x.shape[-1]]
+        return self.up(self.join(torch.cat([self.skip(x), deep], 1)))
+
+
+class SkipNetwork(nn.Module):
+    """Encoder-decoder with skip connections: noise `(1, 8, H, W)` -> a picture `(1, channels, H, W)` in (0, 1).
+
+    Args:
+        channels: of the picture.
+        widths: channels of each scale, the finest first; each scale halves the sides.
+        skip: channels of the skip connections.
+        non_local: how many of the deepest scales have a non-local block.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], *, skip: int = 16, non_local: int = 3) -> None:
+        super().__init__()
+        blocks = [index >= len(widths) - non_local for index in range(len(widths))]
+        self.scales = _Scale(INPUT_CHANNELS, widths, skip, blocks)
+        self.out = Convolution(widths[0], channels, 1)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """A picture in float32 from an input of any floating type."""
+        return self.out(self.scales(noise)).float().sigmoid()
+
+
+class DensePsf(nn.Module):
+    """A PSF from 200 numbers through fully connected layers and a softmax: `(200,)` -> `(1, 1, h, w)`.
+
+    Args:
+        size: `(h, w)`.
+        hidden: hidden layers of 1000 units; the paper has 1, its ablation (Table 2) 0 and 2.
+    """
+
+    def __init__(self, size: tuple[int, int], hidden: int = 1) -> None:
+        super().__init__()
+        self.size = size
+        sides = [PSF_INPUTS, *[PSF_HIDDEN] * hidden]
+        layers = [part for pair in zip(sides, sides[1:], strict=False) for part in (nn.Linear(*pair), nn.ReLU6())]
+        self.hidden = nn.Sequential(*layers)
+        self.out = nn.Linear(sides[-1], size[0] * size[1])
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Non-negative, sums to 1."""
+        return self.out(self.hidden(noise)).softmax(0).view(1, 1, *self.size)
+
+    @torch.no_grad()
+    def start_from(self, psf: Tensor) -> None:
+        """Give `psf` `(h, w)` at first, but for a floor that lets dark pixels become light again."""
+        self.out.weight.mul_(0.1)  # the bias decides
+        self.out.bias.copy_((psf / psf.max() + PSF_FLOOR).log().flatten())
+
+
+class SkipPsf(nn.Module):
+    """A PSF from a skip network and a softmax: what Table 2 of the paper calls Double-DIP. `(1, 8, h, w)` -> `(1, 1, h, w)`."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.picture = SkipNetwork(1, widths, non_local=0)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Non-negative, sums to 1."""
+        logits = self.picture(noise).logit()
+        return logits.flatten().softmax(0).view_as(logits)

@@ -1,0 +1,60 @@
+"""Non-blind deconvolution of an observation as a whole: noise, borders and clipped highlights seen to.
+
+What several methods do with a PSF once they have one. The mathematics is in `deconvolution`; here stand the prior
+weights, tuned on validation photos (benchmarks/tune_nonblind.py), and the canvas.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unblur.solvers import deconvolution
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.observed import prior_weight, unclipped
+from unblur.types import Observation, Progress
+
+_HYPER_LAPLACIAN_WEIGHT = 0.5
+_SPARSE_WEIGHT = 0.35
+
+
+def hyper_laplacian(
+    observation: Observation,
+    progress: Progress,
+    *,
+    strength: float = 1.0,
+    exponent: float = 0.8,
+    steps: int = 3,
+    mask_clipped: bool = True,
+) -> Tensor:
+    """`deconvolution.hyper_laplacian` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
+    canvas = _canvas(observation, mask_clipped)
+    weight = prior_weight(observation, strength * _HYPER_LAPLACIAN_WEIGHT)
+    progress.stage("deconvolving", len(deconvolution.BETAS))
+    return canvas.crop(deconvolution.hyper_laplacian(canvas, weight, exponent, steps=steps, progress=progress))
+
+
+def sparse(
+    observation: Observation,
+    progress: Progress,
+    *,
+    strength: float = 1.0,
+    exponent: float = 0.8,
+    curvature: float = 0.25,
+    reweightings: int = 2,
+    steps: int = 40,
+    mask_clipped: bool = True,
+) -> Tensor:
+    """`deconvolution.sparse` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
+    canvas = _canvas(observation, mask_clipped)
+    weight = prior_weight(observation, strength * _SPARSE_WEIGHT)
+    progress.stage("deconvolving", steps * (reweightings + 1))
+    image = deconvolution.sparse(
+        canvas, weight, exponent, curvature, reweightings=reweightings, steps=steps, progress=progress
+    )
+    return canvas.crop(image)
+
+
+def _canvas(observation: Observation, mask_clipped: bool) -> Canvas:
+    blurry, psf = observation.blurry, observation.psf
+    assert blurry is not None and psf is not None
+    return Canvas.around(blurry, psf, unclipped(blurry, mask_clipped))
