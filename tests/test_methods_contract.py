@@ -190,14 +190,14 @@ def test_every_setting_changes_the_output(name, key):
     assert extra, "declare settings with unblur.contract.setting"
     low, high = extra["probe"]
     given = extra["given"]
-    observation = observation_for(name, _scene_with_everything())
+    observation = observation_for(name, _scene_with_everything(max(method.card.channels)))
     results = [restored(name, observation, **{**given, key: value}) for value in (low, high)]
     assert any(_differ(*pair) for pair in zip(*(gifts(name, r) for r in results), strict=True))
 
 
-def _scene_with_everything() -> Scene:
-    """Borders, noise, clipped highlights with their blurred skirts, slopes and edges."""
-    sharp = structured_picture(88, 96)
+def _scene_with_everything(channels: int) -> Scene:
+    """Colours, borders, noise, clipped highlights with their blurred skirts, slopes and edges."""
+    sharp = structured_picture(88, 96, channels)
     sharp[..., 30:36, 40:46] = 3.0
     return observe(sharp, hook_psf(), sigma=0.02)
 

@@ -104,3 +104,25 @@ def test_power_shrink_in_single_precision_is_finite_and_as_good():
             assert torch.isfinite(single).all()
             off = (single - double).abs() > 1e-4
             assert off.sum() <= 2, "at the jump itself rounding may decide"
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0.8])
+@pytest.mark.parametrize("weight", [1 / 256, 0.3])
+def test_the_gradient_of_power_shrink_is_that_of_finite_differences(weight, exponent):
+    v = values(*VALUES).requires_grad_()
+    shrunk = power_shrink(v, weight, exponent, newton_steps=20)
+    shrunk.backward(torch.ones_like(shrunk))
+    step = 1e-6
+    with torch.no_grad():
+        above, below = (power_shrink(v + sign * step, weight, exponent, newton_steps=20) for sign in (1, -1))
+        torch.testing.assert_close(v.grad, (above - below) / (2 * step), rtol=1e-6, atol=1e-8)
+        assert torch.equal(shrunk, power_shrink(v.detach(), weight, exponent, newton_steps=20)), "the value is the same"
+    assert v.grad is not None and (v.grad == 0).any() and (v.grad > 1).any(), "zeros stay zero, the rest moves faster"
+
+
+def test_the_gradient_of_power_shrink_in_single_precision_is_finite():
+    v = torch.linspace(-2, 2, 4001).requires_grad_()
+    for exponent in (0.3, 0.8, 0.99):
+        for weight in (1e-6, 1 / 256, 1.0):
+            (gradient,) = torch.autograd.grad(power_shrink(v, weight, exponent).sum(), v)
+            assert torch.isfinite(gradient).all() and (gradient >= 0).all()

@@ -172,21 +172,27 @@ _REGION = 480  # side in pixels of the areas compared
 
 
 def informative_area(picture: Tensor, side: int = _CROP) -> Tensor:
-    """The area of at most `side` pixels that has the most, and the most varied, edges: `(1, 1, h, w)`.
+    """The area of at most `side` pixels that has the most, and the most varied, edges: `(1, 1, h, w)`."""
+    rows, columns = informative_place(picture, side)
+    return picture[..., rows, columns]
+
+
+def informative_place(picture: Tensor, side: int = _CROP) -> tuple[slice, slice]:
+    """Where in a grey picture `(1, 1, H, W)` its `informative_area` lies: rows and columns.
 
     A PSF is read from edges in every direction, so the areas are ranked by the smaller eigenvalue of their structure
     tensor (Harris & Stephens 1988; Hu & Yang 2012 choose regions for deblurring by the same thought).
     """
     height, width = picture.shape[-2:]
     if height <= side and width <= side:
-        return picture
+        return slice(0, height), slice(0, width)
     dx, dy = gradient(picture)[..., :-1, :-1]
     window = (min(side, height - 1), min(side, width - 1))
     xx, yy, xy = (_window_sums(field, window) for field in (dx * dx, dy * dy, dx * dy))
     smaller = (xx + yy) / 2 - (((xx - yy) / 2).square() + xy.square()).sqrt()
     row, column = divmod(int(smaller.flatten().argmax()), smaller.shape[-1])
     top, left = row * _STRIDE, column * _STRIDE
-    return picture[..., top : top + side, left : left + side]
+    return slice(top, top + side), slice(left, left + side)
 
 
 _STRIDE = 32  # pixels between the areas compared

@@ -55,7 +55,7 @@ def refine_psf(
         parameters: what is learned.
         learning_rate: of Adam, at first.
         iterations: steps of Adam, each with another fifth of the pixels hidden.
-        coarse: standard deviation in pixels of the Gaussian that tells coarse from fine; 0 refines all.
+        coarse: `sigma` of `with_coarse_shape`: more refines more, 0 refines all.
         generator: chooses the pixels.
         until: `time.monotonic()` at which to stop before the last iteration; None: never.
         progress: advanced once per step with the error as `loss`.
@@ -131,15 +131,22 @@ def best_weight(blurry: Tensor, psf: Tensor, first: float, hidden: Tensor) -> fl
     below, here, above = error(weight / 2), error(weight), error(weight * 2)
     bend = below - 2 * here + above
     offset = (below - above) / (2 * bend) if bend > 0 else 0.0
-    return weight * 2 ** min(max(offset, -1.0), 1.0)
+    return min(max(weight * 2 ** min(max(offset, -1.0), 1.0), least), most)
 
 
 def with_coarse_shape(psf: Tensor, coarse: Tensor, sigma: float) -> Tensor:
-    """`psf` `(1, 1, h, w)` with what a Gaussian of `sigma` pixels leaves of it exchanged for that of `coarse` `(h, w)`."""
+    """`psf` with what a Gaussian leaves of it exchanged for what it leaves of `coarse`.
+
+    Args:
+        psf: `(1, 1, h, w)`.
+        coarse: `(h, w)`.
+        sigma: of the Gaussian, in pixels; a larger one leaves less to be exchanged, and 0 stands for the largest.
+
+    Returns:
+        `(1, 1, h, w)`, non-negative, sums to 1.
+    """
     if sigma == 0:
         return psf
     blur = gaussian_psf(sigma, 2 * math.ceil(3 * sigma) + 1).to(psf)
     psf = (psf + convolve(coarse - psf, blur, "zero")).clamp_min(0)
     return psf / psf.sum()
-
-

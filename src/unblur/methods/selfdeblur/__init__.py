@@ -25,6 +25,7 @@ from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration
 
 _NETWORK = {"image": "network"}
+_QUICK_REFINING = {"size": 15, "iterations": 4, "psf_learning_rate": 0.01}
 _QUICK_NETWORK = {"image": "network", "iterations": 4, "width": 8, "start": "noise", "size": 9}
 
 
@@ -35,9 +36,15 @@ class SelfDeblurSettings(Settings):
         "deconvolution",
         "what makes the sharp picture: a deconvolution, which is quick, or a network fitted to the photo, as published",
         probe=("deconvolution", "network"),
+        given={"width": 8},
     )
     size: int | None = setting(
-        None, "side of the PSF in pixels, odd (even is rounded up); None finds it", probe=(9, 15), ge=3, le=301
+        None,
+        "side of the PSF in pixels, odd (even is rounded up); None finds it",
+        probe=(9, 15),
+        ge=3,
+        le=301,
+        given=_QUICK_NETWORK,
     )
     iterations: int | None = setting(
         None,
@@ -45,24 +52,39 @@ class SelfDeblurSettings(Settings):
         probe=(2, 6),
         ge=1,
         le=1_000_000,
+        given=_QUICK_NETWORK,
     )
     seconds: float | None = setting(
-        None, "time for the optimisation of one picture, which then ends early; None: no limit", probe=(0.0, 60.0), ge=0
+        None,
+        "time for the optimisation of one picture, which then ends early; None: no limit",
+        probe=(0.0, 60.0),
+        ge=0,
+        given=_QUICK_NETWORK,
     )
     candidates: int = setting(
-        4,
+        2,
         "image=deconvolution: how many first estimates of the PSF are refined to choose from; more is slower",
         probe=(1, 4),
         ge=1,
         le=8,
+        given=_QUICK_REFINING,
+    )
+    rounds: int = setting(
+        4,
+        "image=deconvolution: how often the PSF is refined, its coarse shape revised in between; more is slower",
+        probe=(1, 2),
+        ge=1,
+        le=100,
+        given=_QUICK_REFINING,
     )
     coarse: float = setting(
         1.0,
-        "image=deconvolution: Gaussian, in pixels, that tells the PSF's coarse shape, which is kept, from what is "
-        "refined; 0 refines all",
-        probe=(0.0, 2.0),
+        "image=deconvolution: Gaussian, in pixels; what it leaves of the PSF, its coarse shape, is kept from the first "
+        "estimate. More refines more; 0 refines all",
+        probe=(0.5, 2.0),
         ge=0,
         le=10,
+        given=_QUICK_REFINING,
     )
     start: Literal["l0_psf", "noise"] = setting(
         "l0_psf",
@@ -91,7 +113,12 @@ class SelfDeblurSettings(Settings):
         given=_QUICK_NETWORK,
     )
     non_local: int = setting(
-        3, "image=network: how many of the deepest scales have a non-local block", probe=(0, 5), ge=0, le=5, given=_QUICK_NETWORK
+        3,
+        "image=network: how many of the deepest scales have a non-local block",
+        probe=(0, 5),
+        ge=0,
+        le=5,
+        given=_QUICK_NETWORK,
     )
     ssim_from: int | None = setting(
         None,
@@ -118,12 +145,13 @@ class SelfDeblurSettings(Settings):
         0.01, "of Adam for the picture's network", probe=(0.001, 0.05), ge=0, le=1, given=_QUICK_NETWORK
     )
     psf_learning_rate: float = setting(
-        0.01, "of Adam for the PSF network; the paper's is 1e-4", probe=(1e-4, 0.05), ge=0, le=1
+        0.01, "of Adam for the PSF network; the paper's is 1e-4", probe=(1e-4, 0.05), ge=0, le=1, given=_QUICK_NETWORK
     )
     final: Literal["none", "hyper_laplacian", "sparse"] = setting(
-        "hyper_laplacian",
+        "sparse",
         "deconvolution that makes the result from the PSF found; none keeps the network's own picture",
         probe=("hyper_laplacian", "sparse"),
+        given=_QUICK_NETWORK,
     )
     precision: Literal["bfloat16", "float32"] = setting(
         "bfloat16",
@@ -133,14 +161,15 @@ class SelfDeblurSettings(Settings):
     )
     restarts: int = setting(
         2,
-        "image=network: how often a failed fit (black picture, point-like or border-hugging PSF) is tried again from "
-        "another seed",
+        "image=network: how often a failed fit (black picture, PSF that is a point or along its border) is tried "
+        "again from another seed",
         probe=(0, 1),
         ge=0,
         le=100,
-        given=_QUICK_NETWORK | {"iterations": 1, "learning_rate": 1.0},
+        # Steps so large that the PSF becomes a point from seed 0, and from seed 1 does not.
+        given=_QUICK_NETWORK | {"iterations": 3, "psf_learning_rate": 0.3, "precision": "float32"},
     )
-    seed: int = setting(0, "of everything random", probe=(0, 1), ge=0, le=2**31 - 1)
+    seed: int = setting(0, "of everything random", probe=(0, 1), ge=0, le=2**31 - 1, given=_QUICK_NETWORK)
 
 
 RELEASED = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "ssim_from": 1000, "final": "none"}
@@ -149,40 +178,54 @@ PAPER = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "tv": 
 
 def restore(observation: Observation, settings: SelfDeblurSettings, progress: Progress) -> Restoration:
     """Find each picture's PSF and sharp picture; see `SelfDeblurSettings`."""
-    assert observation.blurry is not None
-    together = settings.image == "network" and observation.blurry.device.type != "cpu"
-    groups = [observation.blurry] if together else observation.blurry.split(1)
-    results = [_restore(replace(observation, blurry=group), settings, progress) for group in groups]
-    images, psfs = zip(*((result.image, result.psf) for result in results), strict=True)
-    sides = [max(psf.shape[axis] for psf in psfs) for axis in (-2, -1)]
-    psf = torch.cat([_padded(psf, sides) for psf in psfs])  # (B, 1, h, w)
+    blurry = observation.blurry
+    assert blurry is not None
+    progress.stage("looking for edges")
+    results = {number: _left_alone(picture) for number, picture in enumerate(blurry.split(1)) if _hopeless(picture)}
+    hopeful = [number for number in range(len(blurry)) if number not in results]
+    together = settings.image == "network" and blurry.device.type != "cpu"
+    for group in [hopeful] if together and hopeful else [[number] for number in hopeful]:
+        attempts = _attempts(replace(observation, blurry=blurry[group]), settings, progress)
+        for number, attempt in zip(group, attempts, strict=True):
+            alone = replace(observation, blurry=blurry[number : number + 1], psf=attempt.psf)
+            results[number] = Restoration(_image(alone, attempt, settings, progress), attempt.psf, notes=attempt.notes)
+    ordered = [results[number] for number in range(len(blurry))]
+    images, psfs = zip(*((result.image, result.psf) for result in ordered), strict=True)
+    sides = max(psf.shape[-2] for psf in psfs), max(psf.shape[-1] for psf in psfs)
     return Restoration(
         image=torch.cat(images),
-        psf=psf,
-        changed=any(result.changed for result in results),
-        notes=[note for result in results for note in result.notes],
+        psf=torch.stack([pad_psf(psf[0, 0], sides)[None] for psf in psfs]),  # (B, 1, h, w)
+        changed=any(result.changed for result in ordered),
+        notes=[note for result in ordered for note in result.notes],
     )
 
 
-def _restore(observation: Observation, settings: SelfDeblurSettings, progress: Progress) -> Restoration:
-    """One picture, or on an accelerator several of one size."""
-    blurry = observation.blurry
-    assert blurry is not None
-    grey = luminance(blurry)
-    too_small = min(blurry.shape[-2:]) < SMALLEST_PICTURE
-    if too_small or is_flat(grey):
-        progress.stage("looking for edges")
-        reason = "too small" if too_small else "without any edge"
-        psf = delta_psf().to(blurry).expand(len(blurry), 1, 1, 1)
-        return Restoration(blurry.clone(), psf, changed=False, notes=[f"Nothing was changed: the picture is {reason}."])
+def _hopeless(picture: Tensor) -> bool:
+    """Whether there is nothing in a picture that could tell its PSF."""
+    return min(picture.shape[-2:]) < SMALLEST_PICTURE or is_flat(luminance(picture))
+
+
+def _left_alone(picture: Tensor) -> Restoration:
+    reason = "too small" if min(picture.shape[-2:]) < SMALLEST_PICTURE else "without any edge"
+    psf = delta_psf().to(picture)[None, None]
+    note = f"Nothing was changed: the picture is {reason}."
+    return Restoration(picture.clone(), psf, changed=False, notes=[note])
+
+
+def _attempts(observation: Observation, settings: SelfDeblurSettings, progress: Progress) -> list[Attempt]:
+    """Each picture's PSF; on an accelerator there may be several of one size."""
+    assert observation.blurry is not None
+    grey = luminance(observation.blurry)
     if settings.image == "network":
-        attempt = fit_until_credible(observation, grey, settings, progress)
-    else:
-        attempt = _refined(grey, settings, progress)
-    observation = replace(observation, psf=attempt.psf)
+        return fit_until_credible(observation, grey, settings, progress)
+    return [_refined(grey, settings, progress)]
+
+
+def _image(observation: Observation, attempt: Attempt, settings: SelfDeblurSettings, progress: Progress) -> Tensor:
+    """The sharp picture: the network's own, or a deconvolution with the PSF found."""
     if attempt.image is not None and settings.final == "none":
-        return Restoration(_coloured(attempt.image, observation, progress), attempt.psf, notes=attempt.notes)
-    return Restoration(_deconvolved(observation, settings.final, progress), attempt.psf, notes=attempt.notes)
+        return _coloured(attempt.image, observation, progress)
+    return _deconvolved(observation, settings.final, progress)
 
 
 def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> Attempt:
@@ -191,6 +234,7 @@ def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> 
         grey,
         size=settings.size,
         candidates=settings.candidates,
+        rounds=settings.rounds,
         iterations=settings.iterations or 30,
         learning_rate=settings.psf_learning_rate,
         coarse=settings.coarse,
@@ -202,7 +246,7 @@ def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> 
 
 
 def _coloured(image: Tensor, observation: Observation, progress: Progress) -> Tensor:
-    """A sharp luminance `(B, 1, H, W)` with the photo's colours, deconvolved like the rest; other pictures as they are."""
+    """A sharp luminance `(1, 1, H, W)` with the photo's colours, deconvolved; a picture that has its own as it is."""
     assert observation.blurry is not None
     if image.shape[1] == observation.blurry.shape[1]:
         return image
@@ -225,11 +269,6 @@ def _deconvolved(observation: Observation, method: str, progress: Progress) -> T
     )
 
 
-def _padded(psf: Tensor, sides: list[int]) -> Tensor:
-    """PSFs `(B, 1, h, w)` in the middle of dark ones of the given sides."""
-    return torch.stack([pad_psf(own[0], (sides[0], sides[1]))[None] for own in psf])
-
-
 METHOD = Method(
     Card(
         name="selfdeblur",
@@ -238,7 +277,7 @@ METHOD = Method(
         needs=frozenset({"blurry"}),
         gives=frozenset({"image", "psf"}),
         presets={"fast": {}, "released": RELEASED, "paper": PAPER},
-        quick={"size": 15, "iterations": 3, "candidates": 1},
+        quick={"size": 11, "iterations": 2, "candidates": 1, "rounds": 1},
     ),
     SelfDeblurSettings,
     restore,

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.imaging.psf import pad_psf
+from unblur.imaging.psf import pad_psf, psf_centroid
 from unblur.methods.selfdeblur.fitting import Fit, Plan, fit
-from unblur.solvers.blind import estimate_psf, informative_area, size_around
+from unblur.solvers.blind import estimate_psf, informative_place, size_around
 from unblur.solvers.observed import noise_sigma
 from unblur.types import Observation, Progress
 
@@ -31,18 +32,19 @@ GREY_ITERATIONS, COLOUR_ITERATIONS, REFIT_ITERATIONS = 5000, 2500, 1000
 GREY_HALVINGS, COLOUR_HALVINGS, REFIT_HALVINGS = (0.4, 0.6, 0.8), (0.64, 0.76, 0.88), (0.7, 0.8, 0.9)
 
 _POINT = 0.9  # share of a PSF's light in one pixel and its neighbours that makes it a point
-_BORDER = 0.5  # share of a PSF's light on its outermost pixels: it hugs its border
+_BORDER = 0.5  # how far a PSF's light lies on its outermost pixels, from 0 (as in an even one) to 1: it hugs its border
+_BLACK = "the picture came out black"
 _UNEXPLAINED = 0.25  # reblurring error relative to the photo's contrast: the picture is black, or the fit diverged
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A PSF, and the picture a network made with it.
+    """One photo's PSF, and the picture a network made with it.
 
     Attributes:
-        image: `(B, C, H, W)` with C = 1 where the network made the luminance; None where there is none of the whole
+        image: `(1, C, H, W)` with C = 1 where the network made the luminance; None where there is none of the whole
             photo.
-        psf: `(B, 1, h, w)`, its centre of mass at the middle pixel.
+        psf: `(1, 1, h, w)`, its centre of mass at the middle pixel.
         notes: what happened.
     """
 
@@ -53,78 +55,138 @@ class Attempt:
 
 def fit_until_credible(
     observation: Observation, grey: Tensor, settings: SelfDeblurSettings, progress: Progress
-) -> Attempt:
-    """Fit, judge, and where need be fit again.
+) -> list[Attempt]:
+    """Fit, judge, and where need be fit again: each picture's last attempt.
 
     Args:
-        observation: `(B, C, H, W)` pictures of one size.
+        observation: `(B, C, H, W)` pictures of one size, fitted at once.
         grey: their luminance.
         settings: the method's.
         progress: told of the stages; may cancel.
     """
     blurry = observation.blurry
     assert blurry is not None
-    whole = blurry.shape[-2] * blurry.shape[-1] <= WHOLE_UP_TO
-    notes = [] if whole else [f"The networks were fitted to the most detailed {AREA} px; the rest is deconvolved."]
     target = grey if settings.colour == "luminance" else blurry
-    if not whole:  # with the areas of a batch at one place, that of the first picture
-        target = informative_area(target[:1], AREA) if len(target) == 1 else target[..., :AREA, :AREA]
-    first = _first_psf(grey, settings, progress)
-    size = _size(settings, first, target)
-    start = pad_psf(first, size) if first is not None and settings.start == "l0_psf" and _fits(first, size) else None
-    plan = _plan(observation, settings, len(target))
+    whole = target.shape[-2] * target.shape[-1] <= WHOLE_UP_TO
+    if not whole:
+        target = torch.cat([_detailed(*pair) for pair in zip(target.split(1), grey.split(1), strict=True)])
+    firsts = _first_psfs(grey, settings, progress)
+    size = _size(settings, firsts, target)
+    start = _start(settings, firsts, size)
+    plan = _plan(observation, settings)
     deadline = None if settings.seconds is None else time.monotonic() + settings.seconds
+    found: dict[int, Attempt] = {}
+    notes = [[] if whole else [f"The networks were fitted to the most detailed {AREA} px."] for _ in blurry]
     for attempt in range(settings.restarts + 1):
-        progress.stage("fitting picture and PSF", plan.iterations)
-        found = fit(target, size, plan, seed=settings.seed + attempt, start=start, progress=progress)
-        trouble = _trouble(found, target)
-        if trouble == "the picture came out black":
-            progress.stage("fitting the picture again", REFIT_ITERATIONS)
-            refit = _refit_plan(plan)
-            found = fit(target, size, refit, seed=settings.seed + attempt, known_psf=found.psf, progress=progress)
-            trouble = _trouble(found, target)
-            notes.append("The picture came out black and was fitted again with the PSF found.")
-        if trouble is None:
-            image, psf = _centred(found, target)
-            return Attempt(image if whole else None, psf, notes)
-        notes.append(f"Attempt {attempt + 1} failed: {trouble}.")
-        if deadline is not None and time.monotonic() > deadline:
+        pending = [number for number in range(len(blurry)) if number not in found]
+        if not pending or (attempt and deadline is not None and time.monotonic() > deadline):
             break
-    notes.append("The PSF is the one estimated from strong edges, since the networks found none.")
-    psf = torch.stack([estimate_psf(picture[None], size=settings.size, progress=progress)[None] for picture in grey[:1]])
-    return Attempt(None, psf.expand(len(blurry), -1, -1, -1), notes)
+        task = _Task(target[pending], size, settings.seed + attempt, deadline, progress)
+        fits = _fitted(task, _rows(plan, pending), None if start is None else start[pending])
+        _fit_black_ones_again(task, _rows(plan, pending), fits, [notes[number] for number in pending])
+        for number, fit_ in zip(pending, fits, strict=True):
+            own = target[number : number + 1]
+            trouble = _trouble(fit_, own)
+            if trouble is None:
+                image, psf = _centred(fit_, own)
+                found[number] = Attempt(image if whole else None, psf, notes[number])
+            else:
+                notes[number].append(f"Attempt {attempt + 1} failed: {trouble}.")
+    for number in range(len(blurry)):
+        if number not in found:
+            notes[number].append("The PSF is the one estimated from strong edges, since the networks found none.")
+            psf = firsts[number] if firsts else estimate_psf(grey[number : number + 1], progress=progress, size=size[0])
+            found[number] = Attempt(None, psf[None, None], notes[number])
+    return [found[number] for number in range(len(blurry))]
 
 
-def _first_psf(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> Tensor | None:
-    """The PSF estimated from the first picture's edges, where the size or the start depends on it: `(h, w)`."""
+@dataclass(frozen=True)
+class _Task:
+    """What the fits of one attempt have in common."""
+
+    target: Tensor  # (B, C, H, W)
+    size: tuple[int, int]
+    seed: int
+    deadline: float | None
+    progress: Progress
+
+    def within_time(self, plan: Plan) -> Plan:
+        """`plan` with what is left of the time."""
+        return plan if self.deadline is None else replace(plan, seconds=max(self.deadline - time.monotonic(), 0.0))
+
+
+def _fitted(task: _Task, plan: Plan, start: Tensor | None) -> list[Fit]:
+    """Both networks fitted to every picture: each picture's outcome."""
+    task.progress.stage("fitting picture and PSF", plan.iterations)
+    plan = task.within_time(plan)
+    return _one_by_one(fit(task.target, task.size, plan, seed=task.seed, start=start, progress=task.progress))
+
+
+def _fit_black_ones_again(task: _Task, plan: Plan, fits: list[Fit], notes: list[list[str]]) -> None:
+    """The authors' remedy for a black picture: its network alone, with the PSF found. Changes `fits` and `notes`."""
+    black = [number for number, own in enumerate(fits) if _trouble(own, task.target[number : number + 1]) == _BLACK]
+    if not black:
+        return
+    plan = _rows(plan, black)
+    plan = replace(plan, iterations=min(REFIT_ITERATIONS, plan.iterations), halve_at=REFIT_HALVINGS, alternating=False)
+    task.progress.stage("fitting the picture again", plan.iterations)
+    known_psf = torch.cat([fits[number].psf for number in black])
+    plan = task.within_time(plan)
+    again = fit(task.target[black], task.size, plan, seed=task.seed, known_psf=known_psf, progress=task.progress)
+    for number, own in zip(black, _one_by_one(again), strict=True):
+        fits[number] = own
+        notes[number].append("The picture came out black and was fitted again with the PSF found.")
+
+
+def _one_by_one(found: Fit) -> list[Fit]:
+    """A batch's outcome as that of each picture."""
+    parts = zip(found.canvas.split(1), found.psf.split(1), found.losses.split(1), strict=True)
+    return [Fit(*part) for part in parts]
+
+
+def _rows(plan: Plan, numbers: list[int]) -> Plan:
+    """The plan for some of its pictures."""
+    return replace(plan, tv=plan.tv[numbers])
+
+
+def _detailed(picture: Tensor, grey: Tensor) -> Tensor:
+    """The most detailed area of one picture."""
+    rows, columns = informative_place(grey, AREA)
+    return picture[..., rows, columns]
+
+
+def _first_psfs(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> list[Tensor]:
+    """Each picture's PSF estimated from its edges, `(h, w)`, where the size or the start depends on it; else none."""
     if settings.size is not None and settings.start == "noise":
-        return None
-    return estimate_psf(grey[:1], size=settings.size, progress=progress)
+        return []
+    return [estimate_psf(picture, size=settings.size, progress=progress) for picture in grey.split(1)]
 
 
-def _size(settings: SelfDeblurSettings, first: Tensor | None, target: Tensor) -> tuple[int, int]:
-    """The side of the PSF asked for, or one with room around the first estimate."""
-    side = settings.size | 1 if settings.size else size_around(first) if first is not None else 3
+def _size(settings: SelfDeblurSettings, firsts: list[Tensor], target: Tensor) -> tuple[int, int]:
+    """The side of the PSF asked for, or one with room around every first estimate."""
+    side = settings.size | 1 if settings.size else max(size_around(first) for first in firsts)
     side = min(side, (min(target.shape[-2:]) // 2 - 1) | 1)
     return side, side
 
 
-def _fits(psf: Tensor, size: tuple[int, int]) -> bool:
-    return psf.shape[-2] <= size[0] and psf.shape[-1] <= size[1]
+def _start(settings: SelfDeblurSettings, firsts: list[Tensor], size: tuple[int, int]) -> Tensor | None:
+    """What the PSF networks begin with, `(B, 1, h, w)`; None: noise, which is also for estimates that do not fit."""
+    if settings.start == "noise" or any(max(first.shape) > size[0] for first in firsts):
+        return None
+    return torch.stack([pad_psf(first, size)[None] for first in firsts])
 
 
-def _plan(observation: Observation, settings: SelfDeblurSettings, count: int) -> Plan:
+def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
     """The plan that the settings and the picture's colours ask for."""
     assert observation.blurry is not None
     colour = observation.blurry.shape[1] == 3
-    tv = settings.tv * noise_sigma(observation).flatten()[:count]
     return Plan(
         iterations=settings.iterations or (COLOUR_ITERATIONS if colour else GREY_ITERATIONS),
         halve_at=COLOUR_HALVINGS if colour else GREY_HALVINGS,
         learning_rate=settings.learning_rate,
         psf_learning_rate=settings.psf_learning_rate,
         ssim_from=settings.ssim_from,
-        tv=tv,
+        tv=settings.tv * noise_sigma(observation).flatten(),
         alternating=settings.optimisation == "alternating",
         psf_network=settings.psf_network,
         width=settings.width,
@@ -134,24 +196,19 @@ def _plan(observation: Observation, settings: SelfDeblurSettings, count: int) ->
     )
 
 
-def _refit_plan(plan: Plan) -> Plan:
-    """The authors' remedy for a black picture: its network alone, for a while."""
-    return replace(plan, iterations=min(REFIT_ITERATIONS, plan.iterations), halve_at=REFIT_HALVINGS, alternating=False)
-
-
 def _trouble(found: Fit, target: Tensor) -> str | None:
-    """What is wrong with a fit, or None. One picture of a batch in trouble is trouble."""
+    """What is wrong with the fit of one picture, or None."""
     if not (torch.isfinite(found.canvas).all() and torch.isfinite(found.psf).all()):
         return "the fit diverged"
-    contrast = target.var((1, 2, 3)).clamp_min(1e-8)
-    if bool((found.losses > _UNEXPLAINED**2 * contrast).any()) and float(found.canvas.mean()) < float(target.mean()) / 2:
-        return "the picture came out black"
-    for psf in found.psf[:, 0]:
-        near = torch.nn.functional.avg_pool2d(psf[None, None], 3, 1, 1, divisor_override=1)
-        if float(near.max()) > _POINT:
-            return "the PSF came out as a point"
-        if float(psf.sum() - psf[1:-1, 1:-1].sum()) > _BORDER:
-            return "the PSF lies along its border"
+    contrast = float(target.var().clamp_min(1e-8))
+    if float(found.losses) > _UNEXPLAINED**2 * contrast and float(found.canvas.mean()) < float(target.mean()) / 2:
+        return _BLACK
+    psf = found.psf[0, 0]
+    if min(psf.shape) > 3 and float(F.avg_pool2d(psf[None], 3, 1, 1, divisor_override=1).max()) > _POINT:
+        return "the PSF came out as a point"
+    evenly = 1 - (psf.shape[0] - 2) * (psf.shape[1] - 2) / psf.numel()  # an even PSF's share on its outermost pixels
+    if float(psf.sum() - psf[1:-1, 1:-1].sum()) > evenly + (1 - evenly) * _BORDER:
+        return "the PSF lies along its border"
     return None
 
 
@@ -161,16 +218,11 @@ def _centred(found: Fit, target: Tensor) -> tuple[Tensor, Tensor]:
     Both networks may agree on a shift; a picture moved one way and a PSF moved the other reblur alike.
     """
     height, width = target.shape[-2:]
-    images, psfs = [], []
-    for canvas, psf in zip(found.canvas, found.psf, strict=True):
-        h, w = psf.shape[-2:]
-        rows = torch.arange(h, device=psf.device, dtype=psf.dtype) - h // 2
-        columns = torch.arange(w, device=psf.device, dtype=psf.dtype) - w // 2
-        dy, dx = round(float((psf[0].sum(1) * rows).sum())), round(float((psf[0].sum(0) * columns).sum()))
-        top, left = h // 2 - dy, w // 2 - dx
-        images.append(canvas[..., top : top + height, left : left + width])
-        rim = max(abs(dy), abs(dx))
-        padded = pad_psf(psf[0], (h + 2 * rim, w + 2 * rim))
-        psfs.append(padded.roll((-dy, -dx), (0, 1)))
-    sides = [max(psf.shape[axis] for psf in psfs) for axis in (0, 1)]
-    return torch.stack(images), torch.stack([pad_psf(psf, (sides[0], sides[1]))[None] for psf in psfs])
+    psf = found.psf[0, 0]
+    h, w = psf.shape
+    y, x = psf_centroid(psf)
+    dy, dx = round(y) - h // 2, round(x) - w // 2
+    top, left = h // 2 - dy, w // 2 - dx
+    rim = max(abs(dy), abs(dx))
+    centred = pad_psf(psf, (h + 2 * rim, w + 2 * rim)).roll((-dy, -dx), (0, 1))
+    return found.canvas[..., top : top + height, left : left + width], centred[None, None]

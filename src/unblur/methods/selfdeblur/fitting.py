@@ -9,8 +9,10 @@ problems, `B` of them, that share nothing but the time.
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,11 +79,11 @@ class Fit:
 
 
 class Copies:
-    """`B` copies of one network, each with weights of its own and the same noise as input."""
+    """Networks of one kind, each with weights of its own and all with the same noise as input."""
 
-    def __init__(self, network: nn.Module, inputs: Tensor, copies: int) -> None:
-        self.network, self.inputs = network, inputs
-        state, _ = stack_module_state([network] * copies)  # type: ignore[arg-type]
+    def __init__(self, networks: list[nn.Module], inputs: Tensor) -> None:
+        self.network, self.inputs = networks[0], inputs
+        state, _ = stack_module_state(networks)  # type: ignore[arg-type]
         self.weights = {name: weight.detach().clone().requires_grad_() for name, weight in state.items()}
 
     @property
@@ -115,12 +117,12 @@ def fit(
         plan: how.
         seed: of the weights, the inputs and their perturbation.
         progress: advanced once per iteration with the mean loss; shown the pictures now and then.
-        start: what the PSF network of every picture gives at first, `(h, w)`; None: about the same everywhere.
+        start: what each picture's PSF network gives at first, `(B, 1, h, w)`; None: about the same everywhere.
         known_psf: `(B, 1, h, w)`: keep this PSF and fit the picture's network alone.
     """
     dice = torch.Generator().manual_seed(seed)
     image, psf = _generators(blurry, size, plan, seed, dice, start)
-    optimizers = [
+    optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Adam(image.parameters, lr=plan.learning_rate, fused=_fused(blurry)),
         torch.optim.Adam(psf.parameters, lr=plan.psf_learning_rate, fused=_fused(blurry)),
     ]
@@ -129,29 +131,46 @@ def fit(
     milestones = [round(share * plan.iterations) for share in plan.halve_at]
     schedules = [torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 0.5) for optimizer in optimizers]
     started = time.monotonic()
+    found = None
     for iteration in range(plan.iterations):
         noise = image.inputs + PERTURBATION * torch.randn(image.inputs.shape, generator=dice).to(blurry.device)
         noise = noise.to(plan.dtype, memory_format=torch.channels_last)
-        turns = [[optimizer] for optimizer in optimizers] if plan.alternating else [optimizers]
-        for turn in turns:
+        for turn in [[optimizer] for optimizer in optimizers] if plan.alternating else [optimizers]:
             canvas = image(noise)  # (B, C, H + h - 1, W + w - 1)
             kernel = psf() if known_psf is None else known_psf  # (B, 1, h, w)
             reblurred = convolve(canvas, kernel, "valid")  # (B, C, H, W)
             loss = _loss(canvas, reblurred, blurry, plan, iteration)  # (B,)
-            for optimizer in turn:
-                optimizer.zero_grad()
-            loss.sum().backward()
-            for optimizer in turn:
-                optimizer.step()
+            _learn(loss.sum(), turn)
+            found = _Step(canvas.detach(), kernel.detach(), reblurred.detach(), loss.detach())
+        assert found is not None
         for schedule in schedules:
             schedule.step()
-        progress.advance(loss=float(loss.detach().mean()))
+        progress.advance(loss=float(found.loss.mean()))
         if iteration % PREVIEW_EVERY == 0:
-            progress.preview(image=canvas.detach(), psf=kernel.detach())
+            progress.preview(image=found.canvas, psf=found.psf)
         if plan.seconds is not None and time.monotonic() - started > plan.seconds:
             progress.advance(plan.iterations - iteration - 1)
             break
-    return Fit(canvas.detach(), kernel.detach(), (reblurred.detach() - blurry).square().mean((1, 2, 3)))
+    assert found is not None
+    return Fit(found.canvas, found.psf, (found.reblurred - blurry).square().mean((1, 2, 3)))
+
+
+class _Step(NamedTuple):
+    """What an iteration came to, without its graph."""
+
+    canvas: Tensor
+    psf: Tensor
+    reblurred: Tensor
+    loss: Tensor
+
+
+def _learn(loss: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
+    """One step of each of the optimizers."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def _loss(canvas: Tensor, reblurred: Tensor, blurry: Tensor, plan: Plan, iteration: int) -> Tensor:
@@ -172,15 +191,19 @@ def _generators(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         image_network = SkipNetwork(channels, widths, non_local=plan.non_local)
-        psf_network = SkipPsf(widths) if plan.psf_network == "skip" else DensePsf(size, HIDDEN_LAYERS[plan.psf_network])
-    if start is not None and isinstance(psf_network, DensePsf):
-        psf_network.start_from(start)
+        skip = plan.psf_network == "skip"
+        psf_network = SkipPsf(size, widths) if skip else DensePsf(size, HIDDEN_LAYERS[plan.psf_network])
+    psf_networks = [copy.deepcopy(psf_network) for _ in range(count)]
+    if start is not None:
+        for network, own in zip(psf_networks, start, strict=True):
+            if isinstance(network, DensePsf):
+                network.start_from(own[0])
     canvas = (1, INPUT_CHANNELS, height + size[0] - 1, width + size[1] - 1)
     image_noise = INPUT_RANGE * torch.rand(canvas, generator=dice)
-    psf_shape = (1, INPUT_CHANNELS, *size) if plan.psf_network == "skip" else (PSF_INPUTS,)
+    psf_shape = (1, INPUT_CHANNELS, *size) if skip else (PSF_INPUTS,)
     psf_noise = INPUT_RANGE * torch.rand(psf_shape, generator=dice)
-    image = Copies(image_network.to(blurry.device), image_noise.to(blurry.device), count)
-    psf = Copies(psf_network.to(blurry.device), psf_noise.to(blurry.device), count)
+    image = Copies([image_network.to(blurry.device)] * count, image_noise.to(blurry.device))
+    psf = Copies([network.to(blurry.device) for network in psf_networks], psf_noise.to(blurry.device))
     return image, psf
 
 

@@ -8,6 +8,7 @@ Weights are float32; the arithmetic is done in the type of the input, bfloat16 f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,9 @@ PSF_FLOOR = 1e-3  # least light of a pixel relative to the brightest, where a PS
 class Convolution(nn.Conv2d):
     """A convolution with reflected borders that computes in its input's type."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """`(1, C, H, W)` -> `(1, C', ceil(H / stride), ceil(W / stride))`."""
-        if self.kernel_size[0] == 3:
-            x = reflect_pad(x)
+        x = reflect_pad(input) if self.kernel_size[0] == 3 else input
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.conv2d(x, self.weight.to(x.dtype), bias, self.stride)
 
@@ -43,8 +43,9 @@ class Normalised(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(1, C, H, W)` -> the same."""
-        x = F.batch_norm(x, None, None, self.scale, self.shift, training=True)
-        return F.leaky_relu_(x, SLOPE) if self.activate else x
+        normalised = F.batch_norm(x, None, None, self.scale, self.shift, training=True)
+        normalised = normalised.to(x.dtype)  # under `vmap` it comes out as float32
+        return F.leaky_relu_(normalised, SLOPE) if self.activate else normalised
 
 
 def convolved(before: int, after: int, side: int, stride: int = 1) -> list[nn.Module]:
@@ -130,7 +131,7 @@ class DensePsf(nn.Module):
         super().__init__()
         self.size = size
         sides = [PSF_INPUTS, *[PSF_HIDDEN] * hidden]
-        layers = [part for pair in zip(sides, sides[1:], strict=False) for part in (nn.Linear(*pair), nn.ReLU6())]
+        layers = [part for pair in pairwise(sides) for part in (nn.Linear(*pair), nn.ReLU6())]
         self.hidden = nn.Sequential(*layers)
         self.out = nn.Linear(sides[-1], size[0] * size[1])
 
@@ -146,11 +147,17 @@ class DensePsf(nn.Module):
 
 
 class SkipPsf(nn.Module):
-    """A PSF from a skip network and a softmax: what Table 2 of the paper calls Double-DIP. `(1, 8, h, w)` -> `(1, 1, h, w)`."""
+    """A PSF from a skip network and a softmax, `(1, 8, h, w)` -> `(1, 1, h, w)`: what Table 2 calls Double-DIP.
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    Args:
+        size: `(h, w)`. Scales at which a single pixel would be left, with nothing to normalise over, are left out.
+        widths: channels of each scale, the finest first.
+    """
+
+    def __init__(self, size: tuple[int, int], widths: Sequence[int]) -> None:
         super().__init__()
-        self.picture = SkipNetwork(1, widths, non_local=0)
+        scales = (max(size) - 1).bit_length() - 1
+        self.picture = SkipNetwork(1, widths[:scales], non_local=0)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Non-negative, sums to 1."""

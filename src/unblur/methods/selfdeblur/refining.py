@@ -1,4 +1,4 @@
-"""The `fast` way: PSFs found by their strongest edges are refined on hidden pixels, and the one that predicts best wins.
+"""The `fast` way: PSFs found by their strongest edges are refined on hidden pixels, and the best one wins.
 
 Of SelfDeblur it keeps the PSF network and learning from one picture without a truth. The picture's network, which is
 what takes the time, gives way to a deconvolution: that is a sharp picture too, a differentiable one, and
@@ -7,6 +7,7 @@ needs no training. `unblur.solvers.held_out` has the mathematics.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from unblur.imaging.psf import pad_psf
 from unblur.methods.selfdeblur.networks import PSF_INPUTS, DensePsf
-from unblur.solvers.blind import estimate_psf, informative_area, size_around
+from unblur.solvers.blind import estimate_psf, implausibility, informative_area, size_around
 from unblur.solvers.held_out import FIRST_WEIGHT, best_weight, held_out_error, hide, refine_psf
-from unblur.solvers.l0 import L0Search, search_psf
+from unblur.solvers.l0 import L0Search, revise_psf, search_psf
 from unblur.solvers.psf_fit import prune, tidy
 from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
@@ -25,7 +26,8 @@ AREA = 320
 """Side in pixels of the area a PSF is refined on."""
 
 # Weights and smoothnesses of the searches that propose a PSF beside `estimate_psf` itself.
-PROPOSALS = ((2e-3, 0.3), (4e-3, 0.3), (1e-3, 0.3), (2e-3, 0.1), (4e-3, 0.1), (2e-3, 1.0), (4e-3, 1.0))
+PROPOSALS = ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.1), (2e-3, 1.0), (4e-3, 1.0))
+_SMOOTHNESS = 0.3  # of the PSF, where its coarse shape is fitted to edges
 _VOTES = 2  # sets of hidden pixels that decide between PSFs
 _FAINT, _ISLAND = 0.02, 0.005  # of the maximum, of the light: what is taken for noise in a refined PSF
 
@@ -58,6 +60,7 @@ def refined_psf(
     *,
     size: int | None,
     candidates: int,
+    rounds: int,
     iterations: int,
     learning_rate: float,
     coarse: float,
@@ -71,7 +74,8 @@ def refined_psf(
         grey: the picture; of a large one the most detailed area.
         size: side of the PSF; None: found.
         candidates: how many PSFs are refined, the most promising first.
-        iterations: steps of refining each of them.
+        rounds: how often each of them is refined; between two rounds its coarse shape is fitted to edges anew.
+        iterations: steps of one round.
         learning_rate: of the PSF network.
         coarse: see `refine_psf`.
         seed: of the networks and of what is hidden.
@@ -83,36 +87,52 @@ def refined_psf(
         return Refined(first, first, 0.0, 0.0)
     area = informative_area(grey, AREA)
     side = size_around(first) if size is None else max(size | 1, *first.shape)
-    side = min(side, (min(area.shape[-2:]) // 2 - 1) | 1)
-    if max(first.shape) > side:  # too small a picture to hide pixels from
+    if side > min(area.shape[-2:]) // 2:  # hardly a pixel is left that can be predicted
         return Refined(first, first, 0.0, 0.0)
-    proposals = [first, *_proposals(area, side, candidates, progress)]
     judge = _Judge.of(area, first, seed)
-    proposals = _best(proposals, judge, candidates)
-    progress.stage("refining the PSF", len(proposals) * iterations)
-
-    starts = [pad_psf(psf, side) for psf in proposals]
-    networks = [_network_for(start, seed) for start in starts]  # here, since torch's dice are not the threads' own
+    proposals = _best([first, *_proposals(area, side, candidates, progress)], judge)[:candidates]
+    progress.stage("refining the PSF", len(proposals) * rounds * iterations)
+    network, noise = _network((side, side), seed)  # here, since torch's dice are not the threads' own
+    network, noise = network.to(grey.device), noise.to(grey.device)
 
     def refine(number: int) -> Tensor:
-        network, noise = networks[number]
-        refined = refine_psf(
-            area,
-            starts[number],
-            lambda: network(noise),
-            network.parameters(),
-            learning_rate=learning_rate,
-            iterations=iterations,
-            coarse=coarse,
-            generator=torch.Generator().manual_seed(seed + number),
-            until=until,
-            progress=progress,
-        )
-        return tidy(prune(refined, least=_FAINT, island=_ISLAND))
+        own, start = copy.deepcopy(network), _within(proposals[number], side)
+        dice = torch.Generator().manual_seed(seed + number)
+        for turn in range(rounds):
+            if turn > 0:
+                start = _within(revise_psf(area, start, _SMOOTHNESS), side)
+            own.load_state_dict(network.state_dict())
+            own.start_from(start)
+            refined = refine_psf(
+                area,
+                start,
+                lambda: own(noise),
+                own.parameters(),
+                learning_rate=learning_rate,
+                iterations=iterations,
+                coarse=coarse,
+                generator=dice,
+                until=until,
+                progress=progress,
+            )
+            start = _within(prune(refined, least=_FAINT, island=_ISLAND), side)
+        return tidy(start)
 
-    refined = side_by_side(refine, range(len(starts)), grey.device)
-    best = _best([first, *refined], judge, 1)[0]
-    return Refined(best, first, judge(best), judge(first))
+    refined = side_by_side(refine, range(len(proposals)), grey.device)
+    first_error = judge.error(first)
+    better = [psf for psf in refined if judge.error(psf) < first_error]
+    if not better:
+        return Refined(first, first, first_error, first_error)
+    best = _best(better, judge)[0]
+    return Refined(best, first, judge.error(best), first_error)
+
+
+def _within(psf: Tensor, side: int) -> Tensor:
+    """A PSF centred on its centre of mass in a square of odd `side`; what does not fit in is cut off."""
+    psf = tidy(psf)
+    rows, columns = (max(length - side, 0) // 2 for length in psf.shape)
+    psf = psf[rows : psf.shape[0] - rows, columns : psf.shape[1] - columns]
+    return pad_psf(psf / psf.sum(), side)
 
 
 def _proposals(area: Tensor, side: int, candidates: int, progress: Progress) -> list[Tensor]:
@@ -127,7 +147,10 @@ def _proposals(area: Tensor, side: int, candidates: int, progress: Progress) -> 
 
 @dataclass(frozen=True)
 class _Judge:
-    """How well PSFs predict the same hidden pixels under the same prior."""
+    """How well PSFs predict the same hidden pixels under the same prior, and how much like a photo what they give is.
+
+    The first says much of a PSF's fine detail and nothing of its coarse shape, the second the other way round.
+    """
 
     area: Tensor
     weight: float
@@ -139,25 +162,27 @@ class _Judge:
         hidden = [hide(area, dice) for _ in range(_VOTES)]
         return cls(area, best_weight(area, psf[None, None], FIRST_WEIGHT, hidden[0]), hidden)
 
-    def __call__(self, psf: Tensor) -> float:
-        """Root mean squared error of the PSF `(h, w)`."""
+    def error(self, psf: Tensor) -> float:
+        """Root mean squared error of the PSF `(h, w)` on hidden pixels."""
         with torch.no_grad():
             errors = [held_out_error(self.area, psf[None, None], self.weight, hidden) for hidden in self.hidden]
         return float(torch.stack(errors).mean().sqrt())
 
-
-def _best(psfs: list[Tensor], judge: _Judge, count: int) -> list[Tensor]:
-    """The `count` PSFs that predict hidden pixels best, best first."""
-    errors = side_by_side(judge, psfs, judge.area.device)
-    order = sorted(range(len(psfs)), key=lambda number: errors[number])
-    return [psfs[number] for number in order[:count]]
+    def __call__(self, psf: Tensor) -> float:
+        """A figure to compare PSFs of one photo by; lower is better."""
+        return self.error(psf) * implausibility(self.area, psf)
 
 
-def _network_for(start: Tensor, seed: int) -> tuple[DensePsf, Tensor]:
-    """The PSF network, its bias set so that it gives `start` `(h, w)` at first, and its input."""
+def _best(psfs: list[Tensor], judge: _Judge) -> list[Tensor]:
+    """The PSFs, those judged best first."""
+    figures = side_by_side(judge, psfs, judge.area.device)
+    order = sorted(range(len(psfs)), key=lambda number: figures[number])
+    return [psfs[number] for number in order]
+
+
+def _network(size: tuple[int, int], seed: int) -> tuple[DensePsf, Tensor]:
+    """The PSF network and its input."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = DensePsf((start.shape[-2], start.shape[-1]))
-    noise = 0.1 * torch.rand(PSF_INPUTS, generator=torch.Generator().manual_seed(seed))
-    network.start_from(start)
-    return network.to(start.device), noise.to(start.device)
+        network = DensePsf(size)
+    return network, 0.1 * torch.rand(PSF_INPUTS, generator=torch.Generator().manual_seed(seed))

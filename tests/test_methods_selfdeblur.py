@@ -1,0 +1,551 @@
+"""SelfDeblur: the networks against their recipe written out plainly, the optimisation's schedule, and its failures."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import CountingProgress, Scene, blurred_scene, hook_psf, observe, structured_picture
+from unblur import methods
+from unblur.imaging.colour import luminance
+from unblur.imaging.convolution import convolve
+from unblur.imaging.psf import centre_psf, delta_psf, pad_psf, psf_centroid
+from unblur.losses import ssim_loss
+from unblur.methods import selfdeblur
+from unblur.methods.selfdeblur import attempts, fitting
+from unblur.methods.selfdeblur.fitting import Fit, Plan
+from unblur.methods.selfdeblur.networks import (
+    Convolution,
+    DensePsf,
+    NonLocal,
+    Normalised,
+    SkipNetwork,
+    SkipPsf,
+)
+from unblur.metrics import kernel_similarity, psnr
+from unblur.types import Observation, Progress, Restoration
+
+PSF = centre_psf(pad_psf(hook_psf(), 11))[0].float()
+QUICK = {"image": "network", "start": "noise", "size": 11, "width": 4, "iterations": 2, "restarts": 0}
+PLAN = Plan(
+    iterations=4,
+    halve_at=(),
+    learning_rate=0.01,
+    psf_learning_rate=0.01,
+    ssim_from=None,
+    tv=torch.zeros(1),
+    alternating=False,
+    psf_network="dense",
+    width=4,
+    non_local=3,
+    dtype=torch.float32,
+    seconds=None,
+)
+
+
+def dice(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def scene_of(height: int = 48, width: int = 52, channels: int = 1, seed: int = 0) -> tuple[Scene, torch.Tensor]:
+    """A scene blurred by `PSF`, and the whole canvas that it shows the inside of."""
+    canvas = structured_picture(height + 10, width + 10, channels, seed)
+    return observe(canvas, PSF), canvas
+
+
+def run(blurry: torch.Tensor, progress: Progress | None = None, **settings) -> Restoration:
+    return methods.get("selfdeblur")(Observation(blurry=blurry), {**QUICK, **settings}, progress)
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """The recipe written down plainly."""
+    path = Path(__file__).parent.parent / "benchmarks" / "plain_selfdeblur.py"
+    spec = importlib.util.spec_from_file_location("plain_selfdeblur", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_image_network_has_the_published_number_of_weights():
+    network = SkipNetwork(1, (128,) * 5)
+    count = sum(weight.numel() for weight in network.parameters())
+    without_effect = sum(
+        layer.out_channels for layer in network.modules() if isinstance(layer, Convolution) and layer.bias is None
+    )  # biases, which a normalisation takes away again
+    assert count == 2_362_497
+    assert count + without_effect == 2_365_521
+
+
+def test_the_image_network_is_the_plain_recipe(plain):
+    """Whatever its weights; the plain one's biases before a batch norm have no effect, so they need not be copied.
+
+    At sides that can be halved five times: at others the plain one stretches a little to fit, where ours cuts off.
+    """
+    generator = dice()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        theirs = torch.nn.Sequential(plain.Scale(0), torch.nn.Conv2d(128, 1, 1), torch.nn.Sigmoid())
+    ours = SkipNetwork(1, (128,) * 5)
+    mine = [layer for layer in ours.modules() if isinstance(layer, Convolution | Normalised)]
+    other = [layer for layer in theirs.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for a, b in zip(mine, other, strict=True):
+            assert b.bias is not None
+            b.bias.copy_(0.3 * torch.randn(b.bias.shape, generator=generator))
+            if isinstance(a, Normalised):
+                b.weight.copy_(0.5 + torch.rand(b.weight.shape, generator=generator))
+                a.scale.copy_(b.weight)
+                a.shift.copy_(b.bias)
+            else:
+                a.weight.copy_(b.weight)
+                if a.bias is not None:
+                    a.bias.copy_(b.bias)
+        noise = 0.1 * torch.rand(1, 8, 64, 96, generator=generator)
+        made, expected = ours(noise), theirs(noise)
+    assert made.shape == (1, 1, 64, 96)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-4)
+    assert float(expected.std()) > 0.02, "there is something to compare"
+
+
+def test_the_dense_psf_network_is_the_plain_recipe(plain):
+    with torch.random.fork_rng(devices=[]):
+        theirs = plain.Recipe(torch.zeros(1, 1, 40, 40), 9).psf_network
+    ours = DensePsf((9, 9))
+    ours.hidden[0].load_state_dict(theirs[0].state_dict())
+    ours.out.load_state_dict(theirs[2].state_dict())
+    noise = torch.rand(200, generator=dice())
+    torch.testing.assert_close(ours(noise).flatten(), theirs(noise))
+
+
+def test_the_non_local_block_is_its_affinity_matrix_written_out():
+    block: Any = NonLocal(6).double()
+    x = torch.randn(1, 6, 5, 4, generator=dice(), dtype=torch.float64)
+    assert torch.equal(block(x), x), "at first it changes nothing"
+    with torch.no_grad():
+        block.out[1].scale.copy_(torch.rand(6, generator=dice(1)))
+        theta, phi, g = (layer(x)[0].flatten(1) for layer in (block.theta, block.phi, block.g))  # (3, 20)
+        seen = torch.zeros(3, 20, dtype=torch.float64)
+        for here in range(20):
+            for there in range(20):
+                seen[:, here] += (theta[:, here] * phi[:, there]).sum() / 20 * g[:, there]
+        torch.testing.assert_close(block(x), x + block.out(seen.view(1, 3, 5, 4)))
+
+
+@pytest.mark.parametrize("size", [(33, 34), (40, 64), (35, 57)], ids=str)
+def test_a_picture_of_any_size_keeps_it_and_bfloat16_makes_nearly_the_same(size):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = SkipNetwork(3, (8,) * 5)
+    noise = 0.1 * torch.rand(1, 8, *size, generator=dice())
+    exact, rough = network(noise), network(noise.to(torch.bfloat16, memory_format=torch.channels_last))
+    assert exact.shape == rough.shape == (1, 3, *size)
+    assert exact.dtype == rough.dtype == torch.float32
+    assert (exact - rough).abs().mean() < 0.1 * exact.std()
+
+
+def test_the_network_makes_what_it_always_made():
+    """Frozen: another value here means that old seeds no longer give old results."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = SkipNetwork(1, (4, 4, 4), skip=2)
+    noise = 0.1 * torch.rand(1, 8, 12, 14, generator=dice())
+    made = network(noise)
+    corner = made[0, 0, :2, :3].flatten().tolist()
+    assert corner == pytest.approx(FROZEN, abs=1e-4)
+
+
+FROZEN = [0.61136, 0.63355, 0.57931, 0.62657, 0.59212, 0.63478]
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_a_psf_network_begins_with_the_psf_it_is_given(hidden):
+    network, noise = DensePsf((11, 11), hidden), 0.1 * torch.rand(200, generator=dice())
+    evenly = network(noise)
+    assert evenly.max() < 3 / 121
+    network.start_from(PSF)
+    assert kernel_similarity(network(noise).detach(), PSF[None, None]) > 0.97
+
+
+@pytest.mark.parametrize("side", [3, 5, 9, 11, 17, 33])
+def test_the_encoder_decoder_makes_psfs_of_every_size(side):
+    psf = SkipPsf((side, side), (4,) * 5)(0.1 * torch.rand(1, 8, side, side, generator=dice()))
+    assert psf.shape == (1, 1, side, side)
+    assert psf.min() >= 0 and float(psf.detach().sum()) == pytest.approx(1, abs=1e-5)
+
+
+# --- the optimisation -----------------------------------------------------------------------------
+
+
+def test_fitting_makes_the_reblurred_picture_like_the_photo():
+    blurry = scene_of()[0].blurry
+    short, longer = (
+        fitting.fit(blurry, (11, 11), replace(PLAN, width=8, iterations=count), seed=0, progress=Progress())
+        for count in (1, 40)
+    )
+    assert float(longer.losses) < 0.3 * float(short.losses)
+    reblurred = convolve(longer.canvas, longer.psf, "valid")
+    torch.testing.assert_close((reblurred - blurry).square().mean((1, 2, 3)), longer.losses)
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+def test_two_pictures_fitted_at_once_become_what_each_becomes_alone(alternating):
+    blurry = torch.cat([scene_of(seed=seed)[0].blurry for seed in (1, 2)])
+    start = torch.stack((PSF, PSF.flip(-1)))[:, None]
+    plan = replace(PLAN, alternating=alternating, learning_rate=1e-3, psf_learning_rate=1e-3, ssim_from=2)
+    plan = replace(plan, tv=torch.tensor([0.0, 0.01]))
+    both = fitting.fit(blurry, (11, 11), plan, seed=3, progress=Progress(), start=start)
+    assert both.canvas.shape == (2, 1, 58, 62) and both.psf.shape == (2, 1, 11, 11) and both.losses.shape == (2,)
+    for n in range(2):
+        one = replace(plan, tv=plan.tv[n : n + 1])
+        alone = fitting.fit(blurry[n : n + 1], (11, 11), one, seed=3, progress=Progress(), start=start[n : n + 1])
+        torch.testing.assert_close(both.canvas[n : n + 1], alone.canvas, rtol=0, atol=2e-3)
+        torch.testing.assert_close(both.psf[n : n + 1], alone.psf, rtol=0, atol=2e-4)
+        torch.testing.assert_close(both.losses[n : n + 1], alone.losses, rtol=0.02, atol=0)
+    assert (both.canvas[0] - both.canvas[1]).abs().max() > 0.01, "they are not the same picture"
+    assert (both.psf[0] - both.psf[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_all_convolutions_compute_in_the_type_asked_for(count):
+    """With several pictures too, whose normalisations would give float32."""
+    with torch.random.fork_rng(devices=[]):
+        network = SkipNetwork(1, (4,) * 5)
+    types = []
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.register_forward_pre_hook(lambda _, given: types.append(given[0].dtype))
+    fitting.Copies([network] * count, torch.rand(1, 8, 40, 48, generator=dice()).to(torch.bfloat16))()
+    assert len(types) == 38 and {*types} == {torch.bfloat16}
+
+
+def watched_steps(monkeypatch, plan: Plan, **options) -> list[dict[str, tuple[float, bool]]]:
+    """For each step of Adam: of each network its learning rate, where it was its turn, and whether it changed."""
+    steps, networks = [], {}
+    generators, learn = fitting._generators, fitting._learn
+
+    def generated(*args):
+        networks["image"], networks["psf"] = generators(*args)
+        return networks["image"], networks["psf"]
+
+    def learned(loss, optimizers):
+        before = {name: [w.detach().clone() for w in network.parameters] for name, network in networks.items()}
+        learn(loss, optimizers)
+        rates = {id(o.param_groups[0]["params"][0]): o.param_groups[0]["lr"] for o in optimizers}
+        steps.append(
+            {
+                name: (
+                    rates.get(id(network.parameters[0]), 0.0),
+                    any(not torch.equal(a, b) for a, b in zip(before[name], network.parameters, strict=True)),
+                )
+                for name, network in networks.items()
+            }
+        )
+
+    monkeypatch.setattr(fitting, "_generators", generated)
+    monkeypatch.setattr(fitting, "_learn", learned)
+    fitting.fit(scene_of()[0].blurry, (11, 11), plan, seed=0, progress=Progress(), **options)
+    return steps
+
+
+def test_learning_rates_are_halved_where_planned(monkeypatch):
+    plan = replace(PLAN, iterations=10, halve_at=(0.4, 0.6, 0.8), learning_rate=0.016, psf_learning_rate=8e-4)
+    steps = watched_steps(monkeypatch, plan)
+    halvings = [1, 1, 1, 1, 2, 2, 4, 4, 8, 8]
+    assert [step["image"][0] for step in steps] == pytest.approx([0.016 / h for h in halvings])
+    assert [step["psf"][0] for step in steps] == pytest.approx([8e-4 / h for h in halvings])
+
+
+def test_jointly_both_networks_learn_at_once(monkeypatch):
+    steps = watched_steps(monkeypatch, PLAN)
+    assert [(step["image"][1], step["psf"][1]) for step in steps] == [(True, True)] * 4
+
+
+def test_alternating_leaves_the_other_network_untouched_in_its_turn(monkeypatch):
+    steps = watched_steps(monkeypatch, replace(PLAN, alternating=True))
+    assert [(step["image"][1], step["psf"][1]) for step in steps] == [(True, False), (False, True)] * 4
+
+
+def test_with_a_known_psf_only_the_picture_is_fitted(monkeypatch):
+    steps = watched_steps(monkeypatch, PLAN, known_psf=PSF[None, None])
+    assert [(step["image"][1], step["psf"][1]) for step in steps] == [(True, False)] * 4
+
+
+@pytest.mark.parametrize(("ssim_from", "calls"), [(None, 0), (0, 4), (3, 1), (9, 0)])
+def test_the_loss_becomes_ssim_when_it_is_time(monkeypatch, ssim_from, calls):
+    seen = []
+    monkeypatch.setattr(fitting, "ssim_loss", lambda a, b: seen.append(1) or ssim_loss(a, b))
+    fitting.fit(scene_of()[0].blurry, (11, 11), replace(PLAN, ssim_from=ssim_from), seed=0, progress=Progress())
+    assert len(seen) == calls
+
+
+def test_total_variation_smooths_the_picture():
+    blurry = scene_of()[0].blurry
+    plans = [replace(PLAN, iterations=15, tv=torch.tensor([weight])) for weight in (0.0, 1.0)]
+    rough, smooth = (fitting.fit(blurry, (11, 11), plan, seed=0, progress=Progress()).canvas for plan in plans)
+    assert smooth.diff(dim=-1).abs().mean() < 0.7 * rough.diff(dim=-1).abs().mean()
+
+
+class Showing(CountingProgress):
+    """Keeps what it is shown, and the losses it is told."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.shown: list[dict[str, torch.Size]] = []
+        self.losses: list[float] = []
+
+    def on_preview(self, pictures):
+        assert not any(picture.requires_grad for picture in pictures.values())
+        self.shown.append({name: picture.shape for name, picture in pictures.items()})
+
+    def on_advance(self, steps, figures):
+        super().on_advance(steps, figures)
+        self.losses += [figures["loss"]] if "loss" in figures else []
+
+
+def test_previews_are_shown_now_and_then_and_the_loss_every_time(monkeypatch):
+    monkeypatch.setattr(fitting, "PREVIEW_EVERY", 2)
+    progress = Showing()
+    run(scene_of()[0].blurry, progress, iterations=5)
+    assert progress.shown == [{"image": (1, 1, 58, 62), "psf": (1, 1, 11, 11)}] * 3
+    assert len(progress.losses) == 5 and min(progress.losses) > 0
+
+
+def test_without_time_one_iteration_is_all_and_the_rest_is_said_to_be_done():
+    progress = Showing()
+    result = run(scene_of()[0].blurry, progress, iterations=100_000, seconds=0.0, restarts=50)
+    assert len(progress.losses) == 1
+    assert progress.promised == progress.done or None in progress.promised
+    assert 100_000 in progress.done
+    assert result.image is not None and torch.isfinite(result.image).all()
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+def good_fit(canvas: torch.Tensor, **parts) -> Fit:
+    return replace(Fit(canvas, PSF.expand(len(canvas), 1, 11, 11), torch.zeros(len(canvas))), **parts)
+
+
+def point_like(canvas: torch.Tensor) -> Fit:
+    return good_fit(canvas, psf=delta_psf(11).expand(len(canvas), 1, 11, 11))
+
+
+def black(canvas: torch.Tensor) -> Fit:
+    return good_fit(torch.zeros_like(canvas), losses=torch.full((len(canvas),), 0.3))
+
+
+class Outcomes:
+    """Stands for `fit`: gives these outcomes in turn, and keeps what it was asked for."""
+
+    def __init__(self, monkeypatch, *outcomes: Fit) -> None:
+        self.outcomes, self.calls = list(outcomes), []
+        monkeypatch.setattr(attempts, "fit", self)
+
+    def __call__(self, blurry, size, plan, *, seed, progress, start=None, known_psf=None) -> Fit:
+        self.calls.append({"blurry": blurry, "plan": plan, "seed": seed, "start": start, "known_psf": known_psf})
+        progress.advance(plan.iterations)
+        return self.outcomes.pop(0)
+
+
+def test_a_credible_fit_is_kept_without_a_word(monkeypatch):
+    scene, canvas = scene_of()
+    outcomes = Outcomes(monkeypatch, good_fit(canvas))
+    result = run(scene.blurry, final="none", restarts=2)
+    assert result.image is not None and result.psf is not None
+    assert (result.notes, len(outcomes.calls)) == ([], 1)
+    assert kernel_similarity(result.psf, PSF[None, None]) > 0.999
+
+
+def test_a_black_picture_is_fitted_again_with_the_psf_kept(monkeypatch):
+    scene, canvas = scene_of()
+    outcomes = Outcomes(monkeypatch, black(canvas), good_fit(canvas))
+    progress = CountingProgress()
+    result = run(scene.blurry, progress, final="none", optimisation="alternating")
+    assert result.notes == ["The picture came out black and was fitted again with the PSF found."]
+    again = outcomes.calls[1]
+    assert torch.equal(again["known_psf"], PSF[None, None])
+    assert not again["plan"].alternating and again["plan"].halve_at == (0.7, 0.8, 0.9)
+    assert progress.promised == progress.done or None in progress.promised
+    assert result.image is not None and result.image.mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("bad", "word"),
+    [
+        (point_like, "as a point"),
+        (lambda canvas: good_fit(canvas, psf=bordering().expand(len(canvas), 1, 11, 11)), "along its border"),
+        (lambda canvas: good_fit(torch.full_like(canvas, torch.nan)), "diverged"),
+    ],
+    ids=["point", "border", "diverged"],
+)
+def test_a_failed_fit_is_tried_again_from_the_next_seed(monkeypatch, bad, word):
+    scene, canvas = scene_of()
+    outcomes = Outcomes(monkeypatch, bad(canvas), good_fit(canvas))
+    result = run(scene.blurry, restarts=1, seed=7)
+    assert [call["seed"] for call in outcomes.calls] == [7, 8]
+    assert len(result.notes) == 1 and "Attempt 1 failed" in result.notes[0] and word in result.notes[0]
+    assert result.psf is not None and kernel_similarity(result.psf, PSF[None, None]) > 0.999
+
+
+def bordering() -> torch.Tensor:
+    psf = torch.ones(11, 11)
+    psf[1:-1, 1:-1] = 0
+    return psf / psf.sum()
+
+
+def test_when_nothing_helps_the_psf_of_strong_edges_remains(monkeypatch):
+    scene, canvas = scene_of(96, 104)
+    outcomes = Outcomes(monkeypatch, point_like(canvas), point_like(canvas))
+    result = run(scene.blurry, restarts=1, final="none")
+    assert len(outcomes.calls) == 2
+    assert [note.split(":")[0] for note in result.notes[:2]] == ["Attempt 1 failed", "Attempt 2 failed"]
+    assert "estimated from strong edges" in result.notes[2]
+    assert result.psf is not None and kernel_similarity(result.psf, PSF[None, None]) > 0.7
+    assert result.image is not None and psnr(result.image, scene.sharp) > psnr(scene.blurry, scene.sharp)
+
+
+def test_of_several_pictures_only_those_in_trouble_are_fitted_again(monkeypatch):
+    scenes = [scene_of(seed=seed) for seed in (1, 2, 3)]
+    blurry, canvas = (torch.cat(parts) for parts in zip(*((s.blurry, c) for s, c in scenes), strict=True))
+    mixed = good_fit(canvas, psf=torch.stack((PSF, delta_psf(11), PSF))[:, None])
+    outcomes = Outcomes(monkeypatch, mixed, good_fit(canvas[1:2]))
+    settings: Any = methods.get("selfdeblur").configure({**QUICK, "restarts": 2})
+    made = attempts.fit_until_credible(Observation(blurry=blurry), blurry, settings, Progress())
+    assert [len(attempt.notes) for attempt in made] == [0, 1, 0]
+    assert len(outcomes.calls) == 2 and torch.equal(outcomes.calls[1]["blurry"], blurry[1:2])
+    for attempt, (scene, _) in zip(made, scenes, strict=True):
+        assert attempt.image is not None and attempt.image.shape == scene.blurry.shape
+
+
+@pytest.mark.parametrize("side", [3, 5, 9])
+def test_an_even_psf_of_any_size_is_no_failure(side):
+    even = torch.full((1, 1, side, side), 1 / side**2)
+    target = scene_of()[0].blurry
+    assert attempts._trouble(Fit(target, even, torch.zeros(1)), target) is None
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (2, -1), (-2, 2)], ids=str)
+def test_a_shift_both_networks_agree_on_is_undone(shift):
+    wide, canvas = pad_psf(PSF, 17), structured_picture(64, 68)
+    scene = observe(canvas, wide)
+    moved = Fit(canvas.roll([-s for s in shift], (-2, -1)), wide.roll(shift, (0, 1))[None, None], torch.zeros(1))
+    image, psf = attempts._centred(moved, scene.blurry)
+    assert image.shape == scene.blurry.shape
+    assert psf.shape[-2] % 2 == psf.shape[-1] % 2 == 1 and float(psf.sum()) == pytest.approx(1)
+    centre = psf_centroid(psf[0, 0])
+    assert max(abs(c - side // 2) for c, side in zip(centre, psf.shape[-2:], strict=True)) <= 0.5
+    torch.testing.assert_close(image[..., 4:-4, 4:-4], scene.sharp[..., 4:-4, 4:-4])  # the rim has wrapped around
+    rim = psf.shape[-1] // 2 - 8
+    torch.testing.assert_close(psf[0, 0], pad_psf(wide, 17 + 2 * rim))
+
+
+# --- photos ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colour", ["luminance", "rgb"])
+def test_a_large_picture_is_fitted_on_an_area_and_deconvolved_as_a_whole(monkeypatch, colour):
+    monkeypatch.setattr(attempts, "WHOLE_UP_TO", 64 * 64)
+    monkeypatch.setattr(attempts, "AREA", 48)
+    tiles = []
+    monkeypatch.setattr(selfdeblur, "WHOLE_UP_TO", 64 * 64)
+    tiled = selfdeblur.tiled
+    monkeypatch.setattr(selfdeblur, "tiled", lambda *args, **kw: tiles.append(1) or tiled(*args, **kw, tile=64))
+    scene = blurred_scene(112, 130, 3, sigma=0.003, psf=PSF)
+    picture = scene.blurry.clone()
+    picture[..., :60, :] = picture[..., :1, :1]  # nothing to see there
+    channels = 3 if colour == "rgb" else 1
+    outcomes = Outcomes(monkeypatch, good_fit(scene_of(48, 48, channels)[1]))
+    result = run(picture, colour=colour, final="none")
+    area = outcomes.calls[0]["blurry"]
+    assert area.shape == (1, channels, 48, 48)
+    source = luminance(picture) if colour == "luminance" else picture
+    places = source[:, :1].unfold(-2, 48, 1).unfold(-2, 48, 1)[0, 0]  # (65, 83, 48, 48)
+    found = (places == area[0, 0]).all(-1).all(-1).nonzero()
+    assert len(found) and int(found[0, 0]) >= 32, "the area is one with edges"
+    assert tiles and result.image is not None and result.image.shape == picture.shape
+    assert psnr(result.image[..., 76:, :], scene.sharp[..., 76:, :]) > psnr(
+        picture[..., 76:, :], scene.sharp[..., 76:, :]
+    )
+    assert "fitted to the most detailed 48 px" in result.notes[0]
+
+
+@pytest.mark.parametrize("colour", ["luminance", "rgb"])
+def test_a_colour_picture_stays_coloured(monkeypatch, colour):
+    scene, canvas = scene_of(channels=3)
+    Outcomes(monkeypatch, good_fit(canvas if colour == "rgb" else luminance(canvas)))
+    result = run(scene.blurry, colour=colour, final="none")
+    assert result.image is not None and result.image.shape == scene.sharp.shape
+    assert psnr(result.image, scene.sharp) > (100 if colour == "rgb" else 25)
+    torch.testing.assert_close(luminance(result.image), luminance(scene.sharp), rtol=0, atol=1e-5)
+
+
+def test_what_cannot_be_deblurred_is_left_alone_and_said():
+    for picture, reason in (
+        (torch.rand(1, 3, 20, 60, generator=dice()), "too small"),
+        (torch.full((1, 1, 40, 40), 0.3), "without any edge"),
+    ):
+        result = run(picture)
+        assert result.image is not None and torch.equal(result.image, picture)
+        assert (result.changed, result.notes) == (False, [f"Nothing was changed: the picture is {reason}."])
+        assert result.psf is not None and result.psf.shape == (1, 1, 1, 1)
+
+
+def test_one_hopeless_picture_of_a_batch_does_not_stop_the_others():
+    hopeful = scene_of(48, 52)[0].blurry
+    result = run(torch.cat((torch.full_like(hopeful, 0.4), hopeful)))
+    assert result.changed and len(result.notes) >= 1
+    assert result.image is not None and torch.equal(result.image[:1], torch.full_like(hopeful, 0.4))
+    assert result.psf is not None and result.psf.shape[0] == 2
+    assert float(result.psf[0].max()) == 1 and float(result.psf[1].max()) < 1
+
+
+@pytest.mark.parametrize("network", ["dense", "shallow", "deep", "skip"])
+def test_every_psf_network_is_fitted(network):
+    result = run(scene_of()[0].blurry, psf_network=network)
+    assert result.psf is not None and float(result.psf.sum()) == pytest.approx(1, abs=1e-5)
+
+
+# --- presets --------------------------------------------------------------------------------------
+
+
+def test_the_presets_are_the_paper_the_released_configuration_and_what_people_use():
+    method = methods.get("selfdeblur")
+    assert {*method.card.presets} == {"fast", "released", "paper"}
+    configured: list[Any] = [method.configure({"preset": preset}) for preset in ("fast", "released", "paper")]
+    fast, released, paper = configured
+    assert fast == method.configure({}), "nobody needs to know the word"
+    for published in (released, paper):
+        assert (published.image, published.start, published.final) == ("network", "noise", "none")
+        assert (published.learning_rate, published.psf_learning_rate) == (0.01, 1e-4)
+        assert (published.width, published.non_local) == (128, 3)
+    assert (released.tv, released.ssim_from) == (0.0, 1000)
+    assert (paper.tv, paper.ssim_from) == (0.1, None)
+
+
+@pytest.mark.parametrize("preset", ["released", "paper"])
+@pytest.mark.parametrize(
+    ("channels", "iterations", "halvings"), [(1, 5000, (0.4, 0.6, 0.8)), (3, 2500, (0.64, 0.76, 0.88))]
+)
+def test_the_published_presets_run_the_published_schedule(monkeypatch, preset, channels, iterations, halvings):
+    scene, canvas = scene_of(channels=channels)
+    outcomes = Outcomes(monkeypatch, good_fit(luminance(canvas)))
+    methods.get("selfdeblur")(Observation(blurry=scene.blurry, sigma=0.02), {"preset": preset, "size": 11})
+    plan = outcomes.calls[0]["plan"]
+    assert (plan.iterations, plan.halve_at) == (iterations, halvings)
+    assert float(plan.tv) == pytest.approx(0.002 if preset == "paper" else 0.0)
+    assert outcomes.calls[0]["start"] is None
+
+
+def test_a_network_may_begin_with_the_psf_of_strong_edges(monkeypatch):
+    scene, canvas = scene_of(96, 104)
+    outcomes = Outcomes(monkeypatch, good_fit(canvas))
+    run(scene.blurry, start="l0_psf")
+    assert kernel_similarity(outcomes.calls[0]["start"], PSF[None, None]) > 0.7
