@@ -8,10 +8,10 @@ import torch
 
 from helpers import CountingProgress, blurred_scene, hook_psf, structured_picture
 from unblur.imaging.convolution import convolve
-from unblur.imaging.psf import delta_psf, psf_centroid
+from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import kernel_similarity
 from unblur.solvers.canvas import gradient
-from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, _seamless, _start, search_psf
+from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, _seamless, _start, revise_psf, search_psf
 from unblur.types import Cancelled, Progress
 
 # --- the pyramid ------------------------------------------------------------------------------------
@@ -144,6 +144,15 @@ def test_the_psf_found_reblurs_the_sharp_picture_as_it_was_blurred():
     ]
     unblurred = float((scene.sharp - scene.blurry).square().mean())
     assert min(errors) < 0.2 * unblurred
+
+
+def test_a_psf_that_is_nearly_right_is_revised_towards_the_true_one():
+    scene = blurred_scene(180, 196, sigma=0.003)
+    true = pad_psf(scene.psf[0, 0], 15)
+    smeared = convolve(true[None, None], gaussian_psf(1.0), "zero")[0, 0]
+    revised = revise_psf(scene.blurry, smeared / smeared.sum(), 0.3)
+    assert revised.shape == true.shape and float(revised.sum()) == pytest.approx(1, abs=1e-5)
+    assert kernel_similarity(revised, true) > kernel_similarity(smeared, true) + 0.02
 
 
 def test_progress_advances_once_per_level_and_cancels_between_them():

@@ -130,6 +130,7 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}"),
     )
     with Bars(*columns, console=console, transient=True) as bars:
         yield _DrawnProgress(bars, title)
@@ -141,10 +142,13 @@ class _DrawnProgress(Progress):
     def __init__(self, bars: Bars, title: str) -> None:
         super().__init__()
         self._bars = bars
-        self._task = bars.add_task("starting", total=None, title=title)
+        self._task = bars.add_task("starting", total=None, title=title, figures="")
 
     def on_stage(self, name: str, total: int | None) -> None:
-        self._bars.reset(self._task, description=name, total=total)
+        self._bars.reset(self._task, description=name, total=total, figures="")
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         self._bars.advance(self._task, steps)
+        if figures:
+            said = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
+            self._bars.update(self._task, figures=said)

@@ -1,0 +1,101 @@
+"""The `fast` preset: PSFs refined on hidden pixels, and chosen from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import CountingProgress, blurred_scene
+from unblur import methods
+from unblur.imaging.psf import delta_psf, pad_psf
+from unblur.methods.selfdeblur import refining
+from unblur.methods.selfdeblur.refining import refined_psf
+from unblur.metrics import kernel_similarity
+from unblur.solvers.psf_fit import tidy
+from unblur.types import Cancelled, Observation, Progress
+
+
+def refine(grey: torch.Tensor, **changed: Any) -> refining.Refined:
+    settings: dict[str, Any] = {
+        "size": 15,
+        "candidates": 1,
+        "rounds": 1,
+        "iterations": 4,
+        "learning_rate": 0.01,
+        "coarse": 1.0,
+        "seed": 0,
+        "until": None,
+        "progress": Progress(),
+    }
+    return refined_psf(grey, **(settings | changed))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return blurred_scene(128, 144, sigma=0.003)
+
+
+def test_what_is_returned_predicts_hidden_pixels_no_worse_than_the_first_estimate(scene):
+    found = refine(scene.blurry, iterations=8, rounds=2)
+    assert found.error <= found.first_error
+    assert kernel_similarity(found.psf, scene.psf) > 0.8
+
+
+def test_a_first_estimate_that_nothing_improves_is_kept_and_that_is_said(scene):
+    found = refine(scene.blurry, learning_rate=1.0, coarse=0.0, iterations=2)  # so fast that it can only do harm
+    assert found.psf is found.first
+    assert "did not improve" in found.note()
+
+
+def test_the_true_psf_is_judged_better_than_a_wrong_one(scene):
+    true = tidy(scene.psf[0, 0])
+    wrong = [delta_psf(3), true.flip(-2, -1), torch.full_like(true, 1 / true.numel())]
+    judge = refining._Judge.of(scene.blurry, true, seed=0)
+    assert refining._best([*wrong, true], judge)[0] is true
+
+
+@pytest.mark.parametrize(("size", "rounds"), [(7, 3), (9, 2), (63, 1), (301, 1)])
+def test_a_psf_that_grows_or_hardly_fits_is_no_obstacle(size, rounds):
+    small = blurred_scene(72, 80, sigma=0.005)
+    psf = refine(small.blurry, size=size, rounds=rounds, candidates=2, learning_rate=0.05).psf
+    assert psf.shape[0] % 2 == psf.shape[1] % 2 == 1
+    torch.testing.assert_close(psf.sum(), torch.tensor(1.0))
+
+
+def test_a_psf_is_cut_to_size_about_its_centre_of_mass():
+    psf = torch.zeros(9, 9)
+    psf[1:4, 2] = 1 / 3
+    psf[8, 8] = 1e-3
+    cut = refining._within(psf, 5)
+    torch.testing.assert_close(cut, pad_psf(torch.full((3, 1), 1 / 3), 5), atol=1e-3, rtol=0)
+
+
+def test_time_that_is_up_ends_the_refining_and_the_progress_is_whole(scene):
+    progress = CountingProgress()
+    refine(scene.blurry, until=0.0, iterations=50, progress=progress)
+    assert progress.promised[-1] == progress.done[-1] == 50
+
+
+def test_cancelling_stops_it_between_two_steps(scene):
+    class StopsAtSecondStep(Progress):
+        steps = 0
+
+        def on_advance(self, steps: int, figures: dict[str, float]) -> None:
+            self.steps += "loss" in figures
+            if self.steps == 2:
+                self.cancel()
+
+    progress = StopsAtSecondStep()
+    with pytest.raises(Cancelled):
+        refine(scene.blurry, iterations=50, progress=progress)
+    assert progress.steps == 2
+
+
+def test_the_method_reports_what_refining_did(scene):
+    result = methods.get("selfdeblur")(Observation(blurry=scene.blurry), {"preset": "fast", **QUICK})
+    assert any("refin" in note.lower() for note in result.notes)
+
+
+QUICK = {"size": 15, "iterations": 2, "rounds": 1, "candidates": 1}
