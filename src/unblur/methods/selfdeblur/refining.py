@@ -8,6 +8,7 @@ needs no training. `unblur.solvers.held_out` has the mathematics.
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ from unblur.solvers.psf_fit import prune, tidy
 from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
-AREA = 320
+REFINED_AREA = 320
 """Side in pixels of the area a PSF is refined on."""
 
 # Weights and smoothnesses of the searches that propose a PSF beside `estimate_psf` itself.
@@ -50,6 +51,10 @@ class Refined:
 
     def note(self) -> str:
         """What refining did, in a sentence."""
+        if not self.first_error:
+            return (
+                "The PSF is the one found by its edges; the picture is too small, or the PSF too large, to refine it."
+            )
         if self.psf is self.first:
             return "Refining did not improve the PSF found by its edges."
         return f"The PSF was refined: hidden pixels are predicted {1 - self.error / self.first_error:.1%} better."
@@ -83,14 +88,16 @@ def refined_psf(
         progress: told of the stages; may cancel.
     """
     first = estimate_psf(grey, size=size, progress=progress)
-    if first.numel() == 1:
+    if first.numel() == 1:  # no blur, or nothing to see it by
         return Refined(first, first, 0.0, 0.0)
-    area = informative_area(grey, AREA)
+    area = informative_area(grey, REFINED_AREA)
     side = size_around(first) if size is None else max(size | 1, *first.shape)
     if side > min(area.shape[-2:]) // 2:  # hardly a pixel is left that can be predicted
         return Refined(first, first, 0.0, 0.0)
-    judge = _Judge.of(area, first, seed)
-    proposals = _best([first, *_proposals(area, side, candidates, progress)], judge)[:candidates]
+    judge = _Judge.of(area, first, side, seed)
+    in_time = until is None or time.monotonic() < until
+    others = _proposals(area, side, progress) if candidates > 1 and in_time else []
+    proposals = [verdict.psf for verdict in judge.verdicts([first, *others])[:candidates]]
     progress.stage("refining the PSF", len(proposals) * rounds * iterations)
     network, noise = _network((side, side), seed)  # here, since torch's dice are not the threads' own
     network, noise = network.to(grey.device), noise.to(grey.device)
@@ -99,6 +106,9 @@ def refined_psf(
         own, start = copy.deepcopy(network), _within(proposals[number], side)
         dice = torch.Generator().manual_seed(seed + number)
         for turn in range(rounds):
+            if until is not None and time.monotonic() > until:
+                progress.advance((rounds - turn) * iterations)
+                break
             if turn > 0:
                 start = _within(revise_psf(area, start, _SMOOTHNESS), side)
             own.load_state_dict(network.state_dict())
@@ -119,12 +129,10 @@ def refined_psf(
         return tidy(start)
 
     refined = side_by_side(refine, range(len(proposals)), grey.device)
-    first_error = judge.error(first)
-    better = [psf for psf in refined if judge.error(psf) < first_error]
-    if not better:
-        return Refined(first, first, first_error, first_error)
-    best = _best(better, judge)[0]
-    return Refined(best, first, judge.error(best), first_error)
+    before = judge.verdicts([first])[0]
+    better = [verdict for verdict in judge.verdicts(refined) if verdict.error < before.error]
+    best = better[0] if better else before
+    return Refined(best.psf, first, best.error, before.error)
 
 
 def _within(psf: Tensor, side: int) -> Tensor:
@@ -135,10 +143,8 @@ def _within(psf: Tensor, side: int) -> Tensor:
     return pad_psf(psf / psf.sum(), side)
 
 
-def _proposals(area: Tensor, side: int, candidates: int, progress: Progress) -> list[Tensor]:
-    """PSFs of other searches, to choose from; none where only one is to be refined."""
-    if candidates == 1:
-        return []
+def _proposals(area: Tensor, side: int, progress: Progress) -> list[Tensor]:
+    """PSFs of other searches, to choose from."""
     searches = [L0Search(side, weight, smoothness, 5) for weight, smoothness in PROPOSALS]
     progress.stage("looking for other PSFs", sum(len(search.scales()) for search in searches))
     found = side_by_side(lambda search: tidy(search_psf(area, search, progress)), searches, area.device)
@@ -153,31 +159,35 @@ class _Judge:
     """
 
     area: Tensor
+    side: int
     weight: float
     hidden: list[Tensor]
 
     @classmethod
-    def of(cls, area: Tensor, psf: Tensor, seed: int) -> _Judge:
+    def of(cls, area: Tensor, psf: Tensor, side: int, seed: int) -> _Judge:
         dice = torch.Generator().manual_seed(seed)
         hidden = [hide(area, dice) for _ in range(_VOTES)]
-        return cls(area, best_weight(area, psf[None, None], FIRST_WEIGHT, hidden[0]), hidden)
+        return cls(area, side, best_weight(area, _within(psf, side)[None, None], FIRST_WEIGHT, hidden[0]), hidden)
 
-    def error(self, psf: Tensor) -> float:
-        """Root mean squared error of the PSF `(h, w)` on hidden pixels."""
+    def verdicts(self, psfs: list[Tensor]) -> list[_Verdict]:
+        """What to think of each PSF, those judged best first."""
+        return sorted(side_by_side(self._verdict, psfs, self.area.device), key=lambda verdict: verdict.figure)
+
+    def _verdict(self, psf: Tensor) -> _Verdict:
+        padded = _within(psf, self.side)  # of one size, since a larger PSF would be asked for fewer pixels
         with torch.no_grad():
-            errors = [held_out_error(self.area, psf[None, None], self.weight, hidden) for hidden in self.hidden]
-        return float(torch.stack(errors).mean().sqrt())
-
-    def __call__(self, psf: Tensor) -> float:
-        """A figure to compare PSFs of one photo by; lower is better."""
-        return self.error(psf) * implausibility(self.area, psf)
+            errors = [held_out_error(self.area, padded[None, None], self.weight, hidden) for hidden in self.hidden]
+        error = float(torch.stack(errors).mean().sqrt())
+        return _Verdict(psf, error, error * implausibility(self.area, padded))
 
 
-def _best(psfs: list[Tensor], judge: _Judge) -> list[Tensor]:
-    """The PSFs, those judged best first."""
-    figures = side_by_side(judge, psfs, judge.area.device)
-    order = sorted(range(len(psfs)), key=lambda number: figures[number])
-    return [psfs[number] for number in order]
+@dataclass(frozen=True)
+class _Verdict:
+    """A PSF, its root mean squared error on hidden pixels, and the figure to compare PSFs of one photo by."""
+
+    psf: Tensor
+    error: float
+    figure: float
 
 
 def _network(size: tuple[int, int], seed: int) -> tuple[DensePsf, Tensor]:
