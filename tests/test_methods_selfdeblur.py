@@ -10,7 +10,7 @@ import torch
 
 from helpers import CountingProgress, Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
-from unblur.imaging.colour import luminance
+from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import centre_psf, delta_psf, pad_psf, psf_centroid
 from unblur.losses import ssim_loss
@@ -452,8 +452,8 @@ def test_a_shift_both_networks_agree_on_is_undone(shift):
 
 @pytest.mark.parametrize("colour", ["luminance", "rgb"])
 def test_a_large_picture_is_fitted_on_an_area_and_deconvolved_as_a_whole(monkeypatch, colour):
-    monkeypatch.setattr(attempts, "WHOLE_UP_TO", 64 * 64)
-    monkeypatch.setattr(attempts, "AREA", 48)
+    monkeypatch.setattr(attempts, "FITTED_WHOLE_UP_TO", 64 * 64)
+    monkeypatch.setattr(attempts, "FITTED_AREA", 48)
     tiles = []
     monkeypatch.setattr(selfdeblur, "WHOLE_UP_TO", 64 * 64)
     tiled = selfdeblur.tiled
@@ -526,7 +526,7 @@ def test_the_presets_are_the_paper_the_released_configuration_and_what_people_us
         assert (published.image, published.start, published.final) == ("network", "noise", "none")
         assert (published.learning_rate, published.psf_learning_rate) == (0.01, 1e-4)
         assert (published.width, published.non_local) == (128, 3)
-    assert (released.tv, released.ssim_from) == (0.0, 1000)
+    assert (released.tv, released.ssim_from) == (0.0, 0.2)
     assert (paper.tv, paper.ssim_from) == (0.1, None)
 
 
@@ -540,7 +540,9 @@ def test_the_published_presets_run_the_published_schedule(monkeypatch, preset, c
     methods.get("selfdeblur")(Observation(blurry=scene.blurry, sigma=0.02), {"preset": preset, "size": 11})
     plan = outcomes.calls[0]["plan"]
     assert (plan.iterations, plan.halve_at) == (iterations, halvings)
-    assert float(plan.tv) == pytest.approx(0.002 if preset == "paper" else 0.0)
+    sigma = 0.02 * (NOISE_IN_LUMINANCE if channels == 3 else 1)  # what the networks see of a colour photo
+    assert float(plan.tv) == pytest.approx(0.1 * sigma if preset == "paper" else 0.0)
+    assert plan.ssim_from == (iterations // 5 if preset == "released" else None)
     assert outcomes.calls[0]["start"] is None
 
 

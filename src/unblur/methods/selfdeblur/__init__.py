@@ -18,11 +18,12 @@ from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.psf import delta_psf, pad_psf
 from unblur.methods.selfdeblur.attempts import Attempt, fit_until_credible
-from unblur.methods.selfdeblur.refining import refined_psf
+from unblur.methods.selfdeblur.refining import PROPOSALS, refined_psf
 from unblur.solvers import non_blind
 from unblur.solvers.blind import SMALLEST_PICTURE, is_flat
+from unblur.solvers.observed import noise_sigma
 from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
-from unblur.types import Observation, Progress, Restoration
+from unblur.types import Observation, Progress, Restoration, UnblurError
 
 _NETWORK = {"image": "network"}
 _QUICK_REFINING = {"size": 15, "iterations": 4, "psf_learning_rate": 0.01}
@@ -56,17 +57,19 @@ class SelfDeblurSettings(Settings):
     )
     seconds: float | None = setting(
         None,
-        "time for the optimisation of one picture, which then ends early; None: no limit",
+        "time for the optimisation of one picture (or of those fitted at once), which then ends early; the first "
+        "estimate of the PSF and the last deconvolution come on top; None: no limit",
         probe=(0.0, 60.0),
         ge=0,
         given=_QUICK_NETWORK,
     )
     candidates: int = setting(
         2,
-        "image=deconvolution: how many first estimates of the PSF are refined to choose from; more is slower",
+        "image=deconvolution: how many first estimates of the PSF are refined to choose from; with 2 or more, six "
+        "other searches make proposals. More is slower",
         probe=(1, 4),
         ge=1,
-        le=8,
+        le=1 + len(PROPOSALS),
         given=_QUICK_REFINING,
     )
     rounds: int = setting(
@@ -120,11 +123,13 @@ class SelfDeblurSettings(Settings):
         le=5,
         given=_QUICK_NETWORK,
     )
-    ssim_from: int | None = setting(
+    ssim_from: float | None = setting(
         None,
-        "image=network: iteration from which the loss is 1 - SSIM instead of the squared error; None: never",
-        probe=(None, 1),
+        "image=network: share of the iterations after which the loss is 1 - SSIM instead of the squared error; "
+        "None: never",
+        probe=(None, 0.25),
         ge=0,
+        le=1,
         given=_QUICK_NETWORK,
     )
     tv: float = setting(
@@ -149,7 +154,8 @@ class SelfDeblurSettings(Settings):
     )
     final: Literal["none", "hyper_laplacian", "sparse"] = setting(
         "sparse",
-        "deconvolution that makes the result from the PSF found; none keeps the network's own picture",
+        "deconvolution that makes the result from the PSF found; none keeps the network's own picture where it made "
+        "one of the whole photo (else hyper_laplacian)",
         probe=("hyper_laplacian", "sparse"),
         given=_QUICK_NETWORK,
     )
@@ -172,7 +178,7 @@ class SelfDeblurSettings(Settings):
     seed: int = setting(0, "of everything random", probe=(0, 1), ge=0, le=2**31 - 1, given=_QUICK_NETWORK)
 
 
-RELEASED = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "ssim_from": 1000, "final": "none"}
+RELEASED = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "ssim_from": 0.2, "final": "none"}
 PAPER = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "tv": 0.1, "final": "none"}
 
 
@@ -180,6 +186,8 @@ def restore(observation: Observation, settings: SelfDeblurSettings, progress: Pr
     """Find each picture's PSF and sharp picture; see `SelfDeblurSettings`."""
     blurry = observation.blurry
     assert blurry is not None
+    if not torch.isfinite(blurry).all():
+        raise UnblurError("the picture holds NaN or infinite values; replace them first.")
     progress.stage("looking for edges")
     results = {number: _left_alone(picture) for number, picture in enumerate(blurry.split(1)) if _hopeless(picture)}
     hopeful = [number for number in range(len(blurry)) if number not in results]
@@ -261,6 +269,7 @@ def _deconvolved(observation: Observation, method: str, progress: Progress) -> T
     deconvolve = non_blind.sparse if method == "sparse" else non_blind.hyper_laplacian
     if blurry.shape[-2] * blurry.shape[-1] <= WHOLE_UP_TO:
         return deconvolve(observation, progress)
+    observation = replace(observation, sigma=float(noise_sigma(observation)))  # the same for all tiles
     return tiled(
         lambda tile, within: deconvolve(replace(observation, blurry=tile), within),
         blurry,

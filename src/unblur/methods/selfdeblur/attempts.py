@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.imaging.colour import NOISE_IN_LUMINANCE
 from unblur.imaging.psf import pad_psf, psf_centroid
 from unblur.methods.selfdeblur.fitting import Fit, Plan, fit
 from unblur.solvers.blind import estimate_psf, informative_place, size_around
@@ -24,17 +25,17 @@ from unblur.types import Observation, Progress
 if TYPE_CHECKING:
     from unblur.methods.selfdeblur import SelfDeblurSettings
 
-WHOLE_UP_TO = 768 * 768
-"""Pictures of at most so many pixels are fitted whole; of larger ones an area of `AREA` pixels a side."""
+FITTED_WHOLE_UP_TO = 768 * 768
+"""Pictures of at most so many pixels are fitted whole; of larger ones an area of `FITTED_AREA` pixels a side."""
 
-AREA = 512
+FITTED_AREA = 512
 GREY_ITERATIONS, COLOUR_ITERATIONS, REFIT_ITERATIONS = 5000, 2500, 1000
 GREY_HALVINGS, COLOUR_HALVINGS, REFIT_HALVINGS = (0.4, 0.6, 0.8), (0.64, 0.76, 0.88), (0.7, 0.8, 0.9)
 
 _POINT = 0.9  # share of a PSF's light in one pixel and its neighbours that makes it a point
 _BORDER = 0.5  # how far a PSF's light lies on its outermost pixels, from 0 (as in an even one) to 1: it hugs its border
 _BLACK = "the picture came out black"
-_UNEXPLAINED = 0.25  # reblurring error relative to the photo's contrast: the picture is black, or the fit diverged
+_UNEXPLAINED = 0.25  # reblurring error relative to the photo's contrast above which it is not reblurred at all
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def fit_until_credible(
     blurry = observation.blurry
     assert blurry is not None
     target = grey if settings.colour == "luminance" else blurry
-    whole = target.shape[-2] * target.shape[-1] <= WHOLE_UP_TO
+    whole = target.shape[-2] * target.shape[-1] <= FITTED_WHOLE_UP_TO
     if not whole:
         target = torch.cat([_detailed(*pair) for pair in zip(target.split(1), grey.split(1), strict=True)])
     firsts = _first_psfs(grey, settings, progress)
@@ -76,7 +77,10 @@ def fit_until_credible(
     plan = _plan(observation, settings)
     deadline = None if settings.seconds is None else time.monotonic() + settings.seconds
     found: dict[int, Attempt] = {}
-    notes = [[] if whole else [f"The networks were fitted to the most detailed {AREA} px."] for _ in blurry]
+    notes = [
+        [] if whole else [f"The networks were fitted to the most detailed {FITTED_AREA} px; the whole is deconvolved."]
+        for _ in blurry
+    ]
     for attempt in range(settings.restarts + 1):
         pending = [number for number in range(len(blurry)) if number not in found]
         if not pending or (attempt and deadline is not None and time.monotonic() > deadline):
@@ -88,6 +92,10 @@ def fit_until_credible(
             own = target[number : number + 1]
             trouble = _trouble(fit_, own)
             if trouble is None:
+                if _unexplained(fit_, own):
+                    notes[number].append(
+                        "What the networks made does not reblur to the photo; give it more iterations."
+                    )
                 image, psf = _centred(fit_, own)
                 found[number] = Attempt(image if whole else None, psf, notes[number])
             else:
@@ -151,7 +159,7 @@ def _rows(plan: Plan, numbers: list[int]) -> Plan:
 
 def _detailed(picture: Tensor, grey: Tensor) -> Tensor:
     """The most detailed area of one picture."""
-    rows, columns = informative_place(grey, AREA)
+    rows, columns = informative_place(grey, FITTED_AREA)
     return picture[..., rows, columns]
 
 
@@ -180,13 +188,17 @@ def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
     """The plan that the settings and the picture's colours ask for."""
     assert observation.blurry is not None
     colour = observation.blurry.shape[1] == 3
+    iterations = settings.iterations or (COLOUR_ITERATIONS if colour else GREY_ITERATIONS)
+    sigma = noise_sigma(observation).flatten()  # (B,)
+    if colour and settings.colour == "luminance":
+        sigma = sigma * NOISE_IN_LUMINANCE
     return Plan(
-        iterations=settings.iterations or (COLOUR_ITERATIONS if colour else GREY_ITERATIONS),
+        iterations=iterations,
         halve_at=COLOUR_HALVINGS if colour else GREY_HALVINGS,
         learning_rate=settings.learning_rate,
         psf_learning_rate=settings.psf_learning_rate,
-        ssim_from=settings.ssim_from,
-        tv=settings.tv * noise_sigma(observation).flatten(),
+        ssim_from=None if settings.ssim_from is None else round(settings.ssim_from * iterations),
+        tv=settings.tv * sigma,
         alternating=settings.optimisation == "alternating",
         psf_network=settings.psf_network,
         width=settings.width,
@@ -200,8 +212,7 @@ def _trouble(found: Fit, target: Tensor) -> str | None:
     """What is wrong with the fit of one picture, or None."""
     if not (torch.isfinite(found.canvas).all() and torch.isfinite(found.psf).all()):
         return "the fit diverged"
-    contrast = float(target.var().clamp_min(1e-8))
-    if float(found.losses) > _UNEXPLAINED**2 * contrast and float(found.canvas.mean()) < float(target.mean()) / 2:
+    if _unexplained(found, target) and float(found.canvas.mean()) < float(target.mean()) / 2:
         return _BLACK
     psf = found.psf[0, 0]
     if min(psf.shape) > 3 and float(F.avg_pool2d(psf[None], 3, 1, 1, divisor_override=1).max()) > _POINT:
@@ -210,6 +221,11 @@ def _trouble(found: Fit, target: Tensor) -> str | None:
     if float(psf.sum() - psf[1:-1, 1:-1].sum()) > evenly + (1 - evenly) * _BORDER:
         return "the PSF lies along its border"
     return None
+
+
+def _unexplained(found: Fit, target: Tensor) -> bool:
+    """Whether the reblurring error is large beside the photo's contrast."""
+    return float(found.losses) > _UNEXPLAINED**2 * float(target.var().clamp_min(1e-8))
 
 
 def _centred(found: Fit, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -116,7 +116,11 @@ class SkipNetwork(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """A picture in float32 from an input of any floating type."""
-        return self.out(self.scales(noise)).float().sigmoid()
+        return self.logits(noise).sigmoid()
+
+    def logits(self, noise: Tensor) -> Tensor:
+        """The picture before its sigmoid."""
+        return self.out(self.scales(noise)).float()
 
 
 class DensePsf(nn.Module):
@@ -161,5 +165,5 @@ class SkipPsf(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Non-negative, sums to 1."""
-        logits = self.picture(noise).logit()
+        logits = self.picture.logits(noise)
         return logits.flatten().softmax(0).view_as(logits)
