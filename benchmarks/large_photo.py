@@ -1,4 +1,4 @@
-"""Time and memory of `unblur restore` on a 12-megapixel JPEG: blind, and with the known PSF.
+"""Time and memory of `unblur restore` on a 12-megapixel JPEG: blind, by `selfdeblur`, and with the known PSF.
 
     python benchmarks/large_photo.py PHOTOS_DIR [--keep DIR]
 
@@ -52,6 +52,7 @@ def main(
         for name, options in (
             ("blind", []),
             ("blind, --force", ["--force"]),
+            ("selfdeblur, --force", ["--method", "selfdeblur", "--force"]),
             ("known PSF", ["--psf", str(psf), "--method", "hyper_laplacian"]),
         ):
             output = folder / f"large.{len(table.rows)}.jpg"
