@@ -201,3 +201,15 @@ def test_a_psf_needs_an_estimator_and_a_picture_to_find_it_in(tmp_path):
         estimate_psf_of(PICTURE, Options(method="nlm"), Progress())
     with pytest.raises(UnblurError, match="too small"):
         estimate_psf_of(PICTURE[..., :9, :9], Options(method=estimating(tmp_path)), Progress())
+
+
+@pytest.mark.parametrize(("gives", "blurred"), [(("image", "psf"), True), (("image",), False)])
+def test_noise_that_jpeg_hid_is_looked_for_whenever_blur_is_undone(tmp_path, monkeypatch, gives, blurred):
+    """A method that finds its own psf is given the same noise level as one that is handed a psf."""
+    judge_by(monkeypatch, believe)
+    asked = []
+    monkeypatch.setattr(pipeline, "noise_of", lambda _picture, *, blurred=False: asked.append(blurred) or 0.03)
+    body = "return Restoration(image=observation.blurry + observation.sigma, psf=torch.ones(1, 1, 1, 1))"
+    outcome = restored(Options(method=fake_method(tmp_path, "own", body, gives=gives), force=True))
+    torch.testing.assert_close(outcome.image, PICTURE + 0.03)
+    assert set(asked) == {blurred}

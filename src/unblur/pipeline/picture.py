@@ -145,7 +145,7 @@ def _restore(picture: Tensor, options: Options, progress: Progress) -> Outcome:
         reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
         return Outcome(picture, chain.name, changed=False, notes=[reason])
     progress.stage("measuring the noise")
-    deblurs = any("psf" in step.method.card.needs for step in chain.steps)
+    deblurs = any(_undoes_blur(step.method) for step in chain.steps)
     sigma = noise_of(picture, blurred=deblurs) if options.sigma is None else options.sigma
     outcome = Outcome(picture, chain.name, _plane(options.psf), sigma)
     observation = Observation(
@@ -218,6 +218,11 @@ def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
     return float(estimate(picture).mean())
 
 
+def _undoes_blur(method: Method) -> bool:
+    """Whether a method gets a blurred picture and gives a sharp one, with a psf that it is handed or finds."""
+    return "image" in method.card.gives and "psf" in method.card.needs | method.card.gives
+
+
 def _for_photos(method: Method, options: Options) -> Method:
     """The same method, run as the module's docstring says."""
 
@@ -250,7 +255,7 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
     picture, psf = observation.blurry, observation.psf
     assert picture is not None
     if observation.sigma is None:
-        observation = replace(observation, sigma=noise_of(picture, blurred="psf" in method.card.needs))
+        observation = replace(observation, sigma=noise_of(picture, blurred=_undoes_blur(method)))
     if not method.card.tiles(settings) or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
         return fitted(method, observation, settings, progress)
     notes: dict[str, None] = {}  # what several tiles say alike is said once
