@@ -25,7 +25,6 @@ from unblur.solvers.observed import noise_sigma
 from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
-_NETWORK = {"image": "network"}
 _QUICK_REFINING = {"size": 15, "iterations": 4, "psf_learning_rate": 0.01}
 _QUICK_NETWORK = {"image": "network", "iterations": 4, "width": 8, "start": "noise", "size": 9}
 

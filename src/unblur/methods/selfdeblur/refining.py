@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unblur.imaging.psf import pad_psf
+from unblur.methods.selfdeblur.fitting import INPUT_RANGE
 from unblur.methods.selfdeblur.networks import PSF_INPUTS, DensePsf
 from unblur.solvers.blind import estimate_psf, implausibility, informative_area, size_around
 from unblur.solvers.held_out import FIRST_WEIGHT, best_weight, held_out_error, hide, refine_psf
@@ -51,6 +52,8 @@ class Refined:
 
     def note(self) -> str:
         """What refining did, in a sentence."""
+        if self.first.numel() == 1:
+            return "No blur was found: the PSF is a single pixel."
         if not self.first_error:
             return (
                 "The PSF is the one found by its edges; the picture is too small, or the PSF too large, to refine it."
@@ -97,13 +100,15 @@ def refined_psf(
     judge = _Judge.of(area, first, side, seed)
     in_time = until is None or time.monotonic() < until
     others = _proposals(area, side, progress) if candidates > 1 and in_time else []
-    proposals = [verdict.psf for verdict in judge.verdicts([first, *others])[:candidates]]
+    proposals = judge.verdicts([first, *others])
+    before = next(verdict for verdict in proposals if verdict.psf is first)
+    proposals = [verdict.psf for verdict in proposals[:candidates]]
     progress.stage("refining the PSF", len(proposals) * rounds * iterations)
     network, noise = _network((side, side), seed)  # here, since torch's dice are not the threads' own
     network, noise = network.to(grey.device), noise.to(grey.device)
 
     def refine(number: int) -> Tensor:
-        own, start = copy.deepcopy(network), _within(proposals[number], side)
+        start = _within(proposals[number], side)
         dice = torch.Generator().manual_seed(seed + number)
         for turn in range(rounds):
             if until is not None and time.monotonic() > until:
@@ -111,12 +116,12 @@ def refined_psf(
                 break
             if turn > 0:
                 start = _within(revise_psf(area, start, _SMOOTHNESS), side)
-            own.load_state_dict(network.state_dict())
+            own = copy.deepcopy(network)
             own.start_from(start)
             refined = refine_psf(
                 area,
                 start,
-                lambda: own(noise),
+                lambda own=own: own(noise),
                 own.parameters(),
                 learning_rate=learning_rate,
                 iterations=iterations,
@@ -129,7 +134,6 @@ def refined_psf(
         return tidy(start)
 
     refined = side_by_side(refine, range(len(proposals)), grey.device)
-    before = judge.verdicts([first])[0]
     better = [verdict for verdict in judge.verdicts(refined) if verdict.error < before.error]
     best = better[0] if better else before
     return Refined(best.psf, first, best.error, before.error)
@@ -195,4 +199,4 @@ def _network(size: tuple[int, int], seed: int) -> tuple[DensePsf, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = DensePsf(size)
-    return network, 0.1 * torch.rand(PSF_INPUTS, generator=torch.Generator().manual_seed(seed))
+    return network, INPUT_RANGE * torch.rand(PSF_INPUTS, generator=torch.Generator().manual_seed(seed))
