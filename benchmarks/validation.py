@@ -1,4 +1,7 @@
-"""Blurred validation photos for tuning: synthesised here, so that no benchmark's ground truth is ever tuned on."""
+"""Blurred validation photos for tuning: synthesised here, so that no benchmark's ground truth is ever tuned on.
+
+`blurred_crops` are blurred by one PSF with white noise, as in most papers; `camera_crops` by a hand and a camera.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from unblur.datasets.base import Sample
+from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise, quantise
-from unblur.imaging.trajectory import shake_psf
+from unblur.imaging.trajectory import rasterise, shake_psf, trajectory
 
 
 def validation_photos(folder: Path) -> list[Path]:
@@ -44,6 +49,84 @@ def blurred_crops(
             Sample(f"{photos[index % len(photos)].stem}-{index}", quantise(blurry, clip=True), sharp, psf, sigma)
         )
     return samples
+
+
+def camera_crops(
+    folder: Path,
+    *,
+    count: int,
+    size: int = 255,
+    sigma: float = 0.004,
+    psf_sizes: tuple[int, ...] = (11, 15, 19, 23, 27, 31),
+    seed: int = 7,
+) -> list[Sample]:
+    """`count` grey crops of `size` pixels, as a hand-held camera takes them.
+
+    The hand turns about three axes: yaw and pitch move the picture, roll makes the PSF another in each corner. The
+    sensor sees one colour per pixel and adds noise of `sigma`; demosaicking smooths light and noise alike. The truth
+    is what the same camera gives of the same scene when nothing moves and nothing is noisy; `psf` is the one in
+    the middle.
+    """
+    photos = validation_photos(folder)
+    samples = []
+    for index in range(count):
+        generator = torch.Generator().manual_seed(1000 * seed + index)
+        picture = half_size(photos[index % len(photos)], grey=False)  # (1, 3, H, W)
+        side = psf_sizes[index % len(psf_sizes)]
+        path = filling(trajectory(generator), side // 2)  # (T, 2)
+        wobble = filling(trajectory(generator), side // 2)[
+            :, 0
+        ]  # (T,) what roll would move a point one focal length away
+        focal_length = 1.4 * max(picture.shape[-2:])  # of a normal lens, in pixels
+        roll = wobble / focal_length * float(torch.rand((), generator=generator, dtype=torch.float64))
+        reach = side // 2 + 6
+        area = busiest_crop(picture, size + 2 + 2 * reach, generator, tries=4)
+        still = area[..., reach : area.shape[-2] - reach, reach : area.shape[-1] - reach]
+        shaken = hand_shaken(area, path, roll, reach)
+        blurry = through_camera(shaken, sigma, generator)[..., 1:-1, 1:-1]  # without a rim that lacks neighbours
+        sharp = through_camera(still, 0.0, generator)[..., 1:-1, 1:-1]
+        psf = rasterise(path, side)[None, None]
+        samples.append(Sample(f"camera-{index}", quantise(blurry, clip=True), sharp, psf, None))
+    return samples
+
+
+def filling(path: torch.Tensor, half: int) -> torch.Tensor:
+    """A path `(T, 2)` scaled until it reaches half a pixel short of `half` from its centre of mass, which is 0."""
+    offsets = path - path.mean(0)
+    return offsets * ((half - 0.5) / offsets.abs().max())
+
+
+def hand_shaken(area: torch.Tensor, path: torch.Tensor, roll: torch.Tensor, reach: int, nodes: int = 5) -> torch.Tensor:
+    """`area` `(1, C, H, W)` moved along `path` `(T, 2)` and turned by `roll` `(T,)`: `reach` less on each side.
+
+    Blurred by the PSF of each of `nodes` x `nodes` places, and blended bilinearly in between.
+    """
+    height, width = area.shape[-2] - 2 * reach, area.shape[-1] - 2 * reach
+    blurry = area.new_zeros(1, area.shape[1], height, width)
+    for y, rows in _hats(height, nodes):
+        for x, columns in _hats(width, nodes):
+            moved = path + torch.stack((-roll * y, roll * x), 1)  # (T, 2)
+            psf = rasterise(moved, 2 * reach + 1, origin=(0.0, 0.0))[None, None]
+            blurry += rows[:, None] * columns * convolve(area, psf, "valid")
+    return blurry
+
+
+def _hats(length: int, nodes: int) -> list[tuple[float, torch.Tensor]]:
+    """Places along a side, measured from its middle, each with its weight at every pixel `(length,)`."""
+    places = torch.linspace(-(length - 1) / 2, (length - 1) / 2, nodes)
+    pixels = torch.arange(length) - (length - 1) / 2
+    step = (length - 1) / (nodes - 1)
+    return [(float(place), (1 - (pixels - place).abs() / step).clamp_min(0)) for place in places]
+
+
+def through_camera(light: torch.Tensor, sigma: float, generator: torch.Generator) -> torch.Tensor:
+    """RGB through a Bayer mosaic with noise of `sigma` and bilinear demosaicking: `(1, 3, H, W)` -> `(1, 1, H, W)`."""
+    mosaic = torch.zeros_like(light)
+    mosaic[:, 0, 0::2, 0::2] = mosaic[:, 1, 0::2, 1::2] = mosaic[:, 1, 1::2, 0::2] = mosaic[:, 2, 1::2, 1::2] = 1
+    raw = add_gaussian_noise(light, sigma, generator) * mosaic
+    tent = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None].expand(3, 1, 3, 3)
+    colour = F.conv2d(raw, tent, padding=1, groups=3) / F.conv2d(mosaic, tent, padding=1, groups=3)
+    return luminance(colour)
 
 
 def half_size(path: Path, grey: bool) -> torch.Tensor:

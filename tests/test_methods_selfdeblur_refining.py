@@ -24,7 +24,6 @@ def refine(grey: torch.Tensor, **changed: Any) -> refining.Refined:
         "rounds": 1,
         "iterations": 4,
         "learning_rate": 0.01,
-        "coarse": 1.0,
         "seed": 0,
         "until": None,
         "progress": Progress(),
@@ -44,7 +43,7 @@ def test_the_psf_gets_better_and_so_does_the_prediction_of_hidden_pixels(scene):
 
 
 def test_a_first_estimate_that_nothing_improves_is_kept_and_that_is_said(scene):
-    found = refine(scene.blurry, learning_rate=1.0, coarse=0.0, iterations=2)  # so fast that it can only do harm
+    found = refine(scene.blurry, learning_rate=1.0, iterations=2)  # so fast that it can only do harm
     assert found.psf is found.first
     assert "did not improve" in found.note()
 
@@ -52,14 +51,14 @@ def test_a_first_estimate_that_nothing_improves_is_kept_and_that_is_said(scene):
 def test_the_true_psf_is_judged_better_than_a_wrong_one(scene):
     true = tidy(scene.psf[0, 0])
     wrong = [delta_psf(3), true.flip(-2, -1), torch.full_like(true, 1 / true.numel())]
-    judge = refining._Judge.of(scene.blurry, true, 15, seed=0)
+    judge = refining._Judge.of(scene.blurry, true, 15, square=1, seed=0)
     assert judge.verdicts([*wrong, true])[0].psf is true
 
 
 def test_a_psf_with_a_wider_dark_margin_is_judged_alike(scene):
     """A larger support could otherwise be asked for fewer, easier pixels."""
     true = tidy(scene.psf[0, 0])
-    judge = refining._Judge.of(scene.blurry, true, 21, seed=0)
+    judge = refining._Judge.of(scene.blurry, true, 21, square=1, seed=0)
     narrow, wide = judge.verdicts([true, pad_psf(true, 19)])
     assert narrow.error == pytest.approx(wide.error, rel=1e-6)
 

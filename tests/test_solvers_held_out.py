@@ -7,10 +7,10 @@ import torch
 
 from helpers import CountingProgress, blurred_scene, hook_psf
 from unblur.imaging.convolution import convolve
-from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf
+from unblur.imaging.psf import delta_psf, pad_psf
 from unblur.metrics import kernel_similarity
 from unblur.solvers import held_out
-from unblur.solvers.held_out import FIRST_WEIGHT, best_weight, held_out_error, hide, refine_psf, with_coarse_shape
+from unblur.solvers.held_out import FIRST_WEIGHT, HIDDEN, best_weight, held_out_error, hide, refine_psf, square_to_hide
 from unblur.types import Cancelled, Progress
 
 SMEAR = torch.tensor([[0, 0.1, 0], [0.1, 0.6, 0.1], [0, 0.1, 0]])
@@ -36,21 +36,27 @@ def inner(x: torch.Tensor, psf: torch.Tensor) -> torch.Tensor:
 # --- the error ------------------------------------------------------------------------------------
 
 
-def test_one_pixel_in_five_is_hidden_and_the_generator_says_which():
-    hidden = hide(torch.zeros(1, 1, 200, 200), dice())
-    assert hidden.dtype == torch.bool
-    assert float(hidden.double().mean()) == pytest.approx(0.2, abs=0.01)
-    assert torch.equal(hidden, hide(torch.zeros(1, 1, 200, 200), dice()))
-    assert not torch.equal(hidden, hide(torch.zeros(1, 1, 200, 200), dice(1)))
+@pytest.mark.parametrize("square", [1, 3])
+def test_squares_are_hidden_whose_middles_count_and_the_generator_says_which(square):
+    picture = torch.zeros(1, 1, 200, 200)
+    hidden = hide(picture, dice(), square)
+    assert float(hidden.pixels.double().mean()) == pytest.approx(HIDDEN[square], abs=0.02)
+    expected = torch.zeros(202, 202, dtype=torch.bool)
+    rim = square // 2
+    for y, x in (hidden.counted[0, 0].nonzero() + 1).tolist():
+        expected[y - rim : y + rim + 1, x - rim : x + rim + 1] = True
+    assert torch.equal(hidden.pixels[0, 0], expected[1:-1, 1:-1])
+    assert torch.equal(hidden.counted, hide(picture, dice(), square).counted)
+    assert not torch.equal(hidden.counted, hide(picture, dice(1), square).counted)
 
 
 @pytest.mark.parametrize("psf", [TRUE, delta_psf(9)[None, None]], ids=["true", "delta"])
 def test_hidden_pixels_have_no_influence_on_what_is_predicted_for_them(blurry, psf):
     """So the error is a parabola in what they are: `mean((predicted - y - d)^2)`."""
-    picture, hidden = blurry.double(), hide(blurry, dice())
-    change = 0.1 * torch.randn(picture.shape, generator=dice(1), dtype=torch.float64) * hidden
+    picture, hidden = blurry.double(), hide(blurry, dice(), 1)
+    change = 0.1 * torch.randn(picture.shape, generator=dice(1), dtype=torch.float64) * hidden.pixels
     below, here, above = (float(held_out_error(picture + sign * change, psf, 1e-4, hidden)) for sign in (-1, 0, 1))
-    moved = float(inner(change, psf)[inner(hidden, psf)].square().mean())
+    moved = float(inner(change, psf)[inner(hidden.counted, psf)].square().mean())
     assert here < 0.1 * moved, "else the parabola would be lost in it"
     # Conjugate gradients begin with the picture as it is, and stop early: a thousandth of a hidden pixel remains.
     assert below + above - 2 * here == pytest.approx(2 * moved, rel=5e-3)
@@ -58,19 +64,19 @@ def test_hidden_pixels_have_no_influence_on_what_is_predicted_for_them(blurry, p
 
 
 def test_hidden_pixels_near_the_border_do_not_count(blurry):
-    hidden = hide(blurry, dice())
-    rim = torch.ones_like(hidden)
+    hidden = hide(blurry, dice(), 1)
+    rim = torch.ones_like(hidden.pixels)
     inner(rim, TRUE)[:] = False
     error = held_out_error(blurry, TRUE, 1e-4, hidden)
-    blotched = torch.where(hidden & rim, 1 - blurry, blurry)
+    blotched = torch.where(hidden.pixels & rim, 1 - blurry, blurry)
     torch.testing.assert_close(held_out_error(blotched, TRUE, 1e-4, hidden), error, rtol=0.02, atol=0)
 
 
 def test_the_true_psf_predicts_better_than_one_too_thin_too_thick_or_none(blurry):
     def error(psf):
         generator = dice()
-        weight = best_weight(blurry, psf, FIRST_WEIGHT, hide(blurry, generator))
-        return sum(float(held_out_error(blurry, psf, weight, hide(blurry, generator))) for _ in range(3))
+        weight = best_weight(blurry, psf, FIRST_WEIGHT, hide(blurry, generator, 1))
+        return sum(float(held_out_error(blurry, psf, weight, hide(blurry, generator, 1))) for _ in range(3))
 
     true = error(TRUE)
     assert error(TOO_THICK) > 1.02 * true
@@ -82,7 +88,7 @@ def test_the_true_psf_predicts_better_than_one_too_thin_too_thick_or_none(blurry
 def test_the_gradient_is_that_of_finite_differences():
     """All the way through the deconvolution, its shrinkage included."""
     picture = blurred_scene(40, 44, sigma=0.003).blurry.double()
-    hidden = hide(picture, dice())
+    hidden = hide(picture, dice(), 1)
     psf = (TOO_THICK.double() + 1e-3).requires_grad_()
     held_out_error(picture, psf, 1e-4, hidden).backward()
     assert psf.grad is not None
@@ -93,12 +99,34 @@ def test_the_gradient_is_that_of_finite_differences():
     assert float((psf.grad * direction).sum()) == pytest.approx(float(above - below) / (2 * step), rel=1e-4)
 
 
+@pytest.fixture(scope="module")
+def demosaicked(blurry):
+    """With noise that neighbours share, as demosaicking leaves it."""
+    noise = torch.randn(1, 1, 98, 106, generator=dice(5))
+    tent = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 6  # keeps the variance
+    return blurry + 0.02 * torch.nn.functional.conv2d(noise, tent)
+
+
+def test_noise_that_neighbours_share_does_not_help_to_guess_the_middle_of_a_square(demosaicked):
+    """Where it helps, as with single pixels, the best prior is the one that lets noise through."""
+    weights = {}
+    for square in (1, 3):
+        weights[square] = best_weight(demosaicked, TRUE, FIRST_WEIGHT, hide(demosaicked, dice(), square))
+    assert weights[3] > 3 * weights[1]
+
+
+def test_squares_are_hidden_where_neighbours_share_their_noise(blurry, demosaicked):
+    assert square_to_hide(blurry) == 1
+    assert square_to_hide(demosaicked) == 3
+    assert square_to_hide(blurry[..., :12, :12]) == 1
+
+
 # --- the prior's weight ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", [1e-5, 2e-3])
 def test_the_best_weight_is_a_minimum(blurry, first):
-    hidden = hide(blurry, dice())
+    hidden = hide(blurry, dice(), 1)
     weight = best_weight(blurry, TRUE, first, hidden)
     errors = [float(held_out_error(blurry, TRUE, weight * factor, hidden)) for factor in (0.25, 0.5, 1, 2, 4)]
     assert min(errors) == errors[2]
@@ -109,49 +137,23 @@ def test_more_noise_asks_for_more_prior():
     weights = []
     for sigma in (0.002, 0.02):
         blurry = blurred_scene(72, 80, sigma=sigma).blurry
-        weights.append(best_weight(blurry, TRUE, FIRST_WEIGHT, hide(blurry, dice())))
+        weights.append(best_weight(blurry, TRUE, FIRST_WEIGHT, hide(blurry, dice(), 1)))
     assert weights[1] > 3 * weights[0]
-
-
-# --- coarse and fine ------------------------------------------------------------------------------
-
-
-def test_the_coarse_shape_is_kept_and_the_fine_one_is_not():
-    sigma = 1.0
-    fine = torch.rand(1, 1, 33, 35, generator=dice(), dtype=torch.float64) + 3
-    coarse = torch.rand(33, 35, generator=dice(1), dtype=torch.float64) + 3  # all of it far above zero: nothing is cut
-    fine, coarse = fine / fine.sum(), coarse / coarse.sum()
-    mixed = with_coarse_shape(fine, coarse, sigma)
-    blur = gaussian_psf(sigma, 7).double()
-    expected = fine - convolve(fine, blur, "zero") + convolve(coarse[None, None], blur, "zero")
-    torch.testing.assert_close(mixed, expected / expected.sum())
-    slow, fast = (slice(1, 3),) * 2, (slice(12, 17),) * 2  # frequencies in periods per side
-    spectra = [torch.fft.fft2(psf.reshape(33, 35)) for psf in (mixed, fine, coarse)]
-    for band, like, unlike in ((slow, 2, 1), (fast, 1, 2)):
-        near, far = ((spectra[0] - spectra[which])[band].abs().max() for which in (like, unlike))
-        assert near < 0.35 * far
-
-
-def test_the_outcome_is_a_psf_and_zero_keeps_nothing():
-    mixed = with_coarse_shape(TRUE, TOO_THICK[0, 0].roll(3, 1), 1.0)
-    assert mixed.min() >= 0 and float(mixed.sum()) == pytest.approx(1)
-    assert with_coarse_shape(TRUE, TOO_THICK[0, 0], 0.0) is TRUE
 
 
 # --- refining -------------------------------------------------------------------------------------
 
 
-def refined(blurry, start, *, iterations=25, coarse=0.0, until=None, progress=None, seed=0):
+def refined(blurry, start, *, iterations=25, until=None, progress=None, seed=0):
     """With a PSF that is learned pixel by pixel: the logarithms of its values."""
     logits = (start + 1e-3 * start.max()).log().requires_grad_()
     return refine_psf(
         blurry,
-        start[0, 0],
         lambda: logits.flatten().softmax(0).view_as(logits),
         [logits],
         learning_rate=0.1,
         iterations=iterations,
-        coarse=coarse,
+        square=1,
         generator=dice(seed),
         until=until,
         progress=progress or Progress(),

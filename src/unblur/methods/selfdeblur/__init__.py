@@ -73,19 +73,10 @@ class SelfDeblurSettings(Settings):
     )
     rounds: int = setting(
         4,
-        "image=deconvolution: how often the PSF is refined, its coarse shape revised in between; more is slower",
+        "image=deconvolution: how often the PSF is refined, fitted to edges anew in between; more is slower",
         probe=(1, 2),
         ge=1,
         le=100,
-        given=_QUICK_REFINING,
-    )
-    coarse: float = setting(
-        1.0,
-        "image=deconvolution: Gaussian, in pixels; what it leaves of the PSF, its coarse shape, is kept from the first "
-        "estimate. More refines more; 0 refines all",
-        probe=(0.5, 2.0),
-        ge=0,
-        le=10,
         given=_QUICK_REFINING,
     )
     start: Literal["l0_psf", "noise"] = setting(
@@ -244,7 +235,6 @@ def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> 
         rounds=settings.rounds,
         iterations=settings.iterations or 30,
         learning_rate=settings.psf_learning_rate,
-        coarse=settings.coarse,
         seed=settings.seed,
         until=None if settings.seconds is None else time.monotonic() + settings.seconds,
         progress=progress,

@@ -8,6 +8,7 @@ needs no training. `unblur.solvers.held_out` has the mathematics.
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from unblur.imaging.psf import pad_psf
 from unblur.methods.selfdeblur.fitting import INPUT_RANGE
 from unblur.methods.selfdeblur.networks import PSF_INPUTS, DensePsf
 from unblur.solvers.blind import estimate_psf, implausibility, informative_area, size_around
-from unblur.solvers.held_out import FIRST_WEIGHT, best_weight, held_out_error, hide, refine_psf
+from unblur.solvers.held_out import FIRST_WEIGHT, Hidden, best_weight, held_out_error, hide, refine_psf, square_to_hide
 from unblur.solvers.l0 import L0Search, revise_psf, search_psf
 from unblur.solvers.psf_fit import prune, tidy
 from unblur.solvers.workers import side_by_side
@@ -29,7 +30,7 @@ REFINED_AREA = 320
 
 # Weights and smoothnesses of the searches that propose a PSF beside `estimate_psf` itself.
 PROPOSALS = ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.1), (2e-3, 1.0), (4e-3, 1.0))
-_SMOOTHNESS = 0.3  # of the PSF, where its coarse shape is fitted to edges
+_SMOOTHNESS = 0.3  # of the PSF, where it is fitted to edges
 _VOTES = 2  # sets of hidden pixels that decide between PSFs
 _FAINT, _ISLAND = 0.02, 0.005  # of the maximum, of the light: what is taken for noise in a refined PSF
 
@@ -71,7 +72,6 @@ def refined_psf(
     rounds: int,
     iterations: int,
     learning_rate: float,
-    coarse: float,
     seed: int,
     until: float | None,
     progress: Progress,
@@ -82,10 +82,9 @@ def refined_psf(
         grey: the picture; of a large one the most detailed area.
         size: side of the PSF; None: found.
         candidates: how many PSFs are refined, the most promising first.
-        rounds: how often each of them is refined; between two rounds its coarse shape is fitted to edges anew.
+        rounds: how often each of them is refined; between two rounds it is fitted to edges anew.
         iterations: steps of one round.
         learning_rate: of the PSF network.
-        coarse: see `refine_psf`.
         seed: of the networks and of what is hidden.
         until: `time.monotonic()` at which refining stops; None: after the last iteration.
         progress: told of the stages; may cancel.
@@ -97,7 +96,8 @@ def refined_psf(
     side = size_around(first) if size is None else max(size | 1, *first.shape)
     if side > min(area.shape[-2:]) // 2:  # hardly a pixel is left that can be predicted
         return Refined(first, first, 0.0, 0.0)
-    judge = _Judge.of(area, first, side, seed)
+    square = square_to_hide(area)
+    judge = _Judge.of(area, first, side, square, seed)
     in_time = until is None or time.monotonic() < until
     others = _proposals(area, side, progress) if candidates > 1 and in_time else []
     proposals = judge.verdicts([first, *others])
@@ -107,9 +107,10 @@ def refined_psf(
     network, noise = _network((side, side), seed)  # here, since torch's dice are not the threads' own
     network, noise = network.to(grey.device), noise.to(grey.device)
 
-    def refine(number: int) -> Tensor:
+    def refine(number: int) -> list[Tensor]:
+        """The PSF after each round."""
         start = _within(proposals[number], side)
-        dice = torch.Generator().manual_seed(seed + number)
+        dice, found = torch.Generator().manual_seed(seed + number), []
         for turn in range(rounds):
             if until is not None and time.monotonic() > until:
                 progress.advance((rounds - turn) * iterations)
@@ -120,21 +121,21 @@ def refined_psf(
             own.start_from(start)
             refined = refine_psf(
                 area,
-                start,
                 lambda own=own: own(noise),
                 own.parameters(),
                 learning_rate=learning_rate,
                 iterations=iterations,
-                coarse=coarse,
+                square=square,
                 generator=dice,
                 until=until,
                 progress=progress,
             )
             start = _within(prune(refined, least=_FAINT, island=_ISLAND), side)
-        return tidy(start)
+            found.append(tidy(start))
+        return found
 
-    refined = side_by_side(refine, range(len(proposals)), grey.device)
-    better = [verdict for verdict in judge.verdicts(refined) if verdict.error < before.error]
+    refined = itertools.chain(*side_by_side(refine, range(len(proposals)), grey.device))
+    better = [verdict for verdict in judge.verdicts(list(refined)) if verdict.error < before.error]
     best = better[0] if better else before
     return Refined(best.psf, first, best.error, before.error)
 
@@ -159,18 +160,18 @@ def _proposals(area: Tensor, side: int, progress: Progress) -> list[Tensor]:
 class _Judge:
     """How well PSFs predict the same hidden pixels under the same prior, and how much like a photo what they give is.
 
-    The first says much of a PSF's fine detail and nothing of its coarse shape, the second the other way round.
+    The first says more of a PSF's fine detail than of its coarse shape, the second the other way round.
     """
 
     area: Tensor
     side: int
     weight: float
-    hidden: list[Tensor]
+    hidden: list[Hidden]
 
     @classmethod
-    def of(cls, area: Tensor, psf: Tensor, side: int, seed: int) -> _Judge:
+    def of(cls, area: Tensor, psf: Tensor, side: int, square: int, seed: int) -> _Judge:
         dice = torch.Generator().manual_seed(seed)
-        hidden = [hide(area, dice) for _ in range(_VOTES)]
+        hidden = [hide(area, dice, square) for _ in range(_VOTES)]
         return cls(area, side, best_weight(area, _within(psf, side)[None, None], FIRST_WEIGHT, hidden[0]), hidden)
 
     def verdicts(self, psfs: list[Tensor]) -> list[_Verdict]:
