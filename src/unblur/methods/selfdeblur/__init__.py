@@ -63,18 +63,18 @@ class SelfDeblurSettings(Settings):
         given=_QUICK_NETWORK,
     )
     candidates: int = setting(
-        2,
+        4,
         "image=deconvolution: how many first estimates of the PSF are refined to choose from; with 2 or more, six "
         "other searches make proposals. More is slower",
-        probe=(1, 4),
+        probe=(1, 3),
         ge=1,
         le=1 + len(PROPOSALS),
         given=_QUICK_REFINING,
     )
     rounds: int = setting(
-        4,
+        2,
         "image=deconvolution: how often the PSF is refined, fitted to edges anew in between; more is slower",
-        probe=(1, 2),
+        probe=(1, 3),
         ge=1,
         le=100,
         given=_QUICK_REFINING,
