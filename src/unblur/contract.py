@@ -9,13 +9,17 @@ the contract tests) is generated from the `METHOD` object of its module:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unblur.types import Observation, Progress, Restoration, UnblurError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 Need = Literal["blurry", "noisy", "psf", "frames"]
 Gift = Literal["image", "psf"]
@@ -67,7 +71,7 @@ def setting(
     default: Any,
     help: str,
     *,
-    probe: tuple[Any, Any],
+    probe: tuple[Any, Any] | None,
     ge: float | None = None,
     le: float | None = None,
     given: Mapping[str, Any] | None = None,
@@ -77,22 +81,63 @@ def setting(
     Args:
         default: its value when the person says nothing.
         help: what it is, in which unit, and what raising it does.
-        probe: two values that must give different results (the contract tests try them).
+        probe: two values that must give different results (the contract tests try them); None: the method's own
+            tests do.
         ge: smallest value allowed.
         le: largest value allowed.
         given: other settings under which the probe makes sense.
     """
-    extra = {"probe": list(probe), "given": dict(given or {})}
+    extra = {"probe": probe and list(probe), "given": dict(given or {})}
     return Field(default=default, description=help, ge=ge, le=le, json_schema_extra=extra)
+
+
+class Trainable(Protocol):
+    """What `unblur train` must be told by a method with networks.
+
+    The loop knows nothing of pictures: it asks for samples, asks for losses, and moves the weights.
+
+    Attributes:
+        modules: the networks by the names that the recipe's optimisers use. The loop exchanges each for one that is on
+            its device, and one of several there if need be; so call them as `self.modules[name](...)`.
+        area: side in pixels of the sharp area that `observe` is given.
+        description: what the network is, for the weights file: text by key.
+    """
+
+    modules: dict[str, nn.Module]
+    area: int
+    description: Mapping[str, str]
+
+    def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """One sample: what the camera gave of a sharp area `(3, area, area)`, in tensors that stack to a batch.
+
+        The entry `sharp` is what `restore` should give back. All randomness comes from `generator`.
+        """
+        ...
+
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Pairs of an optimiser's name and a loss, `()`; that optimiser has stepped when the next one is asked for."""
+        ...
+
+    def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What the networks as they are make of a batch: `(B, C, H, W)`, to be compared with its `sharp`."""
+        ...
 
 
 @dataclass(frozen=True)
 class Method:
-    """A card, a settings model, and the function that does the work."""
+    """A card, a settings model, the function that does the work, and what it takes to train it.
+
+    Attributes:
+        card: what it is.
+        settings: what can be set.
+        restore: does the work.
+        trainable: makes a `Trainable` of a recipe's tables `network` and `observations`; None: nothing is learned.
+    """
 
     card: Card
     settings: type[Settings]
     restore: Callable[[Observation, Any, Progress], Restoration]
+    trainable: Callable[[Mapping[str, Any], Mapping[str, Any]], Trainable] | None = None
 
     def __call__(
         self,

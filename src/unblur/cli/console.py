@@ -113,10 +113,20 @@ def check_psf_size(size: int | None) -> None:
 
 
 @contextmanager
-def progress_bar(title: str, *, quiet: bool) -> Iterator[Progress]:
-    """A `Progress` drawn on stderr, or a silent one when quiet or when nobody is looking."""
+def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterator[Progress]:
+    """A `Progress` drawn on stderr, or a silent one when quiet or when nobody is looking.
+
+    `remaining`: with the time left, for work whose steps all take the same time.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
@@ -130,6 +140,7 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *([TimeRemainingColumn()] if remaining else []),
         TextColumn("{task.fields[figures]}"),
     )
     with Bars(*columns, console=console, transient=True) as bars:

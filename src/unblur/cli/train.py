@@ -1,0 +1,77 @@
+"""`unblur train`: a method's networks, trained on a folder of sharp photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unblur.cli.console import progress_bar
+from unblur.types import UnblurError
+
+
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="The name of a method with a network.")],
+    photos: Annotated[Path, typer.Option("--photos", metavar="DIR", help="Sharp photos, in any subfolders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for weights, log and pictures.")],
+    preset: Annotated[str, typer.Option("--preset", help="Which recipe of the method.")] = "compact",
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Fewer or more steps than planned.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="How many of this machine's devices.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many machines, under torchrun.")] = 1,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="bf16 or 32; by default what the recipe says.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make samples; 0: none.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Train a method's networks on a folder of sharp photos.
+
+    What they learn from is made of the photos on the fly. Photos whose names end in 0 or 1 are never trained on; they
+    are restored now and then to see how it goes.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:
+        raise UnblurError("training needs more packages: pip install 'unblur[train]'.") from None
+    import torch
+
+    from unblur import methods
+    from unblur.training.loop import CHECKPOINT, WEIGHTS, Run
+    from unblur.training.loop import train as run_training
+    from unblur.training.photos import Photos
+    from unblur.training.recipe import read_recipe
+
+    recipe = read_recipe(method, preset)
+    if precision is not None:
+        if precision not in ("32", "bf16"):
+            raise UnblurError(f"--precision is 32 or bf16, not '{precision}'.")
+        recipe = recipe.model_copy(update={"precision": precision})
+    if steps is not None:
+        recipe = recipe.with_steps(steps)
+    if recipe.batch % (devices * nodes):
+        raise UnblurError(f"a batch of {recipe.batch} cannot be shared out evenly to {devices * nodes} devices.")
+    begun = (out / CHECKPOINT).exists()
+    if begun and not resume:
+        raise UnblurError(f"{out} holds a run already. Add --resume to go on with it, or take another -o.")
+    if resume and not begun:
+        raise UnblurError(f"{out} holds no checkpoint to resume from. Leave --resume out to begin.")
+    run = Run(method, preset, recipe, Photos.of(photos), out, workers)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    build = methods.get(method).trainable
+    assert build is not None
+    with progress_bar(out.name, quiet=quiet or not fabric.is_global_zero, remaining=True) as progress:
+        score = run_training(run, build(recipe.network, recipe.observations), fabric, progress, resume=resume)
+    if fabric.is_global_zero and not quiet:
+        typer.echo(f"{out / WEIGHTS}: {score:.2f} dB on the validation photos after {recipe.steps} steps")

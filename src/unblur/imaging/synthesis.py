@@ -1,0 +1,150 @@
+"""From a sharp picture to what a camera would have made of it: observations to train and test with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unblur.imaging.convolution import convolve
+from unblur.imaging.noise import add_gaussian_noise, add_poisson_noise, quantise
+from unblur.imaging.psf import disk_psf, gaussian_psf, linear_motion_psf, psf_centroid, splat_points
+from unblur.imaging.trajectory import shake_psf, shake_psfs
+
+
+@dataclass(frozen=True)
+class BlurRecipe:
+    """How a sharp picture is blurred by one PSF, and what is known of that PSF afterwards.
+
+    Attributes:
+        psfs: "mixed": shakes of `psf_size` and, one in ten each, a defocus, a straight line and hardly any blur;
+            "exposures": one of the four exposures of a shake of Gilbert et al. (65 px).
+        psf_size: smallest and largest side of a mixed PSF in pixels, odd.
+        sigma: the most Gaussian noise, on the [0, 1] scale; low levels are drawn more often.
+        photons: photons per pixel at white for Poisson noise, fewest and most, drawn evenly in the logarithm; None: no
+            Poisson noise.
+        softness: standard deviation in pixels of the Gaussian that stands for lens and demosaicking, at the most; it
+            softens the sharp picture, too, and half of the times the noise as well.
+        perturbed: share of the PSFs that are known only about as well as blind estimates are.
+    """
+
+    psfs: str = "mixed"
+    psf_size: tuple[int, int] = (3, 41)
+    sigma: float = 0.05
+    photons: tuple[float, float] | None = None
+    softness: float = 0.0
+    perturbed: float = 0.0
+
+    @property
+    def support(self) -> int:
+        """Side in pixels of the PSFs as they are given: the largest one's, with room for a fraction of a pixel."""
+        return 65 if self.psfs == "exposures" else self.psf_size[1] + 2
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """What came of a picture.
+
+    Attributes:
+        blurry: `(C, H - s + 1, W - s + 1)` of a picture `(C, H, W)`, `s` the recipe's support; [0, 1], 8 bits.
+        sharp: the same part of the picture, as the camera would have taken it without blur or noise.
+        psf: as it is known, `(s, s)`.
+        true_psf: as it was, `(s, s)`.
+        sigma: of the Gaussian noise.
+    """
+
+    blurry: Tensor
+    sharp: Tensor
+    psf: Tensor
+    true_psf: Tensor
+    sigma: float
+
+
+def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blurred:
+    """Blur a sharp picture `(C, H, W)` in [0, 1]; all chance comes from `generator`."""
+    reach = recipe.support // 2
+    if recipe.softness > 0:
+        soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7)
+        soften = _rand(generator) < 0.75  # a quarter is as sharp as pixels can be
+    else:
+        soft, soften = None, False
+    if soften:
+        picture = convolve(picture[None], soft)[0]
+    true_psf = _draw_psf(recipe, generator)
+    sigma = recipe.sigma * _rand(generator) ** 2
+    light = convolve(picture[None], true_psf, "valid")  # (1, C, H - s + 1, W - s + 1)
+    if recipe.photons is not None:
+        fewest, most = map(math.log, recipe.photons)
+        light = add_poisson_noise(light, math.exp(fewest + (most - fewest) * _rand(generator)), generator)
+    noise = add_gaussian_noise(torch.zeros_like(light), sigma, generator)
+    if soften and _rand(generator) < 0.5:
+        smooth = convolve(noise, soft)
+        noise = smooth * (noise.std() / smooth.std().clamp_min(1e-9))
+    blurry = quantise(light + noise, clip=True)[0]
+    psf = perturb_psf(true_psf, generator) if _rand(generator) < recipe.perturbed else true_psf
+    sharp = picture[:, reach : picture.shape[1] - reach, reach : picture.shape[2] - reach]
+    return Blurred(blurry, sharp, psf, true_psf, sigma)
+
+
+def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:
+    """`(s, s)`, its centre of mass within half a pixel of the middle."""
+    if recipe.psfs == "exposures":
+        psfs = shake_psfs(generator, "wiener_stack")
+        return psfs[_randint(len(psfs), generator)]
+    smallest, largest = recipe.psf_size
+    size = smallest + 2 * _randint((largest - smallest) // 2 + 1, generator)
+    kind, angle = _rand(generator), 180 * _rand(generator)
+    if kind < 0.1:
+        psf = disk_psf(size / 4 * _rand(generator) + 0.5)
+    elif kind < 0.2:
+        psf = linear_motion_psf(size * 0.7 * _rand(generator) + 0.5, angle)
+    elif kind < 0.3:
+        psf = gaussian_psf(0.2 + 0.6 * _rand(generator))
+    else:
+        psf = shake_psf(generator, size, anxiety=math.exp(math.log(0.003) + math.log(4) * _rand(generator)))
+    return _moved(psf, recipe.support, generator)
+
+
+def _moved(psf: Tensor, support: int, generator: torch.Generator) -> Tensor:
+    """A PSF off its middle by up to half a pixel each way, on a square of side `support`."""
+    return _placed(psf, (_rand(generator) - 0.5, _rand(generator) - 0.5), support)
+
+
+def _placed(psf: Tensor, centroid: tuple[float, float], support: int) -> Tensor:
+    """A PSF with its centre of mass at `centroid` `(y, x)`, from the middle of a square; what falls outside is lost."""
+    y, x = psf.nonzero().double().unbind(1)
+    own_y, own_x = psf_centroid(psf)
+    y, x = y - own_y + centroid[0], x - own_x + centroid[1]
+    held = torch.maximum(y.abs(), x.abs()) <= support // 2
+    return splat_points(x[held], y[held], psf[psf != 0].double()[held], support)
+
+
+def perturb_psf(psf: Tensor, generator: torch.Generator) -> Tensor:
+    """A PSF `(h, w)` as a blind estimate has it: some parts too bright, too dark, or lost, some blurred, some invented.
+
+    Its centre of mass stays: a PSF that has moved is as right as one that has not, and only moves the picture.
+    """
+    amount = _rand(generator)
+    uneven = torch.randn(1, 1, *psf.shape, generator=generator)  # along the path
+    uneven = convolve(uneven, gaussian_psf(1.5), "replicate")[0, 0]
+    estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()
+    ghost = convolve(
+        psf.roll((_randint(7, generator) - 3, _randint(7, generator) - 3), (0, 1))[None, None],
+        gaussian_psf(1.0),
+        "zero",
+    )
+    estimate = estimate / estimate.sum() + 0.15 * amount * _rand(generator) * ghost[0, 0]
+    estimate = convolve(estimate[None, None], gaussian_psf(0.15 + 0.6 * amount * _rand(generator), 5), "zero")[0, 0]
+    estimate = torch.where(estimate > 0.05 * amount * estimate.max(), estimate, 0)
+    y, x = psf_centroid(psf)
+    return _placed(estimate, (y - psf.shape[0] // 2, x - psf.shape[1] // 2), psf.shape[0])
+
+
+def _rand(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
+
+
+def _randint(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))

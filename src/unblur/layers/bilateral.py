@@ -1,0 +1,35 @@
+"""The bilateral filter: an average over neighbours that are near in place and in colour."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bilateral_filter(picture: Tensor, *, window: int, sigma_colour: float, sigma_space: float) -> Tensor:
+    """Tomasi & Manduchi 1998; differentiable.
+
+    Args:
+        picture: `(B, C, H, W)`, [0, 1].
+        window: odd side of the neighbourhood in pixels.
+        sigma_colour: distance between colours (Euclidean over the channels) that still counts as near; higher is
+            smoother.
+        sigma_space: distance in pixels, likewise.
+
+    Returns:
+        `(B, C, H, W)`.
+    """
+    reach = window // 2
+    padded = F.pad(picture, (reach, reach, reach, reach), "replicate")
+    height, width = picture.shape[-2:]
+    total, weights = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
+    for dy in range(window):
+        for dx in range(window):
+            neighbour = padded[..., dy : dy + height, dx : dx + width]
+            colour = (neighbour - picture).square().sum(1, keepdim=True) / sigma_colour**2
+            place = ((dy - reach) ** 2 + (dx - reach) ** 2) / sigma_space**2
+            weight = torch.exp(-(colour + place) / 2)  # (B, 1, H, W)
+            total = total + weight * neighbour
+            weights = weights + weight
+    return total / weights

@@ -1,0 +1,55 @@
+"""Networks from their measures and from weights files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from unblur.layers.weights import read_tensors
+from unblur.methods.wiener_stack.network import CompactPlan, CompactStack
+from unblur.methods.wiener_stack.published import PublishedPlan, PublishedStack
+from unblur.types import UnblurError
+
+
+def network_of(measures: Mapping[str, Any]) -> CompactStack | PublishedStack:
+    """The network of a recipe's table `network`: the published one if it has a table `published`, else the compact one.
+
+    Raises:
+        UnblurError: for a key that there is not, or a value that cannot be.
+    """
+    try:
+        if "published" in measures:
+            return PublishedStack(PublishedPlan(**measures["published"]))
+        return CompactStack(CompactPlan(**measures))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UnblurError(f"the network of wiener_stack: '{place}': {first['msg']}.") from None
+
+
+def load_network(path: Path) -> CompactStack | PublishedStack:
+    """The network of a weights file, ready to restore.
+
+    Raises:
+        UnblurError: no such file, or one that is not of this method.
+    """
+    return _load(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, changed: int) -> CompactStack | PublishedStack:
+    tensors, facts = read_tensors(path)
+    if facts.get("method") != "wiener_stack":
+        raise UnblurError(f"{path}: not weights of wiener_stack. `unblur train wiener_stack` makes them.")
+    network = network_of(json.loads(facts["network"]))
+    try:
+        network.load_state_dict({name.removeprefix("stack."): tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError:
+        raise UnblurError(f"{path}: the weights do not fit the network that the file describes.") from None
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -1,0 +1,78 @@
+"""How `wiener_stack` is trained: what its networks are shown, and what they are asked to make small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from unblur.imaging.colour import luminance
+from unblur.imaging.synthesis import BlurRecipe, blur
+from unblur.losses import ssim_loss
+from unblur.methods.wiener_stack.build import network_of
+from unblur.methods.wiener_stack.network import CompactStack
+
+
+class Observations(BaseModel):
+    """What the networks are shown: see `BlurRecipe`.
+
+    Attributes:
+        side: of the blurry pictures in pixels.
+        loss: "l1": mean absolute error; "l2": Eq. 1; "ssim": Eq. 2.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    side: Annotated[int, Field(ge=16)] = 128
+    loss: Literal["l1", "l2", "ssim"] = "l1"
+    psfs: Literal["mixed", "exposures"] = "mixed"
+    psf_size: tuple[int, int] = (3, 41)
+    sigma: float = 0.05
+    photons: tuple[float, float] | None = None
+    softness: float = 0.0
+    perturbed: float = 0.0
+
+    def recipe(self) -> BlurRecipe:
+        """The part that is about the camera."""
+        return BlurRecipe(**self.model_dump(exclude={"side", "loss"}))
+
+
+class WienerStackTraining:
+    """`unblur.contract.Trainable` for both presets."""
+
+    def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
+        self._observations = Observations(**observations)
+        self._recipe = self._observations.recipe()
+        self.area = self._observations.side + self._recipe.support - 1
+        stack = network_of(network)
+        self._grey = isinstance(stack, CompactStack)
+        self.modules: dict[str, nn.Module] = {"stack": stack}
+        self.description = {"network": json.dumps(dict(network))}
+
+    def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """A blurry picture, the PSF as it is known, and the sharp picture; of one channel for the compact network."""
+        if self._grey:
+            channel = int(
+                torch.randint(4, (), generator=generator)
+            )  # what a channel is: grey, or one of a colour photo's
+            sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
+        made = blur(sharp, self._recipe, generator)
+        return {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
+
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """One loss for the one optimiser."""
+        restored, sharp = self.restore(batch), batch["sharp"]
+        if self._observations.loss == "ssim":
+            yield "stack", ssim_loss(restored, sharp).mean()
+        elif self._observations.loss == "l2":
+            yield "stack", (restored - sharp).square().mean()
+        else:
+            yield "stack", (restored - sharp).abs().mean()
+
+    def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Through the network: `(B, C, H, W)`."""
+        return self.modules["stack"](batch["blurry"], batch["psf"])

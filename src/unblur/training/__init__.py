@@ -1,0 +1,1 @@
+"""Training of the methods' networks: a recipe, samples made from sharp photos, one loop, checkpoints."""

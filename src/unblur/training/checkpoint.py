@@ -1,0 +1,72 @@
+"""A run's state in one safetensors file: tensors by name, and plain text. Written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unblur.types import UnblurError
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and facts (as JSON); what was there before stays until the new file is complete."""
+    partial = path.with_suffix(".partial")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, partial, {key: json.dumps(value) for key, value in facts.items()})
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def state_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The weights of several modules: `module.weight` by name."""
+    return {f"{name}.{key}": tensor for name, module in modules.items() for key, tensor in module.state_dict().items()}
+
+
+def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same in half precision."""
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def put_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], source: str) -> None:
+    """Give several modules their weights back.
+
+    Raises:
+        UnblurError: when they are those of another network.
+    """
+    for name, module in modules.items():
+        own = {key[len(name) + 1 :]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise UnblurError(f"{source}: these are the weights of another network ({reason}).") from None
+
+
+def optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+    """What optimisers remember of each weight: `optimizer.number of the weight.quantity`."""
+    return {
+        f"{name}.{number}.{quantity}": torch.as_tensor(value)
+        for name, optimizer in optimizers.items()
+        for number, memory in optimizer.state_dict()["state"].items()
+        for quantity, value in memory.items()
+    }
+
+
+def put_optimizer_tensors(optimizers: Mapping[str, Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Give optimisers their memory back."""
+    for name, optimizer in optimizers.items():
+        memories: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            owner, number, quantity = key.rsplit(".", 2)
+            if owner == name:
+                memories.setdefault(int(number), {})[quantity] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": memories})

@@ -1,0 +1,80 @@
+"""What a run leaves to look at: `log.csv`, TensorBoard's events, and a picture after each validation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+_EVERY = 20  # steps between two lines of the log
+_SHOWN = 6  # observations in a picture
+
+
+class Journal:
+    """Writes beside the checkpoint; a silent one (`folder=None`) writes nothing."""
+
+    def __init__(self, folder: Path | None, step: int) -> None:
+        """Go on after `step` steps: what an interrupted run wrote beyond them is dropped."""
+        self._folder, self._sums, self._count = folder, {}, 0
+        if folder is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        self._path = folder / "log.csv"
+        rows = [row for row in _rows(self._path) if int(row["step"]) <= step]
+        with self._path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def note(self, step: int, losses: Mapping[str, float], per_second: float) -> None:
+        """Take in a step's losses; every now and then their means are written."""
+        if self._folder is None:
+            return
+        for name, loss in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + loss
+        self._count += 1
+        if step % _EVERY == 0:
+            means = {name: total / self._count for name, total in self._sums.items()}
+            self._write(step, loss=sum(means.values()), per_second=per_second)
+            for name, mean in means.items():
+                self._board.add_scalar(f"loss/{name}", mean, step)
+            self._sums, self._count = {}, 0
+
+    def validated(self, step: int, psnr: float, blurry: Tensor, restored: Tensor, sharp: Tensor) -> None:
+        """Note a validation and draw its first pictures: blurry, restored and sharp, one below the other."""
+        if self._folder is None:
+            return
+        self._write(step, psnr=psnr)
+        self._board.add_scalar("psnr", psnr, step)
+        rows = [torch.cat(tuple(pictures[:_SHOWN].cpu()), -1) for pictures in (blurry, restored, sharp)]  # (C, H, nW)
+        sheet = (torch.cat(rows, -2).clamp(0, 1) * 255).round().byte()  # (C, 3H, nW)
+        pixels = np.asarray(sheet.expand(3, -1, -1).permute(1, 2, 0))
+        Image.fromarray(pixels).save(self._folder / "pictures" / f"{step:07d}.png")
+        self._board.add_image("validation", pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Finish writing."""
+        if self._folder is not None:
+            self._board.close()
+
+    def _write(self, step: int, **figures: float) -> None:
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, _COLUMNS).writerow({"step": step, **{k: f"{v:.6g}" for k, v in figures.items()}})
+
+
+_COLUMNS = ("step", "loss", "psnr", "per_second")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,232 @@
+"""The training loop: every method's, on one device or many.
+
+Whatever is random depends on the run's seed and the number of the step alone, and all else a run is made of is in its
+last checkpoint. So a run that was killed goes on as if nothing had happened: on a CPU bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from unblur.contract import Trainable
+from unblur.layers.weights import read_tensors
+from unblur.metrics import psnr
+from unblur.training import checkpoint
+from unblur.training.average import Average
+from unblur.training.journal import Journal
+from unblur.training.photos import Photos, Samples, mixed_seed, training_batches, validation_batch
+from unblur.training.recipe import Recipe, StagePlan
+from unblur.types import Progress, UnblurError
+
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+_SAVE_EVERY = 120.0  # seconds between two checkpoints
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be done, and where.
+
+    Attributes:
+        method: name of the method.
+        preset: name of the preset.
+        recipe: what to do.
+        photos: what to make samples of.
+        folder: for checkpoint, weights, log and pictures.
+        workers: processes that make samples; 0: the loop does.
+    """
+
+    method: str
+    preset: str
+    recipe: Recipe
+    photos: Photos
+    folder: Path
+    workers: int
+
+    def facts(self) -> dict[str, object]:
+        """What a checkpoint must agree in to go on from."""
+        return {"method": self.method, "preset": self.preset, "recipe": self.recipe.model_dump(mode="json")}
+
+
+def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *, resume: bool) -> float:
+    """Train from the beginning, or from the last checkpoint in the run's folder; the last validation's PSNR in dB.
+
+    `weights.safetensors` in the folder then holds the running average of the weights.
+
+    Raises:
+        UnblurError: when the checkpoint is that of another recipe, or the loss is no longer a number.
+    """
+    recipe = run.recipe
+    modules = dict(trainable.modules)  # as they are, without what Fabric wraps around them
+    for name, module in modules.items():
+        trainable.modules[name] = fabric.setup_module(module.to(memory_format=torch.channels_last))
+    average = Average(modules, recipe.average)
+    step, score, memory = _resume(run, modules, average) if resume else (0, float("nan"), {})
+    samples = Samples(run.photos.training, trainable, recipe.seed)
+    shown = fabric.to_device(validation_batch(run.photos, trainable, recipe.validation))
+    journal = Journal(run.folder if fabric.is_global_zero else None, step)
+    progress.stage(f"training {run.method}", recipe.steps)
+    progress.advance(step)
+    saved_at = time.monotonic()
+
+    for stage, steps in _stages_left(recipe, step):
+        optimizers = _optimizers(stage, modules, fabric)
+        checkpoint.put_optimizer_tensors(optimizers, memory)
+        memory = {}
+        batches = training_batches(
+            samples,
+            batch=recipe.batch,
+            steps=range(step, steps.stop),
+            rank=fabric.global_rank,
+            ranks=fabric.world_size,
+            workers=run.workers,
+        )
+        clock = _Clock(recipe.batch)
+        for batch in map(fabric.to_device, batches):
+            torch.manual_seed(mixed_seed(recipe.seed, step))  # dropout, say
+            figures: dict[str, float] = {}
+            for name, loss in trainable.losses(stage.name, batch):
+                _set_rate(optimizers[name], stage.rate_at(name, step - steps.start))
+                figures[name] = _descend(fabric, optimizers[name], loss, recipe.clip)
+            average.update(step)
+            step += 1
+            if step % recipe.validate_every == 0 or step == recipe.steps:
+                score = _validate(trainable, modules, average, shown, journal, step)
+            journal.note(step, figures, clock.tick())
+            progress.advance(loss=sum(figures.values()), psnr=score, per_second=clock.rate)
+            if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop:
+                if fabric.is_global_zero:
+                    _save(run, trainable, modules, average, optimizers, step, score)
+                saved_at = time.monotonic()
+    journal.close()
+    fabric.barrier()
+    return score
+
+
+def _stages_left(recipe: Recipe, done: int) -> Iterator[tuple[StagePlan, range]]:
+    """The stages that are not over after `done` steps, each with its steps."""
+    start = 0
+    for stage in recipe.stages:
+        steps = range(start, start + stage.steps)
+        if done < steps.stop:
+            yield stage, steps
+        start = steps.stop
+
+
+def _optimizers(stage: StagePlan, modules: Mapping[str, nn.Module], fabric: Fabric) -> dict[str, Optimizer]:
+    optimizers = {}
+    for name, plan in stage.optimizers.items():
+        missing = set(plan.trains) - set(modules)
+        if missing:
+            raise UnblurError(f"optimiser '{name}' trains {sorted(missing)}; there is: {', '.join(modules)}.")
+        weights = [weight for module in plan.trains for weight in modules[module].parameters()]
+        optimizer = AdamW(weights, plan.rate, plan.betas, weight_decay=plan.weight_decay)
+        optimizers[name] = fabric.setup_optimizers(optimizer)
+    return optimizers
+
+
+def _set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _descend(fabric: Fabric, optimizer: Optimizer, loss: Tensor, clip: float | None) -> float:
+    """One step of an optimiser; the loss, averaged over the devices."""
+    optimizer.zero_grad(set_to_none=True)
+    fabric.backward(loss)
+    if clip is not None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        nn.utils.clip_grad_norm_(weights, clip)
+    optimizer.step()
+    figure = float(fabric.all_reduce(loss.detach()))
+    if figure != figure:
+        raise UnblurError("the loss is no longer a number. Lower the rate, or clip the gradient, in the recipe.")
+    return figure
+
+
+def _validate(
+    trainable: Trainable,
+    modules: Mapping[str, nn.Module],
+    average: Average,
+    shown: Mapping[str, Tensor],
+    journal: Journal,
+    step: int,
+) -> float:
+    """Mean PSNR in dB of the validation observations with the average weights; draws the first of them."""
+    with average.in_place_of(modules), torch.no_grad():
+        for module in modules.values():
+            module.eval()
+        restored = torch.cat([trainable.restore(part) for part in _one_by_one(shown)])  # (N, C, H, W)
+        for module in modules.values():
+            module.train()
+    score = float(psnr(restored.clamp(0, 1), shown["sharp"]).mean())
+    journal.validated(step, score, shown["blurry"], restored, shown["sharp"])
+    return score
+
+
+def _one_by_one(batch: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    for number in range(len(batch["sharp"])):
+        yield {name: tensor[number : number + 1] for name, tensor in batch.items()}
+
+
+class _Clock:
+    """Samples per second, of late."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch, self._last, self.rate = batch, time.monotonic(), 0.0
+
+    def tick(self) -> float:
+        now = time.monotonic()
+        rate = self._batch / max(now - self._last, 1e-9)
+        self.rate = 0.95 * self.rate + 0.05 * rate if self.rate else rate
+        self._last = now
+        return self.rate
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def _save(
+    run: Run,
+    trainable: Trainable,
+    modules: Mapping[str, nn.Module],
+    average: Average,
+    optimizers: Mapping[str, Optimizer],
+    step: int,
+    score: float,
+) -> None:
+    """Everything needed to go on, and the average weights by themselves."""
+    parts = {
+        "weights": checkpoint.state_of(modules),
+        "average": average.weights,
+        "memory": checkpoint.optimizer_tensors(optimizers),
+    }
+    tensors = {f"{part}/{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+    checkpoint.save(run.folder / CHECKPOINT, tensors, {**run.facts(), "step": step, "score": score})
+    about = {"method": run.method, "preset": run.preset, "step": step, "steps": run.recipe.steps, "score": score}
+    checkpoint.save(run.folder / WEIGHTS, checkpoint.halved(average.weights), {**about, **trainable.description})
+
+
+def _resume(run: Run, modules: Mapping[str, nn.Module], average: Average) -> tuple[int, float, dict[str, Tensor]]:
+    """Steps done, the last score, and the optimisers' memory; weights and average are put in their places."""
+    path = run.folder / CHECKPOINT
+    tensors, facts = read_tensors(path)
+    for key, value in run.facts().items():
+        if facts.get(key) != value:
+            raise UnblurError(f"{path} is of another run: its {key} differs. Take another -o, or the same {key}.")
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "memory": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = tensor
+    checkpoint.put_state(modules, parts["weights"], str(path))
+    average.put(parts["average"])
+    step = int(facts["step"])
+    ends = [steps.stop for _, steps in _stages_left(run.recipe, 0)]
+    return step, float(facts["score"]), {} if step in ends else parts["memory"]  # a new stage has new optimisers

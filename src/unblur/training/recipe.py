@@ -1,0 +1,165 @@
+"""What a training run does, as written in `methods/<name>/recipe.toml`: one table per preset."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import unblur.methods
+from unblur.contract import nearest
+from unblur.types import UnblurError
+
+_T = TypeVar("_T", bound=BaseModel)
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerPlan(_Table):
+    """One AdamW: which modules it trains, and how.
+
+    Attributes:
+        trains: names of modules.
+        rate: learning rate at its highest.
+        betas: decay of the mean gradient and of the mean squared gradient.
+        weight_decay: share of the weights (times the rate) taken away at each step.
+    """
+
+    trains: Annotated[tuple[str, ...], Field(min_length=1)]
+    rate: Annotated[float, Field(gt=0)]
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StagePlan(_Table):
+    """A part of a run, with optimisers of its own.
+
+    Attributes:
+        name: tells the method which losses to give.
+        steps: how many batches.
+        warmup: steps over which the rate rises from 0.
+        last_rate: where the cosine ends, as a share of the highest rate.
+        optimizers: by the names that the losses use.
+    """
+
+    name: str
+    steps: Annotated[int, Field(ge=1)]
+    warmup: Annotated[int, Field(ge=0)] = 0
+    last_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    optimizers: dict[str, OptimizerPlan]
+
+    def rate_at(self, optimizer: str, step: int) -> float:
+        """An optimiser's learning rate at a step of this stage, from 0: a linear rise, then half a cosine."""
+        rate = self.optimizers[optimizer].rate
+        if step < self.warmup:
+            return rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
+        return rate * (self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * done)) / 2)
+
+
+class Recipe(_Table):
+    """A training run.
+
+    Attributes:
+        batch: samples per step, over all devices.
+        seed: of weights and samples.
+        precision: of the networks' arithmetic; weights stay float32.
+        clip: the longest gradient of an optimiser's weights, in the Euclidean norm; None: any.
+        average: decay of the running average of the weights, which is what is validated and kept.
+        validation: how many observations of validation photos are restored ...
+        validate_every: ... after this many steps.
+        stages: one after the other.
+        network: for the method: its network.
+        observations: for the method: how sharp areas become samples.
+    """
+
+    batch: Annotated[int, Field(ge=1)]
+    seed: int = 0
+    precision: Literal["32", "bf16"] = "bf16"
+    clip: Annotated[float, Field(gt=0)] | None = None
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    validation: Annotated[int, Field(ge=1)] = 16
+    validate_every: Annotated[int, Field(ge=1)] = 1000
+    stages: Annotated[tuple[StagePlan, ...], Field(min_length=1)]
+    network: dict[str, Any] = {}
+    observations: dict[str, Any] = {}
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    def with_steps(self, steps: int) -> Recipe:
+        """The same in about `steps` steps: every stage, and its warm-up, in proportion."""
+        share = steps / self.steps
+        stages = [
+            stage.model_copy(
+                update={"steps": max(round(stage.steps * share), 1), "warmup": round(stage.warmup * min(share, 1))}
+            )
+            for stage in self.stages
+        ]
+        return self.model_copy(update={"stages": tuple(stages)})
+
+
+def read_recipe(method: str, preset: str) -> Recipe:
+    """A method's recipe from the package.
+
+    Raises:
+        UnblurError: when the method learns nothing, the preset is not there, or the recipe is wrong.
+    """
+    if unblur.methods.get(method).trainable is None:
+        raise UnblurError(f"'{method}' has no network to train. {_trainable_methods()}")
+    path = Path(unblur.methods.__path__[0]) / method / "recipe.toml"
+    return parse_recipe(path.read_text(), preset, str(path.name))
+
+
+def parse_recipe(text: str, preset: str, source: str) -> Recipe:
+    """The recipe for `preset` in a TOML text that came from `source`.
+
+    Raises:
+        UnblurError: naming what is wrong, and the nearest key that there is.
+    """
+    try:
+        presets = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UnblurError(f"{source}: not TOML: {error}.") from None
+    if preset not in presets:
+        raise UnblurError(f"{source} has no preset '{preset}'.{nearest(preset, presets)}")
+    return build(Recipe, presets[preset], f"{source}, [{preset}]")
+
+
+def build(model: type[_T], values: Mapping[str, Any], source: str) -> _T:
+    """`model` from the values of a table.
+
+    Raises:
+        UnblurError: naming the key that is wrong, and the nearest one that there is.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = nearest(str(first["loc"][-1]), _fields_beside(model, first["loc"]))
+            raise UnblurError(f"{source}: there is no key '{place}'.{hint}") from None
+        if first["type"] == "missing":
+            raise UnblurError(f"{source}: the key '{place}' is missing.") from None
+        raise UnblurError(f"{source}: '{place}': {first['msg']} (got {first['input']!r}).") from None
+
+
+def _fields_beside(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table in which the key at `place` stands."""
+    tables: dict[str, type[BaseModel]] = {"stages": StagePlan, "optimizers": OptimizerPlan}
+    above = [tables[part] for part in place[:-1] if part in tables]
+    return list((above or [model])[-1].model_fields)
+
+
+def _trainable_methods() -> str:
+    names = [name for name in unblur.methods.names() if unblur.methods.get(name).trainable is not None]
+    return f"There is: {', '.join(names)}."
