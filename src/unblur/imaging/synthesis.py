@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise, add_poisson_noise, quantise
-from unblur.imaging.psf import disk_psf, gaussian_psf, linear_motion_psf, psf_centroid, splat_points
+from unblur.imaging.psf import delta_psf, disk_psf, gaussian_psf, linear_motion_psf, psf_centroid, splat_points
 from unblur.imaging.trajectory import shake_psf, shake_psfs
 
 
@@ -22,7 +22,7 @@ class BlurRecipe:
         psfs: "mixed": shakes of `psf_size` and, one in ten each, a defocus, a straight line and hardly any blur;
             "exposures": one of the four exposures of a shake of Gilbert et al. (65 px).
         psf_size: smallest and largest side of a mixed PSF in pixels, odd.
-        sigma: the most Gaussian noise, on the [0, 1] scale; low levels are drawn more often.
+        sigma: the most Gaussian noise, on the [0, 1] scale; half of the times it is less than an eighth of that.
         photons: photons per pixel at white for Poisson noise, fewest and most, drawn evenly in the logarithm; None: no
             Poisson noise.
         softness: standard deviation in pixels of the Gaussian that stands for lens and demosaicking, at the most; it
@@ -65,15 +65,11 @@ class Blurred:
 def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blurred:
     """Blur a sharp picture `(C, H, W)` in [0, 1]; all chance comes from `generator`."""
     reach = recipe.support // 2
-    if recipe.softness > 0:
-        soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7)
-        soften = _rand(generator) < 0.75  # a quarter is as sharp as pixels can be
-    else:
-        soft, soften = None, False
-    if soften:
-        picture = convolve(picture[None], soft)[0]
+    soften = recipe.softness > 0 and _rand(generator) < 0.75  # a quarter is as sharp as pixels can be
+    soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7) if soften else delta_psf()
+    picture = convolve(picture[None], soft)[0]
     true_psf = _draw_psf(recipe, generator)
-    sigma = recipe.sigma * _rand(generator) ** 2
+    sigma = recipe.sigma * _rand(generator) ** 3
     light = convolve(picture[None], true_psf, "valid")  # (1, C, H - s + 1, W - s + 1)
     if recipe.photons is not None:
         fewest, most = map(math.log, recipe.photons)

@@ -1,4 +1,4 @@
-"""Reading safetensors files: tensors by name, and facts as JSON."""
+"""Weights: reading safetensors files (tensors by name, and facts as JSON), and their order in memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from unblur.types import UnblurError
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module with its convolutions' weights in channels-last order, which is up to twice as fast on CPUs."""
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,8 +20,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     """Write tensors and facts (as JSON); what was there before stays until the new file is complete."""
     partial = path.with_suffix(".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, partial, {key: json.dumps(value) for key, value in facts.items()})
-    with partial.open("rb+") as file:
+    with partial.open("wb") as file:
+        file.write(serialise(plain, {key: json.dumps(value) for key, value in facts.items()}))
         os.fsync(file.fileno())
     partial.replace(path)
 

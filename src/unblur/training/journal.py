@@ -70,7 +70,7 @@ class Journal:
             csv.DictWriter(file, _COLUMNS).writerow({"step": step, **{k: f"{v:.6g}" for k, v in figures.items()}})
 
 
-_COLUMNS = ("step", "loss", "psnr", "per_second")
+_COLUMNS: tuple[str, ...] = ("step", "loss", "psnr", "per_second")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from unblur.contract import Trainable
-from unblur.layers.weights import read_tensors
+from unblur.layers.weights import channels_last, read_tensors
 from unblur.metrics import psnr
 from unblur.training import checkpoint
 from unblur.training.average import Average
@@ -66,7 +66,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     recipe = run.recipe
     modules = dict(trainable.modules)  # as they are, without what Fabric wraps around them
     for name, module in modules.items():
-        trainable.modules[name] = fabric.setup_module(module.to(memory_format=torch.channels_last))
+        trainable.modules[name] = fabric.setup_module(channels_last(module))
     average = Average(modules, recipe.average)
     step, score, memory = _resume(run, modules, average) if resume else (0, float("nan"), {})
     samples = Samples(run.photos.training, trainable, recipe.seed)
@@ -145,7 +145,9 @@ def _descend(fabric: Fabric, optimizer: Optimizer, loss: Tensor, clip: float | N
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         nn.utils.clip_grad_norm_(weights, clip)
     optimizer.step()
-    figure = float(fabric.all_reduce(loss.detach()))
+    mean = fabric.all_reduce(loss.detach())
+    assert isinstance(mean, Tensor)
+    figure = float(mean)
     if figure != figure:
         raise UnblurError("the loss is no longer a number. Lower the rate, or clip the gradient, in the recipe.")
     return figure

@@ -143,7 +143,8 @@ def build(model: type[_T], values: Mapping[str, Any], source: str) -> _T:
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is also a missing one; the spelling is what helps.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             hint = nearest(str(first["loc"][-1]), _fields_beside(model, first["loc"]))

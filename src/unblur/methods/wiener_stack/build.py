@@ -8,10 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 
-from unblur.layers.weights import read_tensors
+from unblur.layers.weights import channels_last, read_tensors
 from unblur.methods.wiener_stack.network import CompactPlan, CompactStack
 from unblur.methods.wiener_stack.published import PublishedPlan, PublishedStack
 from unblur.types import UnblurError
@@ -52,4 +51,5 @@ def _load(path: Path, changed: int) -> CompactStack | PublishedStack:
         network.load_state_dict({name.removeprefix("stack."): tensor.float() for name, tensor in tensors.items()})
     except RuntimeError:
         raise UnblurError(f"{path}: the weights do not fit the network that the file describes.") from None
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    channels_last(network.eval().requires_grad_(False))
+    return network

@@ -51,7 +51,7 @@ class WienerStackTraining:
         stack = network_of(network)
         self._grey = isinstance(stack, CompactStack)
         self.modules: dict[str, nn.Module] = {"stack": stack}
-        self.description = {"network": json.dumps(dict(network))}
+        self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """A blurry picture, the PSF as it is known, and the sharp picture; of one channel for the compact network."""

@@ -1,0 +1,235 @@
+"""The loop: it learns, goes on where it was killed, and does not care how many devices it has."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from helpers import CountingProgress
+from trainables import Adversaries, Denoiser, photo_folder, recipe
+from unblur.layers.weights import read_tensors
+from unblur.training import checkpoint, loop
+from unblur.training.average import Average
+from unblur.training.loop import CHECKPOINT, WEIGHTS, Run, train
+from unblur.training.photos import Photos
+from unblur.types import Cancelled, Progress, UnblurError
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return Photos.of(photo_folder(tmp_path_factory.mktemp("photos")))
+
+
+def run_in(folder: Path, photos: Photos, trainable=None, *, resume=False, progress=None, **changed) -> float:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    run = Run("denoiser", "small", recipe(**changed), photos, folder, workers=0)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    return train(run, trainable or Denoiser(), fabric, progress or Progress(), resume=resume)
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(folder / CHECKPOINT)[0]
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+class StopsAfter(CountingProgress):
+    """Cancels a run after so many steps, at any of which it might have been killed."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    def on_advance(self, steps, figures):
+        super().on_advance(steps, figures)
+        if figures:
+            self._left -= 1
+            if not self._left:
+                self.cancel()
+
+
+# --- learning -------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls_and_the_validation_rises(tmp_path, photos):
+    score = run_in(tmp_path, photos, steps=60, validate_every=20, average=0.9)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    scores = [float(row["psnr"]) for row in rows if row["psnr"]]
+    assert losses[-1] < 0.5 * losses[0]
+    assert scores[-1] == pytest.approx(score, abs=1e-3) and score > scores[0] > 5
+
+
+def test_what_a_run_leaves_is_what_it_says(tmp_path, photos):
+    progress = CountingProgress()
+    run_in(tmp_path, photos, progress=progress)
+    assert progress.promised == progress.done == [8]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["0000004.png", "0000008.png"]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    weights, facts = read_tensors(tmp_path / WEIGHTS)
+    assert (facts["method"], facts["step"], facts["steps"]) == ("denoiser", 8, 8)
+    average = {key.removeprefix("average/"): t for key, t in state(tmp_path).items() if key.startswith("average/")}
+    assert_same(weights, {name: tensor.half() for name, tensor in average.items()})
+
+
+def test_several_optimisers_step_in_turn_and_several_stages_follow_each_other(tmp_path, photos):
+    optimizers = {
+        "all": {"trains": ["denoiser"], "rate": 0.01},
+        "judge": {"trains": ["judge"], "rate": 0.01},
+    }
+    stages = [{"name": name, "steps": 2, "optimizers": optimizers} for name in ("first", "second")]
+    trainable = Adversaries()
+    before = {name: module.weight.clone() for name, module in trainable.modules.items()}
+    run_in(tmp_path, photos, trainable, stages=stages)
+    turns = ["judge", "all"]
+    assert trainable.order == [f"{stage}:{turn}" for stage in ("first", "second") for _ in range(2) for turn in turns]
+    weights = state(tmp_path)
+    assert all(not torch.equal(weights[f"weights/{name}.weight"], before[name]) for name in before)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(tmp_path, photos):
+    trainable = Denoiser()
+    torch.nn.init.constant_(trainable.modules["denoiser"].weight, float("inf"))
+    with pytest.raises(UnblurError, match="no longer a number"):
+        run_in(tmp_path, photos, trainable)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize("stopped_after", [2, 4, 5])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, photos, monkeypatch, stopped_after, stages):
+    optimizers = {"all": {"trains": ["denoiser"], "rate": 0.01}}
+    plan = [{"name": str(n), "steps": 8 // stages, "warmup": 2, "optimizers": optimizers} for n in range(stages)]
+    monkeypatch.setattr(loop, "_SAVE_EVERY", -1.0)  # after every step
+    run_in(tmp_path / "whole", photos, stages=plan)
+    with pytest.raises(Cancelled):
+        run_in(tmp_path / "parts", photos, stages=plan, progress=StopsAfter(stopped_after))
+    run_in(tmp_path / "parts", photos, stages=plan, resume=True)
+    assert_same(state(tmp_path / "parts"), state(tmp_path / "whole"))
+
+
+def test_the_log_of_a_resumed_run_has_no_line_twice(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_EVERY", 1e9)  # so that the checkpoint is behind the log
+    run_in(tmp_path, photos, steps=4, validate_every=2)
+    rows = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").write_text(rows + "6,,12.0,\n")
+    run_in(tmp_path, photos, steps=4, validate_every=2, resume=True)
+    assert (tmp_path / "log.csv").read_text() == rows
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, photos):
+    run_in(tmp_path, photos)
+    with pytest.raises(UnblurError, match=r"checkpoint\.safetensors is of another run: its recipe differs"):
+        run_in(tmp_path, photos, batch=2, resume=True)
+
+
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path, photos):
+    """`kill -9`, at whatever moment."""
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import test_training_loop as here
+from unblur.training import loop
+from unblur.training.photos import Photos
+loop._SAVE_EVERY = -1.0
+here.run_in(Path(sys.argv[1]), Photos.of(Path({str(photos.training[0].parent)!r})), steps=300, resume=sys.argv[2] == "on")
+"""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    subprocess.run([sys.executable, "-c", script, str(whole), "off"], check=True, env=_environment())
+    process = subprocess.Popen([sys.executable, "-c", script, str(parts), "off"], env=_environment())
+    while not (parts / CHECKPOINT).exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert int(read_tensors(parts / CHECKPOINT)[1]["step"]) < 300
+    subprocess.run([sys.executable, "-c", script, str(parts), "on"], check=True, env=_environment())
+    assert_same(state(parts), state(whole))
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+# --- several devices ------------------------------------------------------------------------------
+
+
+def test_two_processes_come_to_what_one_comes_to(tmp_path, photos):
+    """Each with half of every batch, under torchrun."""
+    script = tmp_path / "two.py"
+    script.write_text(f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import torch
+from lightning_fabric import Fabric
+from trainables import Denoiser, recipe
+from unblur.training.loop import Run, train
+from unblur.training.photos import Photos
+from unblur.types import Progress
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
+fabric.launch()
+torch.manual_seed(0)
+run = Run("denoiser", "small", recipe(), Photos.of(Path({str(photos.training[0].parent)!r})), Path(sys.argv[1]), 0)
+train(run, Denoiser(), fabric, Progress(), resume=False)
+""")
+    (tmp_path / "two").mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*command, str(script), str(tmp_path / "two")], check=True, env=_environment(), capture_output=True)
+    run_in(tmp_path / "one", photos)
+    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+# --- checkpoints and averages ---------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, {"x": torch.ones(3)}, {"step": 1})
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.save(path, {"x": torch.zeros(3)}, {"step": 2})
+    tensors, facts = read_tensors(path)
+    assert facts == {"step": 1} and tensors["x"].sum() == 3
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(UnblurError, match=r"a.safetensors: these are the weights of another network"):
+        checkpoint.put_state({"m": torch.nn.Conv2d(1, 1, 3)}, {"m.weight": torch.ones(2, 1, 3, 3)}, "a.safetensors")
+
+
+def test_the_average_follows_the_weights_and_takes_their_place_for_a_while():
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    average = Average({"m": module}, 0.75)
+    expected = 0.0
+    for step, weight in enumerate((1.0, 2.0, -1.0, 4.0)):
+        torch.nn.init.constant_(module.weight, weight)
+        average.update(step)
+        decay = min(0.75, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight
+    assert float(average.weights["m.weight"]) == pytest.approx(expected)
+    with average.in_place_of({"m": module}):
+        assert module.weight.item() == pytest.approx(expected)
+    assert module.weight.item() == 4

@@ -1,0 +1,70 @@
+"""Samples depend on the run's seed and their number, and on nothing else."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import Denoiser, photo_folder
+from unblur.training.photos import Photos, Samples, mixed_seed, sharp_area, training_batches
+from unblur.types import UnblurError
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return Photos.of(photo_folder(tmp_path_factory.mktemp("photos")))
+
+
+def batches(photos, **changed):
+    settings = {"batch": 4, "steps": range(2), "rank": 0, "ranks": 1, "workers": 0}
+    return list(training_batches(Samples(photos.training, Denoiser(), 5), **{**settings, **changed}))
+
+
+def test_names_that_end_in_0_or_1_are_for_validation(photos):
+    assert [path.stem for path in photos.validation] == ["photo-0", "photo-1"]
+    assert len(photos.training) == 4 and not set(photos.training) & set(photos.validation)
+
+
+def test_a_folder_that_will_not_do_is_refused(tmp_path):
+    with pytest.raises(UnblurError, match="no such folder"):
+        Photos.of(tmp_path / "nowhere")
+    with pytest.raises(UnblurError, match="0 photos to train on and 0 to validate"):
+        Photos.of(tmp_path)
+    (tmp_path / "broken-a.jpg").write_bytes(b"no photo")
+    with pytest.raises(UnblurError, match=r"broken-a.jpg: cannot be read"):
+        Samples([tmp_path / "broken-a.jpg"], Denoiser(), 0)
+
+
+def test_a_sample_is_the_same_whenever_and_wherever_it_is_made(photos):
+    one, other = Samples(photos.training, Denoiser(), 5), Samples(photos.training, Denoiser(), 5)
+    last, first = other[7]["blurry"], other[0]["blurry"]
+    assert torch.equal(one[0]["blurry"], first) and torch.equal(one[7]["blurry"], last)
+    assert not torch.equal(first, last)
+    assert not torch.equal(first, Samples(photos.training, Denoiser(), 6)[0]["blurry"])
+
+
+def test_workers_and_a_later_beginning_change_nothing(photos):
+    plain = batches(photos, steps=range(4))
+    for other in (batches(photos, steps=range(4), workers=2), plain[:2] + batches(photos, steps=range(2, 4))):
+        assert all(torch.equal(a["blurry"], b["blurry"]) for a, b in zip(plain, other, strict=True))
+
+
+def test_ranks_share_out_each_batch(photos):
+    whole, parts = batches(photos), [batches(photos, rank=rank, ranks=2) for rank in range(2)]
+    for number, batch in enumerate(whole):
+        joined = torch.cat([part[number]["blurry"] for part in parts])
+        assert torch.equal(joined, batch["blurry"])
+
+
+def test_seeds_of_neighbours_have_nothing_in_common():
+    seeds = {mixed_seed(seed, index) for seed in range(4) for index in range(1000)}
+    assert len(seeds) == 4000 and all(0 <= seed < 2**64 for seed in seeds)
+    bits = [bin(mixed_seed(0, index) ^ mixed_seed(0, index + 1)).count("1") for index in range(200)]
+    assert np.mean(bits) == pytest.approx(32, abs=1)
+
+
+@pytest.mark.parametrize("size", [(40, 200), (17, 9)])
+def test_an_area_fits_whatever_the_photo(size):
+    photo = (np.random.default_rng(0).random((*size, 3)) * 255).astype(np.uint8)
+    for seed in range(8):
+        area = sharp_area(photo, 33, torch.Generator().manual_seed(seed))
+        assert area.shape == (3, 33, 33) and 0 <= area.min() and area.max() <= 1
