@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import Device, parse_settings, progress_bar
+from unblur.cli.console import Device, Weights, parse_settings, progress_bar, with_weights
 
 
 def bench(
@@ -27,6 +27,7 @@ def bench(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the methods; may be repeated."),
     ] = None,
+    weights: Weights = None,
     device: Device = "cpu",
     together: Annotated[
         int,
@@ -55,7 +56,7 @@ def bench(
             methods,
             limit=limit,
             out=out,
-            settings=parse_settings(settings or []),
+            settings=with_weights(parse_settings(settings or []), weights),
             device=device,
             together=together,
             progress=progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
@@ -18,6 +19,11 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="Where to compute: cpu, cuda, cuda:1, ...")]
+
+
+Weights = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Your own weights of the method, from `unblur train`.")
+]
 
 
 # What is raised for an option or argument that is missing or unknown; typer gives the class itself no public name.
@@ -83,6 +89,11 @@ def parse_settings(assignments: list[str]) -> dict[str, str]:
             raise UnblurError(f"--set takes key=value, not '{assignment}'. `unblur methods NAME` lists the keys.")
         settings[key.strip()] = value.strip()
     return settings
+
+
+def with_weights(settings: dict[str, str], weights: Path | None) -> dict[str, str]:
+    """The settings, with `--weights FILE` as one of them."""
+    return settings if weights is None else {**settings, "weights": str(weights)}
 
 
 def parse_sigma(text: str | None) -> float | None:

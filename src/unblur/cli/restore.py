@@ -11,12 +11,14 @@ import typer
 from unblur.cli.console import (
     USER_ERROR,
     Device,
+    Weights,
     check_psf_size,
     is_out_of_memory,
     parse_settings,
     parse_sigma,
     progress_bar,
     say_error,
+    with_weights,
 )
 from unblur.types import UnblurError
 
@@ -51,6 +53,7 @@ def restore(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated."),
     ] = None,
+    weights: Weights = None,
     strength: Annotated[
         float, typer.Option(help="How far to go: 0 leaves the photo as it is, 1 restores it fully.")
     ] = 1.0,
@@ -72,7 +75,8 @@ def restore(
 
     The photo itself is never changed. A photo that would only get worse is copied as it is, with the reason.
     """
-    options = _options(method, psf, psf_size, parse_settings(settings or []), strength, sigma, force, device)
+    given_settings = with_weights(parse_settings(settings or []), weights)
+    options = _options(method, psf, psf_size, given_settings, strength, sigma, force, device)
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored")
     reports = [None] * len(photos) if report is None else destinations(photos, report, "report")

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bilateral_filter(picture: Tensor, *, window: int, sigma_colour: float, sigma_space: float) -> Tensor:
-    """Tomasi & Manduchi 1998; differentiable.
+def bilateral_filter(
+    picture: Tensor, *, window: int = 7, sigma_colour: float = 40 / 255, sigma_space: float = 10.0
+) -> Tensor:
+    """Tomasi & Manduchi 1998; differentiable. The defaults are those of Gilbert et al. (`wiener_stack`).
 
     Args:
         picture: `(B, C, H, W)`, [0, 1].

@@ -14,9 +14,6 @@ from unblur.solvers.canvas import Canvas
 SNRS = tuple(range(9, 66, 4))
 """Assumed signal-to-noise ratios in dB (section 1.2)."""
 
-WINDOW, SIGMA_COLOUR, SIGMA_SPACE = 7, 40 / 255, 10.0
-"""Of the bilateral layer (section 2.3)."""
-
 
 class PublishedPlan(BaseModel):
     """The network's measures, and what the paper switches on and off.
@@ -59,7 +56,7 @@ class PublishedStack(nn.Module):
             stack = torch.cat((stack, blurry), 1)  # (B, 48, H, W)
         sharp = self.tail(self.blocks(self.head(stack))).float()
         if self.plan.bilateral:
-            return bilateral_filter(sharp, window=WINDOW, sigma_colour=SIGMA_COLOUR, sigma_space=SIGMA_SPACE)
+            return bilateral_filter(sharp)
         return sharp
 
 

@@ -1,0 +1,188 @@
+"""The stack, its networks, and their weights."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from helpers import blurred_scene, hook_psf
+from unblur import methods
+from unblur.imaging.psf import gaussian_psf
+from unblur.methods.wiener_stack.build import load_network, network_of
+from unblur.methods.wiener_stack.network import CompactPlan, CompactStack, wiener_stack
+from unblur.methods.wiener_stack.published import SNRS, PublishedPlan, PublishedStack
+from unblur.methods.wiener_stack.training import WienerStackTraining
+from unblur.metrics import psnr
+from unblur.solvers.canvas import Canvas
+from unblur.training.checkpoint import halved, save, state_of
+from unblur.types import Observation, UnblurError
+
+TINY = {"first_snrs": [13, 25, 37], "second_snrs": [25, 37], "widths": [8, 8], "blocks": 1}
+
+
+def tiny(seed: int = 0) -> CompactStack:
+    torch.manual_seed(seed)
+    network = CompactStack(CompactPlan(**TINY))
+    for parameter in network.parameters():  # the last layers begin at zero, where nothing is to be seen
+        torch.nn.init.normal_(parameter, std=0.05)
+    return network
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    network = tiny()
+    path = tmp_path / "tiny.safetensors"
+    save(path, halved(state_of({"stack": network})), {"method": "wiener_stack", "network": json.dumps(TINY)})
+    return path, network
+
+
+# --- the stack ------------------------------------------------------------------------------------
+
+
+def test_each_reconstruction_is_the_wiener_filter_of_its_snr():
+    """Against the normal equations in float64: `(K^T K + N G) x = K^T y`."""
+    scene = blurred_scene(24, 28, sigma=0.0)
+    canvas = Canvas.circular(scene.blurry.double(), scene.psf.double())
+    stack = canvas.inverse(wiener_stack(canvas, canvas.blurry, None, (15.0, 35.0)))  # (1, 2, H, W)
+    for number, snr in enumerate((15.0, 35.0)):
+        x = canvas.forward(stack[:, number : number + 1])
+        noise = 10 ** (-snr / 10) * (0.2 / 0.08) ** 2
+        left = canvas.inverse(canvas.otf_conj * canvas.otf * x + noise * canvas.gradient_power * x)
+        torch.testing.assert_close(left, canvas.correlate(canvas.blurry), atol=1e-9, rtol=1e-6)
+
+
+def test_the_correction_of_a_mean_leaves_a_right_one_alone():
+    scene = blurred_scene(24, 28, sigma=0.0)
+    canvas = Canvas.circular(scene.sharp.double(), scene.psf.double())
+    observed = canvas.blur(scene.sharp.double())
+    corrected = canvas.inverse(wiener_stack(canvas, observed, scene.sharp.double(), (20.0, 40.0)))
+    torch.testing.assert_close(corrected, scene.sharp.double().expand(-1, 2, -1, -1), atol=1e-9, rtol=0)
+
+
+# --- the compact network --------------------------------------------------------------------------
+
+
+def test_twice_the_picture_gives_twice_the_result_and_a_constant_stays():
+    network, scene = tiny(), blurred_scene(40, 52)
+    once, twice = (network(factor * scene.blurry, scene.psf) for factor in (1, 2))
+    torch.testing.assert_close(twice, 2 * once, atol=1e-4, rtol=1e-4)
+    flat = torch.full((1, 1, 40, 52), 0.3)
+    torch.testing.assert_close(network(flat, scene.psf), flat, atol=1e-4, rtol=0)
+
+
+def test_brighter_by_a_constant_comes_out_brighter_by_it():
+    network, scene = tiny(), blurred_scene(40, 52)
+    torch.testing.assert_close(
+        network(scene.blurry + 0.2, scene.psf), network(scene.blurry, scene.psf) + 0.2, atol=1e-4, rtol=0
+    )
+
+
+def test_it_learns_one_batch_by_heart():
+    training = WienerStackTraining(TINY, {"side": 32, "psf_size": [3, 7], "sigma": 0.02})
+    generator = torch.Generator().manual_seed(0)
+    sharp = torch.rand(3, training.area, training.area, generator=generator)
+    batch = torch.utils.data.default_collate([training.observe(sharp, generator) for _ in range(2)])
+    optimizer = torch.optim.Adam(training.modules["stack"].parameters(), 3e-3)
+    losses = []
+    for _ in range(60):
+        ((name, loss),) = training.losses("restore", batch)
+        assert name == "stack"
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_shipped_network_has_the_size_the_documentation_says():
+    count = sum(parameter.numel() for parameter in CompactStack(CompactPlan()).parameters())
+    assert count == pytest.approx(1.64e6, rel=0.01)
+
+
+# --- the published network ------------------------------------------------------------------------
+
+
+def test_the_published_network_is_that_of_the_paper():
+    assert SNRS == (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 65)
+    network = PublishedStack(PublishedPlan())
+    assert network.head.weight.shape == (64, 48, 5, 5)
+    assert len(network.blocks) == 12 and network.tail.weight.shape == (3, 64, 5, 5)
+    scene = blurred_scene(24, 28, 3)
+    assert network(scene.blurry, scene.psf).shape == (1, 3, 24, 28)
+
+
+@pytest.mark.parametrize("change", [{"with_blurry": False}, {"bilateral": True}, {"keep": 1.0}])
+def test_its_ablations_are_switches_that_do_something(change):
+    scene = blurred_scene(24, 28, 3)
+    results = []
+    for plan in ({}, change):
+        torch.manual_seed(0)
+        results.append(PublishedStack(PublishedPlan(blocks=1, width=4, **plan))(scene.blurry, scene.psf))
+    assert not torch.allclose(*results)
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2", "ssim"])
+def test_every_loss_is_0_for_the_truth(loss):
+    training = WienerStackTraining(TINY, {"side": 32, "psf_size": [3, 7], "loss": loss})
+    sharp = torch.rand(1, 1, 32, 32)
+    training.restore = lambda batch: batch["sharp"]
+    ((_, value),) = training.losses("restore", {"sharp": sharp})
+    assert float(value) == pytest.approx(0, abs=1e-6)
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def test_weights_come_back_as_they_were_written(weights_file):
+    path, network = weights_file
+    scene = blurred_scene(40, 52, psf=gaussian_psf(1.5))
+    image = methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=scene.psf), {"weights": str(path)}).image
+    with torch.no_grad():
+        expected = network.half().float()(scene.blurry, scene.psf)
+    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+    again = load_network(path)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
+
+
+def test_other_weights_give_another_picture(weights_file):
+    path, _ = weights_file
+    scene = blurred_scene(40, 52)
+    observation = Observation(blurry=scene.blurry, psf=scene.psf)
+    own, shipped = (methods.get("wiener_stack")(observation, given).image for given in ({"weights": path}, {}))
+    assert not torch.allclose(own, shipped, atol=1e-3)
+
+
+def test_a_file_that_is_not_of_this_method_is_refused(tmp_path):
+    for content, said in (
+        ({}, "not weights of wiener_stack"),
+        ({"method": "wiener_stack", "network": "{}"}, "do not fit"),
+    ):
+        path = tmp_path / f"{len(content)}.safetensors"
+        save(path, {"stack.x": torch.zeros(1)}, content)
+        with pytest.raises(UnblurError, match=f"{path.name}.*{said}"):
+            load_network(path)
+    with pytest.raises(UnblurError, match="no such file"):
+        load_network(tmp_path / "none.safetensors")
+    with pytest.raises(UnblurError, match="'widths'"):
+        network_of({"widths": "wide"})
+
+
+# --- restoring ------------------------------------------------------------------------------------
+
+
+def test_a_psf_off_centre_by_pixels_only_moves_the_picture():
+    scene = blurred_scene(72, 80, sigma=0.002)
+    moved = torch.zeros(1, 1, 23, 23)
+    psf = hook_psf()
+    moved[0, 0, 9 : 9 + psf.shape[0], 8 : 8 + psf.shape[1]] = psf
+    straight = methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=scene.psf)).image
+    back = methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=moved)).image
+    inside = (..., slice(20, -20), slice(20, -20))
+    aligned = max(
+        float(psnr(back.roll((dy, dx), (-2, -1))[inside], straight[inside]))
+        for dy in range(-6, 7)
+        for dx in range(-6, 7)
+    )
+    assert aligned > 35
