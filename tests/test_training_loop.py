@@ -147,7 +147,8 @@ import test_training_loop as here
 from unblur.training import loop
 from unblur.training.photos import Photos
 loop._SAVE_EVERY = -1.0
-here.run_in(Path(sys.argv[1]), Photos.of(Path({str(photos.training[0].parent)!r})), steps=300, resume=sys.argv[2] == "on")
+photos = Photos.of(Path({str(photos.training[0].parent)!r}))
+here.run_in(Path(sys.argv[1]), photos, steps=300, resume=sys.argv[2] == "on")
 """
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run([sys.executable, "-c", script, str(whole), "off"], check=True, env=_environment())

@@ -75,5 +75,5 @@ def test_every_trained_method_has_both_recipes_and_they_build(name, preset):
 
 
 def test_a_method_without_a_network_says_which_have_one():
-    with pytest.raises(UnblurError, match="'wiener' has no network.*wiener_stack"):
+    with pytest.raises(UnblurError, match=r"'wiener' has no network.*wiener_stack"):
         read_recipe("wiener", "compact")

@@ -1,0 +1,115 @@
+"""`unblur train` and `unblur synth` as a person types them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+import unblur.training.recipe
+from trainables import photo_folder
+from unblur.cli import app
+from unblur.training.recipe import parse_recipe
+
+RECIPE = """
+[compact]
+batch = 2
+precision = "32"
+validation = 2
+validate_every = 2
+[[compact.stages]]
+name = "restore"
+steps = 4
+[compact.stages.optimizers.stack]
+trains = ["stack"]
+rate = 1e-3
+[compact.network]
+first_snrs = [13, 25]
+second_snrs = [25]
+widths = [8, 8]
+blocks = 1
+[compact.observations]
+side = 24
+psf_size = [3, 7]
+"""
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return photo_folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The recipe of wiener_stack is a tiny one."""
+    monkeypatch.setattr(
+        unblur.training.recipe, "read_recipe", lambda method, preset: parse_recipe(RECIPE, preset, "recipe.toml")
+    )
+
+
+def unblur_says(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def train(photos, run, *more):
+    return unblur_says("train", "wiener_stack", "--photos", photos, "-o", run, "--accelerator", "cpu", *more)
+
+
+def test_a_run_leaves_weights_that_restore(tmp_path, photos, small):
+    code, said = train(photos, tmp_path / "run", "--workers", "1")
+    assert code == 0 and "dB on the validation photos after 4 steps" in said
+    weights = tmp_path / "run" / "weights.safetensors"
+    psf = tmp_path / "psf.npy"
+    np.save(psf, np.full((1, 5), 0.2, np.float32))
+    photo = photos / "photo-0.png"
+    words = ("restore", photo, "--psf", psf, "--method", "wiener_stack", "--weights", weights, "--force")
+    code, said = unblur_says(*words, "-o", tmp_path / "out.png")
+    assert code == 0, said
+    assert Image.open(tmp_path / "out.png").size == Image.open(photo).size
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(tmp_path, photos, small):
+    assert train(photos, tmp_path / "run")[0] == 0
+    code, said = train(photos, tmp_path / "run")
+    assert code == 2 and "holds a run already. Add --resume" in said
+    code, said = train(photos, tmp_path / "other", "--resume")
+    assert code == 2 and "no checkpoint to resume from" in said
+    code, said = train(photos, tmp_path / "run", "--resume", "--steps", "6")
+    assert code == 2 and "its recipe differs" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--precision", "fp8"), "--precision is 32 or bf16"),
+        (("--devices", "5"), "cannot be shared out evenly to 5 devices"),
+        (("--preset", "huge"), "no preset 'huge'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_made(tmp_path, photos, words, said):
+    code, output = train(photos, tmp_path / "run", *words)
+    assert code == 2 and said in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_method_without_a_network_and_a_folder_without_photos_are_refused(tmp_path, photos):
+    code, said = unblur_says("train", "wiener", "--photos", photos, "-o", tmp_path / "run")
+    assert code == 2 and "'wiener' has no network to train" in said
+    code, said = train(tmp_path / "nowhere", tmp_path / "run")
+    assert code == 2 and "no such folder" in said
+
+
+def test_synth_writes_what_training_sees(tmp_path, photos, small):
+    words = ("synth", "wiener_stack", "--photos", photos, "--count", "2", "-o")
+    for folder in ("a", "b"):
+        assert unblur_says(*words, tmp_path / folder)[0] == 0
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == [f"{n}_{part}" for n in (0, 1) for part in ("blurry.png", "psf.png", "psf.tif", "sharp.png")]
+    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names if ".png" in n)
+    psf = tifffile.imread(tmp_path / "a" / "0_psf.tif")
+    assert psf.dtype == np.float32 and psf.sum() == pytest.approx(1)
+    code, said = unblur_says(*words, tmp_path / "a")
+    assert code == 2 and "is not empty" in said
