@@ -1,6 +1,6 @@
 """Refine a PSF by how well it predicts pixels that were kept from the deconvolution.
 
-Hide a third of the blurry picture, deconvolve the rest with a PSF (`Canvas` takes a mask), blur the result
+Hide some pixels of the blurry picture, deconvolve the rest with a PSF (`Canvas` takes a mask), blur the result
 again, and look at the hidden pixels: with the right PSF they come out right to the noise. That error needs no
 sharp picture, and unlike the reblurring error of all pixels it is not least for no blur at all. It is a
 function of the PSF that can be differentiated, so the PSF can be improved by gradient descent: self-supervised
