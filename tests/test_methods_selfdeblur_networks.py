@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import hook_psf
+from unblur.imaging.psf import centre_psf, pad_psf
 from unblur.methods.selfdeblur.networks import (
     Convolution,
     DensePsf,
@@ -16,6 +18,8 @@ from unblur.methods.selfdeblur.networks import (
     SkipPsf,
 )
 from unblur.metrics import kernel_similarity
+
+PSF = centre_psf(pad_psf(hook_psf(), 11))[0].float()
 
 
 def dice(seed: int = 0) -> torch.Generator:
