@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import unblur.training.recipe
 from trainables import photo_folder
 from unblur.cli import app
+from unblur.layers.weights import read_tensors
 from unblur.training.recipe import parse_recipe
 
 RECIPE = """
@@ -26,8 +28,7 @@ steps = 4
 trains = ["stack"]
 rate = 1e-3
 [compact.network]
-first_snrs = [13, 25]
-second_snrs = [25]
+snrs = [25]
 widths = [8, 8]
 blocks = 1
 [compact.observations]
@@ -81,6 +82,19 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(tmp_path, photos, s
     assert code == 2 and "its recipe differs" in said
 
 
+def test_a_run_may_begin_with_the_weights_of_another(tmp_path, photos, small):
+    assert train(photos, tmp_path / "one")[0] == 0
+    weights = tmp_path / "one" / "weights.safetensors"
+    assert train(photos, tmp_path / "two", "--init", weights, "--steps", "1")[0] == 0
+    ends = [read_tensors(tmp_path / run / "weights.safetensors")[0] for run in ("one", "two")]
+    assert all((ends[1][name] - tensor).abs().max() < 0.01 for name, tensor in ends[0].items()), "one step away"
+    assert any(not torch.equal(ends[1][name], tensor) for name, tensor in ends[0].items())
+    code, said = train(photos, tmp_path / "two", "--resume", "--init", weights)
+    assert code == 2 and "leave --init out" in said
+    code, said = train(photos, tmp_path / "three", "--init", tmp_path / "none.safetensors")
+    assert code == 2 and "none.safetensors: no such file" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -107,7 +121,8 @@ def test_synth_writes_what_training_sees(tmp_path, photos, small):
     for folder in ("a", "b"):
         assert unblur_says(*words, tmp_path / folder)[0] == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == [f"{n}_{part}" for n in (0, 1) for part in ("blurry.png", "psf.png", "psf.tif", "sharp.png")]
+    parts = (".json", "_blurry.png", "_psf.png", "_psf.tif", "_sharp.png")
+    assert names == [f"{n}{part}" for n in (0, 1) for part in parts]
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names if ".png" in n)
     psf = tifffile.imread(tmp_path / "a" / "0_psf.tif")
     assert psf.dtype == np.float32 and psf.sum() == pytest.approx(1)

@@ -17,6 +17,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for weights, log and pictures.")],
     preset: Annotated[str, typer.Option("--preset", help="Which recipe of the method.")] = "compact",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Fewer or more steps than planned.")] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", metavar="FILE", help="Begin with these weights of the same network.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many of this machine's devices.")] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many machines, under torchrun.")] = 1,
@@ -39,6 +42,8 @@ def train(
     import torch
 
     from unblur import methods
+    from unblur.layers.weights import read_tensors
+    from unblur.training.checkpoint import put_state
     from unblur.training.loop import CHECKPOINT, WEIGHTS, Run
     from unblur.training.loop import train as run_training
     from unblur.training.photos import Photos
@@ -58,6 +63,8 @@ def train(
         raise UnblurError(f"{out} holds a run already. Add --resume to go on with it, or take another -o.")
     if resume and not begun:
         raise UnblurError(f"{out} holds no checkpoint to resume from. Leave --resume out to begin.")
+    if resume and init is not None:
+        raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
     run = Run(method, preset, recipe, Photos.of(photos), out, workers)
     fabric = Fabric(
         accelerator=accelerator,
@@ -71,7 +78,10 @@ def train(
     torch.manual_seed(recipe.seed)
     build = methods.get(method).trainable
     assert build is not None
+    trainable = build(recipe.network, recipe.observations)
+    if init is not None:
+        put_state(trainable.modules, read_tensors(init)[0], str(init))
     with progress_bar(out.name, quiet=quiet or not fabric.is_global_zero, remaining=True) as progress:
-        score = run_training(run, build(recipe.network, recipe.observations), fabric, progress, resume=resume)
+        score = run_training(run, trainable, fabric, progress, resume=resume)
     if fabric.is_global_zero and not quiet:
         typer.echo(f"{out / WEIGHTS}: {score:.2f} dB on the validation photos after {recipe.steps} steps")

@@ -22,7 +22,7 @@ class BlurRecipe:
         psfs: "mixed": shakes of `psf_size` and, one in ten each, a defocus, a straight line and hardly any blur;
             "exposures": one of the four exposures of a shake of Gilbert et al. (65 px).
         psf_size: smallest and largest side of a mixed PSF in pixels, odd.
-        sigma: the most Gaussian noise, on the [0, 1] scale; half of the times it is less than an eighth of that.
+        sigma: the most Gaussian noise, on the [0, 1] scale; the least is a fiftieth, drawn evenly in the logarithm.
         photons: photons per pixel at white for Poisson noise, fewest and most, drawn evenly in the logarithm; None: no
             Poisson noise.
         softness: standard deviation in pixels of the Gaussian that stands for lens and demosaicking, at the most; it
@@ -69,7 +69,7 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
     soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7) if soften else delta_psf()
     picture = convolve(picture[None], soft)[0]
     true_psf = _draw_psf(recipe, generator)
-    sigma = recipe.sigma * _rand(generator) ** 3
+    sigma = recipe.sigma * 50 ** -_rand(generator)
     light = convolve(picture[None], true_psf, "valid")  # (1, C, H - s + 1, W - s + 1)
     if recipe.photons is not None:
         fewest, most = map(math.log, recipe.photons)

@@ -28,9 +28,14 @@ def hyper_laplacian(
 ) -> Tensor:
     """`deconvolution.hyper_laplacian` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
     canvas = _canvas(observation, mask_clipped)
-    weight = prior_weight(observation, strength * _HYPER_LAPLACIAN_WEIGHT)
+    weight = strength * hyper_laplacian_weight(observation)
     progress.stage("deconvolving", len(deconvolution.BETAS))
     return canvas.crop(deconvolution.hyper_laplacian(canvas, weight, exponent, steps=steps, progress=progress))
+
+
+def hyper_laplacian_weight(observation: Observation) -> Tensor:
+    """The weight of the hyper-Laplacian prior that suits each picture's noise: `(B, 1, 1, 1)`."""
+    return prior_weight(observation, _HYPER_LAPLACIAN_WEIGHT)
 
 
 def sparse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +18,15 @@ def write_sample(folder: Path, name: str, sample: Mapping[str, Tensor]) -> None:
     Args:
         folder: where to.
         name: what the files' names begin with.
-        sample: pictures `(C, H, W)` in [0, 1], C = 1 or 3; what is called a PSF `(1, h, w)`.
+        sample: pictures `(C, H, W)` in [0, 1], C = 1 or 3; what is called a PSF `(1, h, w)`; single numbers go to
+            `NAME.json`.
     """
+    numbers = {part: tensor.item() for part, tensor in sample.items() if tensor.numel() == 1}
+    if numbers:
+        (folder / f"{name}.json").write_text(json.dumps(numbers) + "\n")
     for part, tensor in sample.items():
+        if part in numbers:
+            continue
         pixels = tensor.detach().cpu().permute(1, 2, 0).numpy()  # (H, W, C)
         if part.endswith("psf"):
             tifffile.imwrite(folder / f"{name}_{part}.tif", pixels[..., 0].astype(np.float32))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from pydantic import FilePath
 from torch import Tensor
 
 from unblur.contract import Card, Method, Settings, setting
@@ -17,6 +18,7 @@ from unblur.imaging.psf import centre_psf, pad_psf
 from unblur.methods.wiener_stack.build import load_network
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
+from unblur.solvers.non_blind import hyper_laplacian_weight
 from unblur.solvers.observed import unclipped
 from unblur.types import Observation, Progress, Restoration
 
@@ -26,7 +28,7 @@ SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
 class WienerStackSettings(Settings):
     """Settings of `wiener_stack`."""
 
-    weights: Path | None = setting(None, "file of weights from `unblur train`; None: those that ship", probe=None)
+    weights: FilePath | None = setting(None, "file of weights from `unblur train`; None: those that ship", probe=None)
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
 
@@ -42,8 +44,9 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
         if isinstance(network, PublishedStack):
             image = network(blurry.expand(-1, 3, -1, -1), psf)[:, : blurry.shape[1]]
         else:
+            weight = hyper_laplacian_weight(observation)
             images = [
-                network(blurry[:, [c]], centred, None if trusted is None else trusted[:, [c]], shifts)
+                network(blurry[:, [c]], centred, weight, None if trusted is None else trusted[:, [c]], shifts)
                 for c in range(blurry.shape[1])
             ]
             image = torch.cat(images, 1)

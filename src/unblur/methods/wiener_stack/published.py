@@ -48,8 +48,8 @@ class PublishedStack(nn.Module):
         self.blocks = nn.Sequential(*(_Block(plan) for _ in range(plan.blocks)))
         self.tail = nn.Conv2d(plan.width, 3, plan.kernel, padding=plan.kernel // 2)
 
-    def forward(self, blurry: Tensor, psf: Tensor, trusted: Tensor | None = None) -> Tensor:
-        """See the class; `trusted` has no part in it."""
+    def forward(self, blurry: Tensor, psf: Tensor) -> Tensor:
+        """See the class."""
         canvas = Canvas.around(blurry, psf)
         stack = canvas.crop(wiener_stack(canvas)).flatten(1, 2)  # (B, 45, H, W)
         if self.plan.with_blurry:

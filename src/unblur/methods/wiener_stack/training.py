@@ -15,6 +15,8 @@ from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
 from unblur.methods.wiener_stack.network import CompactStack
+from unblur.solvers.non_blind import hyper_laplacian_weight
+from unblur.types import Observation
 
 
 class Observations(BaseModel):
@@ -22,13 +24,14 @@ class Observations(BaseModel):
 
     Attributes:
         side: of the blurry pictures in pixels.
-        loss: "l1": mean absolute error; "l2": Eq. 1; "ssim": Eq. 2.
+        loss: "psnr": minus the mean PSNR, where an easy picture counts as much as a hard one; "l1": mean absolute
+            error; "l2": Eq. 1; "ssim": Eq. 2.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     side: Annotated[int, Field(ge=16)] = 128
-    loss: Literal["l1", "l2", "ssim"] = "l1"
+    loss: Literal["psnr", "l1", "l2", "ssim"] = "psnr"
     psfs: Literal["mixed", "exposures"] = "mixed"
     psf_size: tuple[int, int] = (3, 41)
     sigma: float = 0.05
@@ -39,6 +42,9 @@ class Observations(BaseModel):
     def recipe(self) -> BlurRecipe:
         """The part that is about the camera."""
         return BlurRecipe(**self.model_dump(exclude={"side", "loss"}))
+
+
+_INVISIBLE = 1e-6  # a mean squared error (60 dB) below which nothing need be gained
 
 
 class WienerStackTraining:
@@ -61,7 +67,10 @@ class WienerStackTraining:
             )  # what a channel is: grey, or one of a colour photo's
             sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
         made = blur(sharp, self._recipe, generator)
-        return {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
+        sample = {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
+        if self._grey:  # as the noise will be measured when it is used
+            sample["weight"] = hyper_laplacian_weight(Observation(blurry=made.blurry[None]))[0]
+        return sample
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """One loss for the one optimiser."""
@@ -70,9 +79,12 @@ class WienerStackTraining:
             yield "stack", ssim_loss(restored, sharp).mean()
         elif self._observations.loss == "l2":
             yield "stack", (restored - sharp).square().mean()
+        elif self._observations.loss == "psnr":
+            errors = (restored - sharp).square().mean((1, 2, 3))  # (B,)
+            yield "stack", 10 * (errors + _INVISIBLE).log10().mean()
         else:
             yield "stack", (restored - sharp).abs().mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Through the network: `(B, C, H, W)`."""
-        return self.modules["stack"](batch["blurry"], batch["psf"])
+        return self.modules["stack"](*(batch[part] for part in ("blurry", "psf", "weight") if part in batch))
