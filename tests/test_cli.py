@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.console
 from PIL import Image
 from typer.testing import CliRunner
 
 from fakes import PSF, believe, brightening, estimating, fake_method, judge_by, write_photo_file
 from unblur.cli import app
+from unblur.cli.console import progress_bar
 from unblur.image_io import read_psf, write_psf
 
 
@@ -313,3 +316,18 @@ def test_bench_prints_a_table_and_writes_json(tmp_path, monkeypatch):
 
 def test_bench_explains_a_wrong_name(tmp_path):
     assert "Did you mean 'levin'" in refused("bench", "levinn", "--data", tmp_path, "--method", "wiener")
+
+
+def test_the_progress_bar_is_drawn_on_a_terminal(monkeypatch):
+    """Stages with and without a known length, with and without figures."""
+    seen = io.StringIO()
+    terminal = rich.console.Console(file=seen, force_terminal=True, width=100)
+    monkeypatch.setattr(rich.console, "Console", lambda **_: terminal)
+    with progress_bar("photo.jpg", quiet=False, remaining=True) as progress:
+        progress.stage("looking", 3)
+        progress.advance(loss=0.5)
+        progress.stage("waiting")
+        progress.stage("deconvolving", 2)
+        progress.advance()
+    said = seen.getvalue()
+    assert "photo.jpg" in said and "deconvolving" in said and "1/2" in said

@@ -225,10 +225,10 @@ def test_the_average_follows_the_weights_and_takes_their_place_for_a_while():
     torch.nn.init.zeros_(module.weight)
     average = Average({"m": module}, 0.75)
     expected = 0.0
-    for step, weight in enumerate((1.0, 2.0, -1.0, 4.0)):
+    for step, weight in enumerate((1.0, 2.0, -1.0, 4.0), start=1):
         torch.nn.init.constant_(module.weight, weight)
         average.update(step)
-        decay = min(0.75, (1 + step) / (10 + step))
+        decay = min(0.75, step / (9 + step))
         expected = decay * expected + (1 - decay) * weight
     assert float(average.weights["m.weight"]) == pytest.approx(expected)
     with average.in_place_of({"m": module}):

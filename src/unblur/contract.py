@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -180,6 +180,38 @@ class Method:
         if first["type"] == "extra_forbidden":
             return f"'{self.card.name}' has no setting '{key}'.{nearest(key, self.settings.model_fields)}"
         return f"setting '{key}' of '{self.card.name}': {first['msg']} (got {first['input']!r})."
+
+
+_T = TypeVar("_T", bound=BaseModel)
+
+
+def checked(
+    model: type[_T], values: Mapping[str, Any], source: str, tables: Mapping[str, type[BaseModel]] | None = None
+) -> _T:
+    """`model` from the values of a table in a file.
+
+    Args:
+        model: what the values must fit.
+        values: by key.
+        source: where they come from, for the message.
+        tables: models of the tables inside, by their keys.
+
+    Raises:
+        UnblurError: naming the key that is wrong, and the nearest one that there is.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        # A misspelt key is also a missing one; the spelling is what helps.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            inside = [tables[part] for part in first["loc"][:-1] if tables and isinstance(part, str) and part in tables]
+            hint = nearest(str(first["loc"][-1]), (inside or [model])[-1].model_fields)
+            raise UnblurError(f"{source}: there is no key '{place}'.{hint}") from None
+        if first["type"] == "missing":
+            raise UnblurError(f"{source}: the key '{place}' is missing.") from None
+        raise UnblurError(f"{source}: '{place}': {first['msg']} (got {first['input']!r}).") from None
 
 
 def nearest(name: str, names: Any) -> str:

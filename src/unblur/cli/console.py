@@ -167,7 +167,9 @@ class _DrawnProgress(Progress):
         self._task = bars.add_task("starting", total=None, title=title, figures="")
 
     def on_stage(self, name: str, total: int | None) -> None:
-        self._bars.reset(self._task, description=name, total=total, figures="")
+        self._bars.reset(self._task, description=name, total=total)
+        self._bars.tasks[0].total = total  # None, too, which `reset` takes for "as it was"
+        self._bars.update(self._task, figures="")  # `reset` would forget the other fields
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         self._bars.advance(self._task, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,11 @@ def train(
         recipe = recipe.with_steps(steps)
     if recipe.batch % (devices * nodes):
         raise UnblurError(f"a batch of {recipe.batch} cannot be shared out evenly to {devices * nodes} devices.")
+    processes = int(os.environ.get("WORLD_SIZE", devices * nodes))  # what torchrun has started
+    if processes != devices * nodes:
+        raise UnblurError(
+            f"torchrun has started {processes} processes. Say --devices and --nodes so that they make as many."
+        )
     begun = (out / CHECKPOINT).exists()
     if begun and not resume:
         raise UnblurError(f"{out} holds a run already. Add --resume to go on with it, or take another -o.")

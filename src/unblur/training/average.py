@@ -14,7 +14,7 @@ from unblur.training.checkpoint import state_of
 class Average:
     """Exponential moving average (Polyak & Juditsky 1992), `average += (1 - decay) (weights - average)`.
 
-    At first the decay is less, `(1 + t) / (10 + t)` after t steps, so that the beginning is forgotten sooner.
+    At first the decay is less, `t / (9 + t)` after t steps, so that the beginning is forgotten sooner.
 
     Attributes:
         weights: by the names that `state_of` gives them.
@@ -28,7 +28,7 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights as they are after `step` steps."""
-        share = 1 - min(self._decay, (1 + step) / (10 + step))
+        share = 1 - min(self._decay, step / (9 + step))
         for name, average in self.weights.items():
             if average.is_floating_point():
                 average.lerp_(self._live[name], share)

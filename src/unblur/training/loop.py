@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from unblur.contract import Trainable
+from unblur.contract import Trainable, nearest
 from unblur.layers.weights import channels_last, read_tensors
 from unblur.metrics import psnr
 from unblur.training import checkpoint
@@ -27,6 +27,7 @@ from unblur.training.recipe import Recipe, StagePlan
 from unblur.types import Progress, UnblurError
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+_DROPOUT = 2**20  # keeps the dice of dropout apart from those of samples
 _SAVE_EVERY = 120.0  # seconds between two checkpoints
 
 
@@ -67,6 +68,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     modules = dict(trainable.modules)  # as they are, without what Fabric wraps around them
     for name, module in modules.items():
         trainable.modules[name] = fabric.setup_module(channels_last(module))
+    _check(recipe, modules)
     average = Average(modules, recipe.average)
     step, score, memory = _resume(run, modules, average) if resume else (0, float("nan"), {})
     samples = Samples(run.photos.training, trainable, recipe.seed)
@@ -90,13 +92,15 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
         )
         clock = _Clock(recipe.batch)
         for batch in map(fabric.to_device, batches):
-            torch.manual_seed(mixed_seed(recipe.seed, step))  # dropout, say
+            torch.manual_seed(mixed_seed(_DROPOUT + recipe.seed, step * fabric.world_size + fabric.global_rank))
             figures: dict[str, float] = {}
             for name, loss in trainable.losses(stage.name, batch):
+                if name not in optimizers:
+                    raise UnblurError(f"stage '{stage.name}' has no optimiser '{name}'.{nearest(name, optimizers)}")
                 _set_rate(optimizers[name], stage.rate_at(name, step - steps.start))
                 figures[name] = _descend(fabric, optimizers[name], loss, recipe.clip)
-            average.update(step)
             step += 1
+            average.update(step)
             if step % recipe.validate_every == 0 or step == recipe.steps:
                 score = _validate(trainable, modules, average, shown, journal, step)
             journal.note(step, figures, clock.tick())
@@ -120,12 +124,20 @@ def _stages_left(recipe: Recipe, done: int) -> Iterator[tuple[StagePlan, range]]
         start = steps.stop
 
 
+def _check(recipe: Recipe, modules: Mapping[str, nn.Module]) -> None:
+    """Refuse a recipe that trains what there is not, before hours have gone into an earlier stage."""
+    for stage in recipe.stages:
+        for name, plan in stage.optimizers.items():
+            missing = sorted(set(plan.trains) - set(modules))
+            if missing:
+                raise UnblurError(
+                    f"stage '{stage.name}': optimiser '{name}' trains '{missing[0]}'.{nearest(missing[0], modules)}"
+                )
+
+
 def _optimizers(stage: StagePlan, modules: Mapping[str, nn.Module], fabric: Fabric) -> dict[str, Optimizer]:
     optimizers = {}
     for name, plan in stage.optimizers.items():
-        missing = set(plan.trains) - set(modules)
-        if missing:
-            raise UnblurError(f"optimiser '{name}' trains {sorted(missing)}; there is: {', '.join(modules)}.")
         weights = [weight for module in plan.trains for weight in modules[module].parameters()]
         optimizer = AdamW(weights, plan.rate, plan.betas, weight_decay=plan.weight_decay)
         optimizers[name] = fabric.setup_optimizers(optimizer)
@@ -211,9 +223,10 @@ def _save(
         "memory": checkpoint.optimizer_tensors(optimizers),
     }
     tensors = {f"{part}/{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-    checkpoint.save(run.folder / CHECKPOINT, tensors, {**run.facts(), "step": step, "score": score})
     about = {"method": run.method, "preset": run.preset, "step": step, "steps": run.recipe.steps, "score": score}
+    # The weights first: a run that is killed in between writes them again when it goes on.
     checkpoint.save(run.folder / WEIGHTS, checkpoint.halved(average.weights), {**about, **trainable.description})
+    checkpoint.save(run.folder / CHECKPOINT, tensors, {**run.facts(), "step": step, "score": score})
 
 
 def _resume(run: Run, modules: Mapping[str, nn.Module], average: Average) -> tuple[int, float, dict[str, Tensor]]:

@@ -47,7 +47,11 @@ class Photos:
         """
         if not folder.is_dir():
             raise UnblurError(f"{folder}: no such folder. --photos takes a folder of sharp photos.")
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        paths = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in _SUFFIXES and path.is_file() and not path.name.startswith(".")
+        )
         validation = [path for path in paths if path.stem[-1] in "01"]
         training = [path for path in paths if path.stem[-1] not in "01"]
         if not training or not validation:
@@ -114,8 +118,8 @@ def sharp_area(photo: np.ndarray, side: int, generator: torch.Generator) -> Tens
     area = torch.from_numpy(busiest.copy()).permute(2, 0, 1).float() / 255
     if taken != side:
         area = F.interpolate(area[None], size=(side, side), mode="bilinear", antialias=True)[0]
-    turns, mirrored = torch.randint(8, (), generator=generator).item() % 4, torch.rand((), generator=generator) < 0.5
-    area = area.rot90(int(turns), (-2, -1))
+    turns, mirrored = int(torch.randint(4, (), generator=generator)), torch.rand((), generator=generator) < 0.5
+    area = area.rot90(turns, (-2, -1))
     return (area.flip(-1) if mirrored else area).contiguous()
 
 

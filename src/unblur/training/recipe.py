@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 import unblur.methods
-from unblur.contract import nearest
+from unblur.contract import checked, nearest
 from unblur.types import UnblurError
-
-_T = TypeVar("_T", bound=BaseModel)
 
 
 class _Table(BaseModel):
@@ -131,34 +128,8 @@ def parse_recipe(text: str, preset: str, source: str) -> Recipe:
         raise UnblurError(f"{source}: not TOML: {error}.") from None
     if preset not in presets:
         raise UnblurError(f"{source} has no preset '{preset}'.{nearest(preset, presets)}")
-    return build(Recipe, presets[preset], f"{source}, [{preset}]")
-
-
-def build(model: type[_T], values: Mapping[str, Any], source: str) -> _T:
-    """`model` from the values of a table.
-
-    Raises:
-        UnblurError: naming the key that is wrong, and the nearest one that there is.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        # A misspelt key is also a missing one; the spelling is what helps.
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            hint = nearest(str(first["loc"][-1]), _fields_beside(model, first["loc"]))
-            raise UnblurError(f"{source}: there is no key '{place}'.{hint}") from None
-        if first["type"] == "missing":
-            raise UnblurError(f"{source}: the key '{place}' is missing.") from None
-        raise UnblurError(f"{source}: '{place}': {first['msg']} (got {first['input']!r}).") from None
-
-
-def _fields_beside(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """The keys of the table in which the key at `place` stands."""
-    tables: dict[str, type[BaseModel]] = {"stages": StagePlan, "optimizers": OptimizerPlan}
-    above = [tables[part] for part in place[:-1] if part in tables]
-    return list((above or [model])[-1].model_fields)
+    tables = {"stages": StagePlan, "optimizers": OptimizerPlan}
+    return checked(Recipe, presets[preset], f"{source}, [{preset}]", tables)
 
 
 def _trainable_methods() -> str:

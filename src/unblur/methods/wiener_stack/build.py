@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from unblur.contract import checked
 from unblur.layers.weights import channels_last, read_tensors
 from unblur.methods.wiener_stack.network import CompactPlan, CompactStack
 from unblur.methods.wiener_stack.published import PublishedPlan, PublishedStack
@@ -22,14 +23,18 @@ def network_of(measures: Mapping[str, Any]) -> CompactStack | PublishedStack:
     Raises:
         UnblurError: for a key that there is not, or a value that cannot be.
     """
-    try:
-        if "published" in measures:
-            return PublishedStack(PublishedPlan(**measures["published"]))
-        return CompactStack(CompactPlan(**measures))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UnblurError(f"the network of wiener_stack: '{place}': {first['msg']}.") from None
+    source = "wiener_stack, network"
+    if "published" in measures:
+        return PublishedStack(checked(_Published, measures, source, {"published": PublishedPlan}).published)
+    return CompactStack(checked(CompactPlan, measures, source))
+
+
+class _Published(BaseModel):
+    """A table `network` with nothing in it but the table `published`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    published: PublishedPlan
 
 
 def load_network(path: Path) -> CompactStack | PublishedStack:

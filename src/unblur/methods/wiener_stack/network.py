@@ -75,7 +75,7 @@ class CompactStack(nn.Module):
             observed = canvas.mask * canvas.blurry + (1 - canvas.mask) * canvas.blur(mean)  # (B, 1, H', W')
             corrections = wiener_corrections(canvas, observed, mean, self.plan.snrs)  # (B, S, H', W')
             seen = torch.cat((corrections, observed - mean, _without_large_areas(canvas, mean)), 1)
-        sharp = mean + self.network(seen).float()
+        sharp = mean + self.network(seen).to(mean)
         if shifts is not None:
             moved = [picture.roll(shift, (-2, -1)) for picture, shift in zip(sharp, shifts, strict=True)]
             sharp = torch.stack(moved)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
+from unblur.contract import checked
 from unblur.imaging.colour import luminance
 from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
@@ -34,10 +35,17 @@ class Observations(BaseModel):
     loss: Literal["psnr", "l1", "l2", "ssim"] = "psnr"
     psfs: Literal["mixed", "exposures"] = "mixed"
     psf_size: tuple[int, int] = (3, 41)
-    sigma: float = 0.05
+    sigma: Annotated[float, Field(ge=0)] = 0.05
     photons: tuple[float, float] | None = None
-    softness: float = 0.0
-    perturbed: float = 0.0
+    softness: Annotated[float, Field(ge=0)] = 0.0
+    perturbed: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @field_validator("psf_size")
+    @classmethod
+    def _odd(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if not 3 <= size[0] <= size[1] or size[0] % 2 == 0 or size[1] % 2 == 0:
+            raise ValueError("the smallest and the largest side are odd, at least 3, in this order")
+        return size
 
     def recipe(self) -> BlurRecipe:
         """The part that is about the camera."""
@@ -51,7 +59,7 @@ class WienerStackTraining:
     """`unblur.contract.Trainable` for both presets."""
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
-        self._observations = Observations(**observations)
+        self._observations = checked(Observations, observations, "wiener_stack, observations")
         self._recipe = self._observations.recipe()
         self.area = self._observations.side + self._recipe.support - 1
         stack = network_of(network)
@@ -62,9 +70,7 @@ class WienerStackTraining:
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """A blurry picture, the PSF as it is known, and the sharp picture; of one channel for the compact network."""
         if self._grey:
-            channel = int(
-                torch.randint(4, (), generator=generator)
-            )  # what a channel is: grey, or one of a colour photo's
+            channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
             sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
         made = blur(sharp, self._recipe, generator)
         sample = {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
