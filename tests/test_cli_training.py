@@ -101,6 +101,7 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path, photos, small):
         (("--precision", "fp8"), "--precision is 32 or bf16"),
         (("--devices", "5"), "cannot be shared out evenly to 5 devices"),
         (("--preset", "huge"), "no preset 'huge'"),
+        (("--init", "nowhere.safetensors"), "nowhere.safetensors: no such file"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_made(tmp_path, photos, words, said):
@@ -114,6 +115,14 @@ def test_a_method_without_a_network_and_a_folder_without_photos_are_refused(tmp_
     assert code == 2 and "'wiener' has no network to train" in said
     code, said = train(tmp_path / "nowhere", tmp_path / "run")
     assert code == 2 and "no such folder" in said
+
+
+def test_a_folder_that_cannot_be_made_and_a_device_that_is_not_there_are_named(tmp_path, photos, small):
+    (tmp_path / "file").write_text("")
+    code, said = train(photos, tmp_path / "file" / "run")
+    assert code == 2 and "no such folder can be made" in said
+    code, said = train(photos, tmp_path / "run", "--accelerator", "abacus")
+    assert code == 2 and "--accelerator abacus" in said
 
 
 def test_synth_writes_what_training_sees(tmp_path, photos, small):

@@ -24,6 +24,17 @@ def test_names_that_end_in_0_or_1_are_for_validation(photos):
     assert len(photos.training) == 4 and not set(photos.training) & set(photos.validation)
 
 
+def test_a_runs_own_pictures_hidden_files_and_folders_are_no_photos(tmp_path):
+    folder = photo_folder(tmp_path / "photos")
+    run = folder / "run" / "pictures"
+    photo_folder(run)
+    (folder / ".hidden-a.png").write_bytes((folder / "photo-0.png").read_bytes())
+    (folder / "album.jpg").mkdir()
+    found = Photos.of(folder, without=folder / "run")
+    assert len(found.training) == 4 and len(found.validation) == 2
+    assert len(Photos.of(folder).training) == 8
+
+
 def test_a_folder_that_will_not_do_is_refused(tmp_path):
     with pytest.raises(UnblurError, match="no such folder"):
         Photos.of(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import progress_bar
+from unblur.cli.console import INTERRUPTED, progress_bar
 from unblur.types import UnblurError
 
 
@@ -71,23 +71,34 @@ def train(
         raise UnblurError(f"{out} holds no checkpoint to resume from. Leave --resume out to begin.")
     if resume and init is not None:
         raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
-    run = Run(method, preset, recipe, Photos.of(photos), out, workers)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto",
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-    )
+    weights = None if init is None else read_tensors(init)[0]
+    run = Run(method, preset, recipe, Photos.of(photos, without=out), out, workers)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnblurError(f"{out}: no such folder can be made ({error.strerror}). Name another with -o.") from None
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UnblurError(f"--accelerator {accelerator}, --devices {devices}: {error}") from None
     fabric.launch()
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     build = methods.get(method).trainable
     assert build is not None
     trainable = build(recipe.network, recipe.observations)
-    if init is not None:
-        put_state(trainable.modules, read_tensors(init)[0], str(init))
-    with progress_bar(out.name, quiet=quiet or not fabric.is_global_zero, remaining=True) as progress:
-        score = run_training(run, trainable, fabric, progress, resume=resume)
+    if weights is not None:
+        put_state(trainable.modules, weights, str(init))
+    try:
+        with progress_bar(out.name, quiet=quiet or not fabric.is_global_zero, remaining=True) as progress:
+            score = run_training(run, trainable, fabric, progress, resume=resume)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; --resume goes on from the last checkpoint in {out}, if there is one.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if fabric.is_global_zero and not quiet:
         typer.echo(f"{out / WEIGHTS}: {score:.2f} dB on the validation photos after {recipe.steps} steps")

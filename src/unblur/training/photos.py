@@ -39,8 +39,8 @@ class Photos:
     validation: list[Path]
 
     @classmethod
-    def of(cls, folder: Path) -> Photos:
-        """Look for photos.
+    def of(cls, folder: Path, *, without: Path | None = None) -> Photos:
+        """Look for photos, but not in the folder `without` (a run's own pictures are none to learn from).
 
         Raises:
             UnblurError: no such folder, or nothing to train on, or to validate with.
@@ -50,7 +50,10 @@ class Photos:
         paths = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in _SUFFIXES and path.is_file() and not path.name.startswith(".")
+            if path.suffix.lower() in _SUFFIXES
+            and path.is_file()
+            and not path.name.startswith(".")
+            and (without is None or without.resolve() not in path.resolve().parents)
         )
         validation = [path for path in paths if path.stem[-1] in "01"]
         training = [path for path in paths if path.stem[-1] not in "01"]
