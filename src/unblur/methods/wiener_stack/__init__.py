@@ -40,7 +40,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
     network = load_network(settings.weights or SHIPPED).to(blurry.device)
     trusted = unclipped(blurry, settings.mask_clipped)
     centred, shifts = _centred(psf)
-    with torch.inference_mode():
+    with torch.no_grad():
         if isinstance(network, PublishedStack):
             image = network(blurry.expand(-1, 3, -1, -1), psf)[:, : blurry.shape[1]]
         else:
@@ -50,7 +50,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
                 for c in range(blurry.shape[1])
             ]
             image = torch.cat(images, 1)
-    return Restoration(image=image.clone(), psf=psf)
+    return Restoration(image=image, psf=psf)
 
 
 def _centred(psf: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
