@@ -20,7 +20,7 @@ from unblur.types import Observation, Progress, Restoration, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
 # Its optimiser has kernels for the devices that torch knows, and the stand-in is none of them.
-NOT_ON_THE_STAND_IN = {"selfdeblur"}
+NOT_ON_THE_STAND_IN = {"selfdeblur", "wiener_stack"}
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
     progress.stage("combining Wiener reconstructions")
-    network = load_network(settings.weights or SHIPPED).to(blurry.device)
+    network = load_network(settings.weights or SHIPPED, str(blurry.device))
     trusted = unclipped(blurry, settings.mask_clipped)
     centred, shifts = _centred(psf)
     with torch.no_grad():

@@ -37,17 +37,17 @@ class _Published(BaseModel):
     published: PublishedPlan
 
 
-def load_network(path: Path) -> CompactStack | PublishedStack:
+def load_network(path: Path, device: str = "cpu") -> CompactStack | PublishedStack:
     """The network of a weights file, ready to restore.
 
     Raises:
         UnblurError: no such file, or one that is not of this method.
     """
-    return _load(path, path.stat().st_mtime_ns if path.exists() else 0)
+    return _load(path, path.stat().st_mtime_ns if path.exists() else 0, device)
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, changed: int) -> CompactStack | PublishedStack:
+def _load(path: Path, changed: int, device: str) -> CompactStack | PublishedStack:
     tensors, facts = read_tensors(path)
     if facts.get("method") != "wiener_stack":
         raise UnblurError(f"{path}: not weights of wiener_stack. `unblur train wiener_stack` makes them.")
@@ -56,5 +56,5 @@ def _load(path: Path, changed: int) -> CompactStack | PublishedStack:
         network.load_state_dict({name.removeprefix("stack."): tensor.float() for name, tensor in tensors.items()})
     except RuntimeError:
         raise UnblurError(f"{path}: the weights do not fit the network that the file describes.") from None
-    channels_last(network.eval().requires_grad_(False))
+    channels_last(network.eval().requires_grad_(False).to(device))
     return network
