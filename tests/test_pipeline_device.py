@@ -19,7 +19,7 @@ from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
-# Its optimiser has kernels for the devices that torch knows, and the stand-in is none of them.
+# Their modules and optimisers know the devices that torch knows, and the stand-in is none of them.
 NOT_ON_THE_STAND_IN = {"selfdeblur", "wiener_stack"}
 
 
