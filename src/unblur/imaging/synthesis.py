@@ -105,37 +105,45 @@ def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:
 
 def _moved(psf: Tensor, support: int, generator: torch.Generator) -> Tensor:
     """A PSF off its middle by up to half a pixel each way, on a square of side `support`."""
-    return _placed(psf, (_rand(generator) - 0.5, _rand(generator) - 0.5), support)
+    return _placed(psf, torch.rand(2, generator=generator).double() - 0.5, support)
 
 
-def _placed(psf: Tensor, centroid: tuple[float, float], support: int) -> Tensor:
-    """A PSF with its centre of mass at `centroid` `(y, x)`, from the middle of a square; what falls outside is lost."""
-    y, x = psf.nonzero().double().unbind(1)
-    own_y, own_x = psf_centroid(psf)
-    y, x = y - own_y + centroid[0], x - own_x + centroid[1]
-    held = torch.maximum(y.abs(), x.abs()) <= support // 2
-    return splat_points(x[held], y[held], psf[psf != 0].double()[held], support)
+def _placed(psf: Tensor, centroid: Tensor, support: int, bend: Tensor | None = None) -> Tensor:
+    """A PSF with its centre of mass at `centroid` `(y, x)`, from the middle of a square; what falls outside is lost.
+
+    `bend`, `(2, 2)`, times the offset from the centre of mass is by how much each point is moved.
+    """
+    points = psf.nonzero().double()  # (N, 2)
+    offsets = points - points.new_tensor(psf_centroid(psf))
+    if bend is not None:
+        offsets = offsets + offsets @ bend.T
+    points = offsets + centroid
+    held = points.abs().amax(1) <= support // 2
+    y, x = points[held].unbind(1)
+    return splat_points(x, y, psf[psf != 0].double()[held], support)
+
+
+def _from_middle(psf: Tensor) -> Tensor:
+    """The centre of mass `(y, x)` of a square PSF, from its middle."""
+    return torch.tensor(psf_centroid(psf), dtype=torch.float64) - psf.shape[0] // 2
 
 
 def perturb_psf(psf: Tensor, generator: torch.Generator) -> Tensor:
-    """A PSF `(h, w)` as a blind estimate has it: some parts too bright, too dark, or lost, some blurred, some invented.
+    """A PSF `(s, s)` as a blind estimate has it: bent, and some parts too bright, too dark, lost, blurred or invented.
 
     Its centre of mass stays: a PSF that has moved is as right as one that has not, and only moves the picture.
     """
     amount = _rand(generator)
-    uneven = torch.randn(1, 1, *psf.shape, generator=generator)  # along the path
-    uneven = convolve(uneven, gaussian_psf(1.5), "replicate")[0, 0]
-    estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()
-    ghost = convolve(
-        psf.roll((_randint(7, generator) - 3, _randint(7, generator) - 3), (0, 1))[None, None],
-        gaussian_psf(1.0),
-        "zero",
-    )
-    estimate = estimate / estimate.sum() + 0.15 * amount * _rand(generator) * ghost[0, 0]
+    uneven = convolve(torch.randn(1, 1, *psf.shape, generator=generator), gaussian_psf(1.5), "replicate")[0, 0]
+    estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()  # along the path
+    ghost = _placed(estimate, _from_middle(psf) + 6 * torch.rand(2, generator=generator) - 3, psf.shape[0])
+    bend = 0.05 * amount * torch.randn(2, 2, generator=generator).double()  # what roll does to the corners of a photo
+    estimate = _placed(estimate, _from_middle(psf), psf.shape[0], bend)
+    ghost = convolve(ghost[None, None], gaussian_psf(1.0), "zero")[0, 0]
+    estimate = estimate / estimate.sum() + 0.3 * amount * _rand(generator) * ghost / ghost.sum()
     estimate = convolve(estimate[None, None], gaussian_psf(0.15 + 0.6 * amount * _rand(generator), 5), "zero")[0, 0]
     estimate = torch.where(estimate > 0.05 * amount * estimate.max(), estimate, 0)
-    y, x = psf_centroid(psf)
-    return _placed(estimate, (y - psf.shape[0] // 2, x - psf.shape[1] // 2), psf.shape[0])
+    return _placed(estimate, _from_middle(psf), psf.shape[0])
 
 
 def _rand(generator: torch.Generator) -> float:

@@ -71,7 +71,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     _check(recipe, modules)
     average = Average(modules, recipe.average)
     step, score, memory = _resume(run, modules, average) if resume else (0, float("nan"), {})
-    samples = Samples(run.photos.training, trainable, recipe.seed)
+    samples = Samples(run.photos.training, trainable, recipe.seed, recipe.echoes)
     shown = fabric.to_device(validation_batch(run.photos, trainable, recipe.validation))
     journal = Journal(run.folder if fabric.is_global_zero else None, step)
     progress.stage(f"training {run.method}", recipe.steps)

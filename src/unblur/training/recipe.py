@@ -65,6 +65,7 @@ class Recipe(_Table):
 
     Attributes:
         batch: samples per step, over all devices.
+        echoes: how often each observation is shown, turned and mirrored each time in another way.
         seed: of weights and samples.
         precision: of the networks' arithmetic; weights stay float32.
         clip: the longest gradient of an optimiser's weights, in the Euclidean norm; None: any.
@@ -77,6 +78,7 @@ class Recipe(_Table):
     """
 
     batch: Annotated[int, Field(ge=1)]
+    echoes: Annotated[int, Field(ge=1, le=8)] = 1
     seed: int = 0
     precision: Literal["32", "bf16"] = "bf16"
     clip: Annotated[float, Field(gt=0)] | None = None

@@ -46,7 +46,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
         else:
             weight = hyper_laplacian_weight(observation)
             images = [
-                network(blurry[:, [c]], centred, weight, None if trusted is None else trusted[:, [c]], shifts)
+                network.restore(blurry[:, [c]], centred, weight, None if trusted is None else trusted[:, [c]], shifts)
                 for c in range(blurry.shape[1])
             ]
             image = torch.cat(images, 1)

@@ -15,8 +15,9 @@ from unblur.imaging.colour import luminance
 from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
-from unblur.methods.wiener_stack.network import CompactStack
+from unblur.methods.wiener_stack.network import CompactStack, prepare, without_rim
 from unblur.solvers.non_blind import hyper_laplacian_weight
+from unblur.solvers.observed import unclipped
 from unblur.types import Observation
 
 
@@ -63,20 +64,23 @@ class WienerStackTraining:
         self._recipe = self._observations.recipe()
         self.area = self._observations.side + self._recipe.support - 1
         stack = network_of(network)
-        self._grey = isinstance(stack, CompactStack)
+        self._snrs = stack.plan.snrs if isinstance(stack, CompactStack) else None
         self.modules: dict[str, nn.Module] = {"stack": stack}
         self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """A blurry picture, the PSF as it is known, and the sharp picture; of one channel for the compact network."""
-        if self._grey:
+        """A blurry picture, the sharp one, and what the network sees: the PSF as it is known, or what is made of it."""
+        if self._snrs is not None:
             channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
             sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
         made = blur(sharp, self._recipe, generator)
-        sample = {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
-        if self._grey:  # as the noise will be measured when it is used
-            sample["weight"] = hyper_laplacian_weight(Observation(blurry=made.blurry[None]))[0]
-        return sample
+        sample = {"blurry": made.blurry, "sharp": made.sharp}
+        if self._snrs is None:
+            return {**sample, "psf": made.psf[None]}
+        blurry = made.blurry[None]  # (1, 1, H, W)
+        weight = hyper_laplacian_weight(Observation(blurry=blurry))  # of the noise as it will be measured
+        seen, mean = prepare(blurry, made.psf[None, None], weight, self._snrs, unclipped(blurry, True))
+        return {**sample, "seen": seen[0], "mean": mean[0]}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """One loss for the one optimiser."""
@@ -93,4 +97,6 @@ class WienerStackTraining:
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Through the network: `(B, C, H, W)`."""
-        return self.modules["stack"](*(batch[part] for part in ("blurry", "psf", "weight") if part in batch))
+        if self._snrs is None:
+            return self.modules["stack"](batch["blurry"], batch["psf"])
+        return without_rim(self.modules["stack"](batch["seen"], batch["mean"]), batch["sharp"])
