@@ -16,7 +16,7 @@ from unblur.datasets.base import Sample
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise, quantise
-from unblur.imaging.trajectory import rasterise, shake_psf, trajectory
+from unblur.imaging.trajectory import fill_square, rasterise, shake_psf, trajectory
 
 
 def validation_photos(folder: Path) -> list[Path]:
@@ -73,10 +73,8 @@ def camera_crops(
         generator = torch.Generator().manual_seed(1000 * seed + index)
         picture = half_size(photos[index % len(photos)], grey=False)  # (1, 3, H, W)
         side = psf_sizes[index % len(psf_sizes)]
-        path = filling(trajectory(generator), side // 2)  # (T, 2)
-        wobble = filling(trajectory(generator), side // 2)[
-            :, 0
-        ]  # (T,) what roll would move a point one focal length away
+        path = fill_square(trajectory(generator), side // 2)  # (T, 2)
+        wobble = fill_square(trajectory(generator), side // 2)[:, 0]  # (T,) of a point one focal length away
         focal_length = 1.4 * max(picture.shape[-2:])  # of a normal lens, in pixels
         roll = wobble / focal_length * float(torch.rand((), generator=generator, dtype=torch.float64))
         reach = side // 2 + 6
@@ -88,12 +86,6 @@ def camera_crops(
         psf = rasterise(path, side)[None, None]
         samples.append(Sample(f"camera-{index}", quantise(blurry, clip=True), sharp, psf, None))
     return samples
-
-
-def filling(path: torch.Tensor, half: int) -> torch.Tensor:
-    """A path `(T, 2)` scaled until it reaches half a pixel short of `half` from its centre of mass, which is 0."""
-    offsets = path - path.mean(0)
-    return offsets * ((half - 0.5) / offsets.abs().max())
 
 
 def hand_shaken(area: torch.Tensor, path: torch.Tensor, roll: torch.Tensor, reach: int, nodes: int = 5) -> torch.Tensor:

@@ -11,7 +11,14 @@ from helpers import blurred_scene
 from unblur import methods
 from unblur.imaging.psf import gaussian_psf
 from unblur.methods.wiener_stack.build import load_network, network_of
-from unblur.methods.wiener_stack.network import CompactPlan, CompactStack, wiener_corrections
+from unblur.methods.wiener_stack.network import (
+    CompactPlan,
+    CompactStack,
+    first_estimate,
+    prepare,
+    wiener_corrections,
+    without_rim,
+)
 from unblur.methods.wiener_stack.published import SNRS, PublishedPlan, PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
 from unblur.metrics import best_shift, psnr
@@ -70,8 +77,8 @@ def test_a_mean_that_is_right_needs_no_correction():
 def test_a_constant_stays_and_brighter_by_a_constant_comes_out_brighter_by_it():
     network, scene = tiny().double(), blurred_scene(40, 52)
     flat = torch.full((1, 1, 40, 52), 0.3, dtype=torch.float64)
-    torch.testing.assert_close(network(flat, scene.psf, WEIGHT), flat, atol=1e-3, rtol=0)
-    once, brighter = (network(scene.blurry.double() + more, scene.psf, WEIGHT) for more in (0, 0.2))
+    torch.testing.assert_close(network.restore(flat, scene.psf, WEIGHT), flat, atol=1e-3, rtol=0)
+    once, brighter = (network.restore(scene.blurry.double() + more, scene.psf, WEIGHT) for more in (0, 0.2))
     inside = (..., slice(8, -8), slice(8, -8))  # the first estimate is not quite exact at the border
     torch.testing.assert_close(brighter[inside], once[inside] + 0.2, atol=1e-3, rtol=0)
 
@@ -80,9 +87,30 @@ def test_an_untrained_network_gives_the_first_estimate():
     torch.manual_seed(0)
     scene = blurred_scene(40, 52, psf=gaussian_psf(1.5))
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
-    image = CompactStack(CompactPlan(**TINY))(scene.blurry, scene.psf, hyper_laplacian_weight(observation))
-    expected = methods.get("hyper_laplacian")(observation, {"steps": 1}).image
-    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+    weight = hyper_laplacian_weight(observation)
+    image = CompactStack(CompactPlan(**TINY)).restore(scene.blurry, scene.psf, weight)
+    canvas = Canvas.around(scene.blurry, scene.psf)
+    assert torch.equal(image, canvas.crop(first_estimate(canvas, weight)))
+
+
+def test_the_first_estimate_is_nearly_the_sparse_deconvolution():
+    scene = blurred_scene(64, 72, sigma=0.01)
+    observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
+    canvas = Canvas.around(scene.blurry, scene.psf)
+    estimate = canvas.crop(first_estimate(canvas, hyper_laplacian_weight(observation)))
+    sparse = methods.get("sparse")(observation).image
+    assert psnr(estimate, scene.sharp) > psnr(sparse, scene.sharp) - 0.3
+    assert psnr(estimate, sparse) > 35
+
+
+@pytest.mark.parametrize("size", [(40, 52), (41, 33)])
+@pytest.mark.parametrize("side", [1, 3, 9, 31])
+def test_the_network_sees_a_rim_around_the_photo_and_gives_the_photo(size, side):
+    blurry, psf = torch.rand(1, 1, *size), gaussian_psf(0.5, side)[None, None]
+    seen, mean = prepare(blurry, psf, WEIGHT, (20.0,))
+    assert seen.shape[-2:] == mean.shape[-2:] and seen.shape[1] == 3
+    canvas = Canvas.around(blurry, psf)
+    assert torch.equal(without_rim(mean, blurry), canvas.crop(first_estimate(canvas, WEIGHT)))
 
 
 def test_it_learns_one_batch_by_heart():
@@ -156,7 +184,7 @@ def test_weights_come_back_as_they_were_written(weights_file):
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
     image = methods.get("wiener_stack")(observation, {"weights": str(path)}).image
     with torch.no_grad():
-        expected = network.half().float()(scene.blurry, scene.psf, hyper_laplacian_weight(observation))
+        expected = network.half().float().restore(scene.blurry, scene.psf, hyper_laplacian_weight(observation))
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
     again = load_network(path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))

@@ -22,7 +22,7 @@ from torch import Tensor
 from unblur.datasets.base import Dataset, Sample, Scores, scores_after_shift
 from unblur.image_io import ImageFileError, read_photo
 from unblur.imaging.convolution import convolve
-from unblur.imaging.noise import add_gaussian_noise, add_poisson_noise, quantise
+from unblur.imaging.noise import add_poisson_gaussian_noise, quantise
 from unblur.imaging.trajectory import PRESETS, shake_psfs
 from unblur.types import UnblurError
 
@@ -79,8 +79,8 @@ class KodakShaken(Dataset):
         reach = psf.shape[-1] // 2
         if min(sharp.shape[-2:]) < 4 * reach:
             raise UnblurError(f"{path} is too small for a PSF of {psf.shape[-1]} px. Expected: {self.layout}.")
-        light = add_poisson_noise(convolve(sharp, psf, "valid").clamp(0, 1), PHOTONS, dice)
-        blurry = quantise(add_gaussian_noise(light, SIGMA, dice), clip=True)
+        light = convolve(sharp, psf, "valid").clamp(0, 1)
+        blurry = quantise(add_poisson_gaussian_noise(light, PHOTONS, SIGMA, dice), clip=True)
         inside = sharp[..., reach : sharp.shape[-2] - reach, reach : sharp.shape[-1] - reach].contiguous()
         return Sample(f"{PICTURES[picture]}_{exposure + 1}", blurry, inside, psf[None, None])
 

@@ -170,7 +170,7 @@ def shake_psfs(generator: torch.Generator, preset: str | ShakePreset, *, centred
     anxiety = math.exp(low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64)))
     path = trajectory(generator, num_steps=preset.num_steps, max_length=preset.max_length, anxiety=anxiety)  # (T, 2)
     if preset.fill:
-        path = _fill(path, half)
+        path = fill_square(path, half)
     x, y = path.mean(0).tolist()
     origin = None if centred else (x, y)
     return [rasterise(path, 2 * half + 1, exposure=share, origin=origin) for share in preset.exposures]
@@ -193,10 +193,10 @@ def shake_psf(generator: torch.Generator, size: int, *, anxiety: float = 0.005) 
     """
     if size < 3 or size % 2 == 0:
         raise ValueError(f"a shake PSF's size must be odd and at least 3, got {size}")
-    return rasterise(_fill(trajectory(generator, anxiety=anxiety), size // 2), size)
+    return rasterise(fill_square(trajectory(generator, anxiety=anxiety), size // 2), size)
 
 
-def _fill(path: Tensor, half: int) -> Tensor:
-    """Scale a path `(T, 2)` until it reaches half a pixel short of `half` from its centre of mass."""
+def fill_square(path: Tensor, half: int) -> Tensor:
+    """A path `(T, 2)` scaled until it reaches half a pixel short of `half` from its centre of mass, which is 0."""
     offsets = path - path.mean(0)
     return offsets * ((half - 0.5) / offsets.abs().max())

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unblur.contract import Trainable
+from unblur.image_io import ImageFileError, read_photo
 from unblur.types import UnblurError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
@@ -78,7 +78,7 @@ class Samples(Dataset[dict[str, Tensor]]):
         observations that cost more than a step of the network.
         """
         self._paths, self._trainable, self._seed, self._echoes = paths, trainable, seed, echoes
-        self._remembered = lru_cache(maxsize=echoes * _APART)(self._observed)
+        self._remembered = lru_cache(maxsize=echoes * _APART + 1)(self._observed)
         self._decoded: dict[Path, np.ndarray] = {}
         room = _MEMORY
         for path in paths:
@@ -113,10 +113,10 @@ def _turned(picture: Tensor, turn: int) -> Tensor:
 def _decode(path: Path) -> np.ndarray:
     """`(H, W, 3)` uint8, upright."""
     try:
-        with Image.open(path) as photo:
-            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
-    except OSError as error:
-        raise UnblurError(f"{path}: cannot be read as a photo ({error}). Take it out of the folder.") from None
+        pixels = read_photo(path).pixels  # (H, W, 1 or 3) in [0, 1]
+    except ImageFileError as error:
+        raise UnblurError(f"{error} Or take it out of the folder of photos.") from None
+    return np.repeat(np.rint(pixels * 255).astype(np.uint8), 3 // pixels.shape[2], axis=2)
 
 
 def mixed_seed(seed: int, index: int) -> int:
