@@ -83,11 +83,11 @@ def test_the_exposures_of_gilbert_et_al_are_65_pixels_wide():
 @pytest.mark.parametrize("seed", range(8))
 def test_a_perturbed_psf_is_wrong_by_as_much_as_an_estimate_and_in_its_place(seed):
     psf = torch.nn.functional.pad(shake_psf(dice(seed), 21), (6, 6, 6, 6))
-    wrong = perturb_psf(psf, dice(seed + 100))
+    wrong = perturb_psf(psf, 0.7, dice(seed + 100))
     assert wrong.shape == psf.shape and wrong.min() >= 0 and float(wrong.sum()) == pytest.approx(1)
     assert torch.tensor(psf_centroid(wrong)).sub(torch.tensor(psf_centroid(psf))).abs().max() < 0.05
     assert 0.4 < float(kernel_similarity(wrong, psf)) < 1
 
 
 def test_a_point_may_be_perturbed_too():
-    assert float(perturb_psf(delta_psf(9), dice()).sum()) == pytest.approx(1)
+    assert float(perturb_psf(delta_psf(9), 1.0, dice()).sum()) == pytest.approx(1)

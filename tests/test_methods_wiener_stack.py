@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from unblur.training.checkpoint import halved, save, state_of
 from unblur.types import Observation, UnblurError
 
 TINY = {"snrs": [25, 37], "widths": [8, 8], "blocks": 1}
-WEIGHT = torch.full((1, 1, 1, 1), 1e-4)
+SIGMA, DOUBT = torch.full((2, 1, 1, 1, 1), 0.01)
 
 
 def tiny(seed: int = 0) -> CompactStack:
@@ -74,11 +75,9 @@ def test_a_mean_that_is_right_needs_no_correction():
 # --- the compact network --------------------------------------------------------------------------
 
 
-def test_a_constant_stays_and_brighter_by_a_constant_comes_out_brighter_by_it():
+def test_brighter_by_a_constant_comes_out_brighter_by_it():
     network, scene = tiny().double(), blurred_scene(40, 52)
-    flat = torch.full((1, 1, 40, 52), 0.3, dtype=torch.float64)
-    torch.testing.assert_close(network.restore(flat, scene.psf, WEIGHT), flat, atol=1e-3, rtol=0)
-    once, brighter = (network.restore(scene.blurry.double() + more, scene.psf, WEIGHT) for more in (0, 0.2))
+    once, brighter = (network.restore(scene.blurry.double() + more, scene.psf, SIGMA, DOUBT) for more in (0, 0.2))
     inside = (..., slice(8, -8), slice(8, -8))  # the first estimate is not quite exact at the border
     torch.testing.assert_close(brighter[inside], once[inside] + 0.2, atol=1e-3, rtol=0)
 
@@ -86,18 +85,16 @@ def test_a_constant_stays_and_brighter_by_a_constant_comes_out_brighter_by_it():
 def test_an_untrained_network_gives_the_first_estimate():
     torch.manual_seed(0)
     scene = blurred_scene(40, 52, psf=gaussian_psf(1.5))
-    observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
-    weight = hyper_laplacian_weight(observation)
-    image = CompactStack(CompactPlan(**TINY)).restore(scene.blurry, scene.psf, weight)
+    image = CompactStack(CompactPlan(**TINY)).restore(scene.blurry, scene.psf, SIGMA, DOUBT)
     canvas = Canvas.around(scene.blurry, scene.psf)
-    assert torch.equal(image, canvas.crop(first_estimate(canvas, weight)))
+    assert torch.equal(image, canvas.crop(first_estimate(canvas, hyper_laplacian_weight(SIGMA))))
 
 
 def test_the_first_estimate_is_nearly_the_sparse_deconvolution():
     scene = blurred_scene(64, 72, sigma=0.01)
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
     canvas = Canvas.around(scene.blurry, scene.psf)
-    estimate = canvas.crop(first_estimate(canvas, hyper_laplacian_weight(observation)))
+    estimate = canvas.crop(first_estimate(canvas, hyper_laplacian_weight(SIGMA)))
     sparse = methods.get("sparse")(observation).image
     assert psnr(estimate, scene.sharp) > psnr(sparse, scene.sharp) - 0.3
     assert psnr(estimate, sparse) > 35
@@ -107,10 +104,17 @@ def test_the_first_estimate_is_nearly_the_sparse_deconvolution():
 @pytest.mark.parametrize("side", [1, 3, 9, 31])
 def test_the_network_sees_a_rim_around_the_photo_and_gives_the_photo(size, side):
     blurry, psf = torch.rand(1, 1, *size), gaussian_psf(0.5, side)[None, None]
-    seen, mean = prepare(blurry, psf, WEIGHT, (20.0,))
-    assert seen.shape[-2:] == mean.shape[-2:] and seen.shape[1] == 3
+    seen, mean = prepare(blurry, psf, SIGMA, DOUBT, (20.0,))
+    assert seen.shape[-2:] == mean.shape[-2:] and seen.shape[1] == 5
     canvas = Canvas.around(blurry, psf)
-    assert torch.equal(without_rim(mean, blurry), canvas.crop(first_estimate(canvas, WEIGHT)))
+    assert torch.equal(without_rim(mean, blurry), canvas.crop(first_estimate(canvas, hyper_laplacian_weight(SIGMA))))
+
+
+def test_the_shipped_network_leaves_a_flat_picture_flat():
+    scene = blurred_scene(40, 52)
+    flat = torch.full((1, 3, 40, 52), 0.3)
+    image = methods.get("wiener_stack")(Observation(blurry=flat, psf=scene.psf)).image
+    torch.testing.assert_close(image, flat, atol=1 / 255, rtol=0)
 
 
 def test_it_learns_one_batch_by_heart():
@@ -184,10 +188,21 @@ def test_weights_come_back_as_they_were_written(weights_file):
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
     image = methods.get("wiener_stack")(observation, {"weights": str(path)}).image
     with torch.no_grad():
-        expected = network.half().float().restore(scene.blurry, scene.psf, hyper_laplacian_weight(observation))
+        expected = network.half().float().restore(scene.blurry, scene.psf, SIGMA, 10 * DOUBT)
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
     again = load_network(path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
+
+
+def test_an_estimated_psf_is_doubted_more_than_a_given_one(weights_file):
+    scene = blurred_scene(40, 52)
+    given = Observation(blurry=scene.blurry, psf=scene.psf)
+    estimated = replace(given, psf_estimated=True)
+    images = [
+        methods.get("wiener_stack")(observation, {"weights": weights_file[0], **settings}).image
+        for observation, settings in ((given, {}), (estimated, {}), (estimated, {"doubt": 0.1}))
+    ]
+    assert torch.equal(images[0], images[2]) and not torch.allclose(images[0], images[1], atol=1e-5)
 
 
 def test_other_weights_give_another_picture(weights_file):

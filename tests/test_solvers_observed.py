@@ -114,5 +114,7 @@ def test_a_tiny_picture_is_restored_without_complaint(name, size):
 
 def test_the_weight_of_a_prior_grows_with_the_power_one_and_a_half_of_the_noise():
     picture = torch.full((1, 1, 16, 16), 0.5)
-    weights = [float(prior_weight(Observation(blurry=picture, sigma=sigma), 2.0)) for sigma in (0.01, 0.04)]
+    weights = [
+        float(prior_weight(noise_sigma(Observation(blurry=picture, sigma=sigma)), 2.0)) for sigma in (0.01, 0.04)
+    ]
     assert weights == pytest.approx([2 * 0.01**1.5, 2 * 0.04**1.5])

@@ -31,6 +31,7 @@ class Observation:
         noisy: a short, sharp but noisy exposure of the same scene, same shape as `blurry`.
         psf: the point spread function, `(B, 1, h, w)`; odd sides, non-negative, sums to 1, centred.
             The model is convolution: `blurry = convolve(sharp, psf) + noise`.
+        psf_estimated: True when `psf` was estimated from the picture, so that its details may be wrong.
         frames: consecutive frames of one scene, `(B, T, C, H, W)`.
         exposure_ratio: long exposure divided by short exposure, for a blurry/noisy pair.
         sigma: standard deviation of the noise on the [0, 1] scale; None means "estimate it".
@@ -39,6 +40,7 @@ class Observation:
     blurry: Tensor | None = None
     noisy: Tensor | None = None
     psf: Tensor | None = None
+    psf_estimated: bool = False
     frames: Tensor | None = None
     exposure_ratio: float | None = None
     sigma: float | None = None

@@ -51,6 +51,7 @@ class Blurred:
         blurry: `(C, H - s + 1, W - s + 1)` of a picture `(C, H, W)`, `s` the recipe's support; [0, 1], 8 bits.
         sharp: the same part of the picture, as the camera would have taken it without blur or noise.
         psf: as it is known, `(s, s)`.
+        doubt: by how much that was perturbed, from 0 to 1.
         true_psf: as it was, `(s, s)`.
         sigma: of the Gaussian noise.
     """
@@ -58,6 +59,7 @@ class Blurred:
     blurry: Tensor
     sharp: Tensor
     psf: Tensor
+    doubt: float
     true_psf: Tensor
     sigma: float
 
@@ -79,9 +81,10 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
         smooth = convolve(noise, soft)
         noise = smooth * (noise.std() / smooth.std().clamp_min(1e-9))
     blurry = quantise(light + noise, clip=True)[0]
-    psf = perturb_psf(true_psf, generator) if _rand(generator) < recipe.perturbed else true_psf
+    doubt = _rand(generator) if _rand(generator) < recipe.perturbed else 0.0
+    psf = perturb_psf(true_psf, doubt, generator) if doubt else true_psf
     sharp = picture[:, reach : picture.shape[1] - reach, reach : picture.shape[2] - reach]
-    return Blurred(blurry, sharp, psf, true_psf, sigma)
+    return Blurred(blurry, sharp, psf, doubt, true_psf, sigma)
 
 
 def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:
@@ -128,12 +131,12 @@ def _from_middle(psf: Tensor) -> Tensor:
     return torch.tensor(psf_centroid(psf), dtype=torch.float64) - psf.shape[0] // 2
 
 
-def perturb_psf(psf: Tensor, generator: torch.Generator) -> Tensor:
+def perturb_psf(psf: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     """A PSF `(s, s)` as a blind estimate has it: bent, and some parts too bright, too dark, lost, blurred or invented.
 
-    Its centre of mass stays: a PSF that has moved is as right as one that has not, and only moves the picture.
+    With an `amount` of 1 it is about as wrong as estimates that just work, with 0 not at all. Its centre of mass stays:
+    a PSF that has moved is as right as one that has not, and only moves the picture.
     """
-    amount = _rand(generator)
     uneven = convolve(torch.randn(1, 1, *psf.shape, generator=generator), gaussian_psf(1.5), "replicate")[0, 0]
     estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()  # along the path
     ghost = _placed(estimate, _from_middle(psf) + 6 * torch.rand(2, generator=generator) - 3, psf.shape[0])

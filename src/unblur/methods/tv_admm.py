@@ -5,7 +5,7 @@ from __future__ import annotations
 from unblur.contract import Card, Method, Settings, setting
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import prior_weight, unclipped
+from unblur.solvers.observed import noise_sigma, prior_weight, unclipped
 from unblur.types import Observation, Progress, Restoration
 
 
@@ -25,7 +25,7 @@ def restore(observation: Observation, settings: TvAdmmSettings, progress: Progre
     """Isotropic total variation; see `TvAdmmSettings`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
-    weight = prior_weight(observation, settings.strength * WEIGHT)
+    weight = prior_weight(noise_sigma(observation), settings.strength * WEIGHT)
     canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
     progress.stage("deconvolving", settings.iterations)
     image = deconvolution.total_variation(canvas, weight, iterations=settings.iterations, progress=progress)

@@ -105,7 +105,7 @@ class Chain:
             result = step.method(observation, step.settings, progress)
             total = _joined(total, result, self._stages(step, result))
             if "psf" in card.gives:
-                observation = replace(observation, psf=result.psf)
+                observation = replace(observation, psf=result.psf, psf_estimated=True)
             if "image" in card.gives:
                 changed.append(result.changed)
                 if _deblurs(card):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import prior_weight, unclipped
+from unblur.solvers.observed import noise_sigma, prior_weight, unclipped
 from unblur.types import Observation, Progress
 
 _HYPER_LAPLACIAN_WEIGHT = 0.5
@@ -28,14 +28,14 @@ def hyper_laplacian(
 ) -> Tensor:
     """`deconvolution.hyper_laplacian` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
     canvas = _canvas(observation, mask_clipped)
-    weight = strength * hyper_laplacian_weight(observation)
+    weight = strength * hyper_laplacian_weight(noise_sigma(observation))
     progress.stage("deconvolving", len(deconvolution.BETAS))
     return canvas.crop(deconvolution.hyper_laplacian(canvas, weight, exponent, steps=steps, progress=progress))
 
 
-def hyper_laplacian_weight(observation: Observation) -> Tensor:
-    """The weight of the hyper-Laplacian prior that suits each picture's noise: `(B, 1, 1, 1)`."""
-    return prior_weight(observation, _HYPER_LAPLACIAN_WEIGHT)
+def hyper_laplacian_weight(sigma: Tensor) -> Tensor:
+    """The weight of the hyper-Laplacian prior that suits each picture's noise level: `(B, 1, 1, 1)`."""
+    return prior_weight(sigma, _HYPER_LAPLACIAN_WEIGHT)
 
 
 def sparse(
@@ -51,7 +51,7 @@ def sparse(
 ) -> Tensor:
     """`deconvolution.sparse` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
     canvas = _canvas(observation, mask_clipped)
-    weight = prior_weight(observation, strength * _SPARSE_WEIGHT)
+    weight = prior_weight(noise_sigma(observation), strength * _SPARSE_WEIGHT)
     progress.stage("deconvolving", steps * (reweightings + 1))
     image = deconvolution.sparse(
         canvas, weight, exponent, curvature, reweightings=reweightings, steps=steps, progress=progress

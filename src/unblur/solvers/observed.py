@@ -29,13 +29,13 @@ def noise_sigma(observation: Observation, *, blurred: bool = True) -> Tensor:
     return sigma.clamp_min(SIGMA_FLOOR)[:, None, None, None]
 
 
-def prior_weight(observation: Observation, scale: float) -> Tensor:
-    """The weight of a gradient prior for each picture's noise, `scale * sigma^1.5`: `(B, 1, 1, 1)`.
+def prior_weight(sigma: Tensor, scale: float) -> Tensor:
+    """The weight of a gradient prior for each picture's noise, `scale * sigma^1.5`: as `sigma`, `(B, 1, 1, 1)`.
 
     Bayes would have sigma^2 for a prior that is a photo's true density. It is not, and over sigma = 0.003..0.04
     the weight that restores validation photos best grows with the power 1.5 (benchmarks/tune_nonblind.py).
     """
-    return scale * noise_sigma(observation) ** 1.5
+    return scale * sigma**1.5
 
 
 def unclipped(blurry: Tensor, mask_clipped: bool) -> Tensor | None:

@@ -18,17 +18,27 @@ from unblur.imaging.psf import centre_psf, pad_psf
 from unblur.methods.wiener_stack.build import load_network
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
-from unblur.solvers.non_blind import hyper_laplacian_weight
-from unblur.solvers.observed import unclipped
+from unblur.solvers.observed import noise_sigma, unclipped
 from unblur.types import Observation, Progress, Restoration
 
 SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
+
+
+_DOUBT_GIVEN, _DOUBT_ESTIMATED = 0.1, 0.6
 
 
 class WienerStackSettings(Settings):
     """Settings of `wiener_stack`."""
 
     weights: FilePath | None = setting(None, "file of weights from `unblur train`; None: those that ship", probe=None)
+    doubt: float | None = setting(
+        None,
+        "how wrong the PSF may be, from 0 to 1: less brings out more detail, more leaves fewer artefacts; None: "
+        f"{_DOUBT_GIVEN} for a PSF that was given, {_DOUBT_ESTIMATED} for one that was estimated",
+        probe=(0.0, 1.0),
+        ge=0,
+        le=1,
+    )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
 
@@ -44,9 +54,13 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
         if isinstance(network, PublishedStack):
             image = network(blurry.expand(-1, 3, -1, -1), psf)[:, : blurry.shape[1]]
         else:
-            weight = hyper_laplacian_weight(observation)
+            sigma = noise_sigma(observation)  # (B, 1, 1, 1)
+            default = _DOUBT_ESTIMATED if observation.psf_estimated else _DOUBT_GIVEN
+            doubt = torch.full_like(sigma, default if settings.doubt is None else settings.doubt)
             images = [
-                network.restore(blurry[:, [c]], centred, weight, None if trusted is None else trusted[:, [c]], shifts)
+                network.restore(
+                    blurry[:, [c]], centred, sigma, doubt, None if trusted is None else trusted[:, [c]], shifts
+                )
                 for c in range(blurry.shape[1])
             ]
             image = torch.cat(images, 1)

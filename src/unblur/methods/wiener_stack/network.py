@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
+from unblur.solvers.non_blind import hyper_laplacian_weight
 from unblur.types import Progress
 
 _GRADIENT_SHARE = (0.2 / 0.08) ** 2  # variance of a photo's pixels, over that of differences of neighbouring ones
@@ -41,18 +42,18 @@ class CompactPlan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    snrs: tuple[float, ...] = (21, 33, 45)
+    snrs: tuple[float, ...] = (21, 33, 45, 57)
     widths: tuple[int, ...] = (40, 64, 96)
     blocks: int = 2
 
 
 class CompactStack(nn.Module):
-    """From what `prepare` makes of blurry pictures, `(B, S + 2, h, w)` and `(B, 1, h, w)`, to sharp ones."""
+    """From what `prepare` makes of blurry pictures, `(B, S + 4, h, w)` and `(B, 1, h, w)`, to sharp ones."""
 
     def __init__(self, plan: CompactPlan) -> None:
         super().__init__()
         self.plan = plan
-        self.network = UShape(len(plan.snrs) + 2, 1, plan.widths, plan.blocks)
+        self.network = UShape(len(plan.snrs) + 4, 1, plan.widths, plan.blocks)
 
     def forward(self, seen: Tensor, mean: Tensor) -> Tensor:
         """The first estimate `mean` with what the network makes of the stack `seen` added to it: `(B, 1, h, w)`."""
@@ -62,12 +63,13 @@ class CompactStack(nn.Module):
         self,
         blurry: Tensor,
         psf: Tensor,
-        weight: Tensor,
+        sigma: Tensor,
+        doubt: Tensor,
         trusted: Tensor | None = None,
         shifts: Sequence[tuple[int, int]] | None = None,
     ) -> Tensor:
         """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones; arguments as `prepare`'s."""
-        seen, mean = prepare(blurry, psf, weight, self.plan.snrs, trusted, shifts)
+        seen, mean = prepare(blurry, psf, sigma, doubt, self.plan.snrs, trusted, shifts)
         return without_rim(self(seen, mean), blurry)
 
 
@@ -75,26 +77,34 @@ class CompactStack(nn.Module):
 def prepare(
     blurry: Tensor,
     psf: Tensor,
-    weight: Tensor,
+    sigma: Tensor,
+    doubt: Tensor,
     snrs: Sequence[float],
     trusted: Tensor | None = None,
     shifts: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The stack `(B, S + 2, h, w)` and the first estimate `(B, 1, h, w)`, of the photo and a rim around it.
+    """What the network sees, `(B, S + 4, h, w)`, and the first estimate `(B, 1, h, w)`, with a rim around the photo.
+
+    The network sees the stack, what blur does to the first estimate, its details, and two constants: the noise level
+    and how much of the detail may be the PSF's fault. All of them double when the picture's contrast does.
 
     Args:
         blurry: pictures, `(B, 1, H, W)`.
         psf: their PSFs, centres of mass near the middle, `(B, 1, h, w)`.
-        weight: of the first estimate's prior, `(B, 1, 1, 1)`.
+        sigma: noise level, `(B, 1, 1, 1)`.
+        doubt: how wrong the PSF may be, from 0 to 1 (`imaging.synthesis.perturb_psf`'s amount), `(B, 1, 1, 1)`.
         snrs: dB assumed in the stack.
         trusted: False where a pixel is clipped, `(B, 1, H, W)`; None: none is.
         shifts: pixels down and to the right by which each result is moved; None: by none.
     """
     canvas = Canvas.around(blurry, psf, trusted)
-    mean = first_estimate(canvas, weight)
+    mean = first_estimate(canvas, hyper_laplacian_weight(sigma))
     observed = canvas.mask * canvas.blurry + (1 - canvas.mask) * canvas.blur(mean)  # (B, 1, H', W')
     corrections = wiener_corrections(canvas, observed, mean, snrs)  # (B, S, H', W')
-    seen = torch.cat((corrections, observed - mean, _without_large_areas(canvas, mean)), 1)
+    details = _without_large_areas(canvas, mean)  # (B, 1, H', W')
+    doubtful = doubt * details.square().mean((-2, -1), keepdim=True).sqrt()  # (B, 1, 1, 1)
+    constants = torch.cat((sigma, doubtful), 1).expand(-1, -1, *canvas.shape)  # (B, 2, H', W')
+    seen = torch.cat((corrections, observed - mean, details, constants), 1)
     if shifts is not None:
         seen, mean = (
             torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(pictures, shifts, strict=True)])

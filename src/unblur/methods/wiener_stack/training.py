@@ -16,8 +16,7 @@ from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
 from unblur.methods.wiener_stack.network import CompactStack, prepare, without_rim
-from unblur.solvers.non_blind import hyper_laplacian_weight
-from unblur.solvers.observed import unclipped
+from unblur.solvers.observed import noise_sigma, unclipped
 from unblur.types import Observation
 
 
@@ -78,8 +77,9 @@ class WienerStackTraining:
         if self._snrs is None:
             return {**sample, "psf": made.psf[None]}
         blurry = made.blurry[None]  # (1, 1, H, W)
-        weight = hyper_laplacian_weight(Observation(blurry=blurry))  # of the noise as it will be measured
-        seen, mean = prepare(blurry, made.psf[None, None], weight, self._snrs, unclipped(blurry, True))
+        sigma = noise_sigma(Observation(blurry=blurry))  # as it will be measured
+        doubt = torch.full_like(sigma, made.doubt)
+        seen, mean = prepare(blurry, made.psf[None, None], sigma, doubt, self._snrs, unclipped(blurry, True))
         return {**sample, "seen": seen[0], "mean": mean[0]}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
