@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+import benchmark_cast
 import elsewhere
+from unblur import datasets, methods
 from unblur.pipeline import device
 from unblur.solvers import workers
 
@@ -23,3 +25,12 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(workers, "ThreadPoolExecutor", elsewhere.Pool)
     with elsewhere.accelerator():
         yield elsewhere.NAME
+
+
+@pytest.fixture
+def cast(monkeypatch):
+    """A data set called `tiny` and methods of every character; see `benchmark_cast`."""
+    cast = benchmark_cast.Cast()
+    monkeypatch.setattr(methods, "get", cast.get)
+    monkeypatch.setattr(datasets, "get", lambda name: benchmark_cast.Tiny())
+    return cast
