@@ -130,7 +130,7 @@ def test_synth_writes_what_training_sees(tmp_path, photos, small):
     for folder in ("a", "b"):
         assert unblur_says(*words, tmp_path / folder)[0] == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    parts = (".json", "_blurry.png", "_psf.png", "_psf.tif", "_sharp.png")
+    parts = (".json", "_blurry.png", "_mean.png", "_psf.png", "_psf.tif", "_sharp.png")
     assert names == [f"{n}{part}" for n in (0, 1) for part in parts]
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names if ".png" in n)
     psf = tifffile.imread(tmp_path / "a" / "0_psf.tif")

@@ -188,7 +188,7 @@ def test_weights_come_back_as_they_were_written(weights_file):
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
     image = methods.get("wiener_stack")(observation, {"weights": str(path)}).image
     with torch.no_grad():
-        expected = network.half().float().restore(scene.blurry, scene.psf, SIGMA, 10 * DOUBT)
+        expected = network.half().float().restore(scene.blurry, scene.psf, SIGMA, 10 * DOUBT, ways=8)
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
     again = load_network(path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))

@@ -132,9 +132,24 @@ def test_the_log_of_a_resumed_run_has_no_line_twice(tmp_path, photos, monkeypatc
     assert (tmp_path / "log.csv").read_text() == rows
 
 
+def test_a_log_that_was_cut_short_does_not_stop_a_run(tmp_path, photos):
+    run_in(tmp_path, photos, steps=4, validate_every=2)
+    rows = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").write_text(rows + "6,,12.0\n\0")
+    run_in(tmp_path, photos, steps=4, validate_every=2, resume=True)
+    assert (tmp_path / "log.csv").read_text() == rows
+
+
+def test_a_checkpoint_of_other_photos_is_refused(tmp_path, photos):
+    run_in(tmp_path / "run", photos)
+    others = Photos.of(photo_folder(tmp_path / "others", count=3))
+    with pytest.raises(UnblurError, match="is of another run: not the same photos"):
+        run_in(tmp_path / "run", others, resume=True)
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, photos):
     run_in(tmp_path, photos)
-    with pytest.raises(UnblurError, match=r"checkpoint\.safetensors is of another run: its recipe differs"):
+    with pytest.raises(UnblurError, match=r"checkpoint\.safetensors is of another run: not the same recipe"):
         run_in(tmp_path, photos, batch=2, resume=True)
 
 

@@ -21,7 +21,7 @@ def synth(
 ) -> None:
     """Write the observations that a method is trained on.
 
-    The first N samples of a training run with that seed: pictures as 8-bit PNG, PSFs as float TIFF (and as PNG,
+    The first N observations of a training run with that seed: pictures as 8-bit PNG, PSFs as float TIFF (and as PNG,
     stretched, to look at).
     """
     from unblur import methods

@@ -1,4 +1,4 @@
-"""Luminance: what a PSF is estimated on and a restoration is judged by."""
+"""Luminance: what a PSF is estimated on and a restoration is judged by. And colour as what differs from it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from torch import Tensor
 
 _REC_601 = (0.299, 0.587, 0.114)
 
+_BLUE, _RED = (2 * (1 - weight) for weight in (_REC_601[2], _REC_601[0]))  # scale B - Y and R - Y to -0.5 ... 0.5
+
 NOISE_IN_LUMINANCE = math.hypot(*_REC_601)
 """Standard deviation of the luminance of RGB noise whose channels are independent and have standard deviation 1."""
+
+NOISE_IN_CHROMA = (math.hypot(0.299, 0.587, 0.886) / _BLUE + math.hypot(0.701, 0.587, 0.114) / _RED) / 2
+"""The same of Cb and Cr, on average; they differ by 5 %."""
 
 
 def luminance(picture: Tensor) -> Tensor:
@@ -22,3 +27,17 @@ def luminance(picture: Tensor) -> Tensor:
         return picture
     weights = torch.tensor(_REC_601, dtype=picture.dtype, device=picture.device)
     return torch.einsum("bchw,c->bhw", picture, weights)[:, None]
+
+
+def rgb_to_ycbcr(picture: Tensor) -> Tensor:
+    """Rec. 601 luma, and (B - Y) / 1.772 and (R - Y) / 1.402, which are 0 where it is grey: `(B, 3, H, W)` for both."""
+    luma = luminance(picture)
+    return torch.cat((luma, (picture[:, 2:] - luma) / _BLUE, (picture[:, :1] - luma) / _RED), 1)
+
+
+def ycbcr_to_rgb(picture: Tensor) -> Tensor:
+    """The inverse of `rgb_to_ycbcr`."""
+    luma, cb, cr = picture.split(1, 1)
+    red, blue = luma + _RED * cr, luma + _BLUE * cb
+    green = (luma - _REC_601[0] * red - _REC_601[2] * blue) / _REC_601[1]
+    return torch.cat((red, green, blue), 1)

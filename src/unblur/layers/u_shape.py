@@ -18,7 +18,7 @@ class UShape(nn.Module):
     what it was trained for. The last layer begins at zero.
     """
 
-    def __init__(self, inputs: int, outputs: int, widths: Sequence[int] = (48, 96, 160), blocks: int = 2) -> None:
+    def __init__(self, inputs: int, outputs: int, widths: Sequence[int], blocks: int) -> None:
         """`widths`: channels per scale, finest first. `blocks`: residual blocks per scale on the way down, and up."""
         super().__init__()
         self.multiple = 2 ** len(widths)

@@ -27,7 +27,7 @@ class Journal:
 
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.csv"
-        rows = [row for row in _rows(self._path) if int(row["step"]) <= step]
+        rows = [row for row in _rows(self._path) if (row["step"] or "").isdigit() and int(row["step"]) <= step]
         with self._path.open("w", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
@@ -77,4 +77,4 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if set(row) == set(_COLUMNS)]  # a line may be cut short

@@ -53,7 +53,8 @@ class Run:
 
     def facts(self) -> dict[str, object]:
         """What a checkpoint must agree in to go on from."""
-        return {"method": self.method, "preset": self.preset, "recipe": self.recipe.model_dump(mode="json")}
+        recipe = self.recipe.model_dump(mode="json")
+        return {"method": self.method, "preset": self.preset, "recipe": recipe, "photos": self.photos.digest()}
 
 
 def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *, resume: bool) -> float:
@@ -104,7 +105,8 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
             if step % recipe.validate_every == 0 or step == recipe.steps:
                 score = _validate(trainable, modules, average, shown, journal, step)
             journal.note(step, figures, clock.tick())
-            progress.advance(loss=sum(figures.values()), psnr=score, per_second=clock.rate)
+            known = {"psnr": score} if score == score else {}  # no validation yet
+            progress.advance(loss=sum(figures.values()), **known, per_second=clock.rate)
             if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop:
                 if fabric.is_global_zero:
                     _save(run, trainable, modules, average, optimizers, step, score)
@@ -235,7 +237,9 @@ def _resume(run: Run, modules: Mapping[str, nn.Module], average: Average) -> tup
     tensors, facts = read_tensors(path)
     for key, value in run.facts().items():
         if facts.get(key) != value:
-            raise UnblurError(f"{path} is of another run: its {key} differs. Take another -o, or the same {key}.")
+            raise UnblurError(
+                f"{path} is of another run: its {key} differ{'' if key.endswith('s') else 's'}. Take another -o, or the same {key}."
+            )
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "memory": {}}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")

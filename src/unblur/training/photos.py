@@ -6,6 +6,7 @@ which process makes it, on which device it is used, or whether the run was inter
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unblur.contract import Trainable
 from unblur.image_io import ImageFileError, read_photo
+from unblur.layers.orientation import turned
 from unblur.types import UnblurError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
@@ -66,6 +68,11 @@ class Photos:
             )
         return cls(training, validation)
 
+    def digest(self) -> str:
+        """Other photos, another digest: of names and sizes."""
+        facts = [f"{path.name} {path.stat().st_size}" for path in (*self.training, *self.validation)]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
 
 class Samples(Dataset[dict[str, Tensor]]):
     """Sample number i, for any i from 0."""
@@ -94,7 +101,7 @@ class Samples(Dataset[dict[str, Tensor]]):
             return self._observed(index)
         newest, turn = divmod(index, self._echoes)
         sample = self._remembered(newest - turn * _APART)
-        return {name: _turned(tensor, turn) for name, tensor in sample.items()}
+        return {name: turned(tensor, turn) for name, tensor in sample.items()}
 
     def _observed(self, index: int) -> dict[str, Tensor]:
         """Made of photo, place, scale and blur that `index` draws."""
@@ -102,12 +109,6 @@ class Samples(Dataset[dict[str, Tensor]]):
         path = self._paths[int(torch.randint(len(self._paths), (), generator=generator))]
         photo = self._decoded[path] if path in self._decoded else _decode(path)
         return self._trainable.observe(sharp_area(photo, self._trainable.area, generator), generator)
-
-
-def _turned(picture: Tensor, turn: int) -> Tensor:
-    """`(..., H, W)` turned by quarters and, from the fourth on, mirrored."""
-    picture = picture.rot90(turn % 4, (-2, -1))
-    return (picture.flip(-1) if turn >= 4 else picture).contiguous()
 
 
 def _decode(path: Path) -> np.ndarray:

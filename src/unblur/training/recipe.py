@@ -7,10 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import unblur.methods
 from unblur.contract import checked, nearest
+from unblur.layers.orientation import ORIENTATIONS
 from unblur.types import UnblurError
 
 
@@ -51,6 +52,12 @@ class StagePlan(_Table):
     last_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     optimizers: dict[str, OptimizerPlan]
 
+    @model_validator(mode="after")
+    def _warm_in_time(self) -> StagePlan:
+        if self.warmup > self.steps:
+            raise ValueError(f"stage '{self.name}' warms up for {self.warmup} of {self.steps} steps")
+        return self
+
     def rate_at(self, optimizer: str, step: int) -> float:
         """An optimiser's learning rate at a step of this stage, from 0: a linear rise, then half a cosine."""
         rate = self.optimizers[optimizer].rate
@@ -78,7 +85,7 @@ class Recipe(_Table):
     """
 
     batch: Annotated[int, Field(ge=1)]
-    echoes: Annotated[int, Field(ge=1, le=8)] = 1
+    echoes: Annotated[int, Field(ge=1, le=ORIENTATIONS)] = 1
     seed: int = 0
     precision: Literal["32", "bf16"] = "bf16"
     clip: Annotated[float, Field(gt=0)] | None = None

@@ -18,14 +18,14 @@ def write_sample(folder: Path, name: str, sample: Mapping[str, Tensor]) -> None:
     Args:
         folder: where to.
         name: what the files' names begin with.
-        sample: pictures `(C, H, W)` in [0, 1], C = 1 or 3; what is called a PSF `(1, h, w)`; single numbers go to
-            `NAME.json`.
+        sample: pictures `(C, H, W)` in [0, 1]; what is called a PSF `(1, h, w)`; single numbers go to `NAME.json`. Of
+            what is neither grey nor RGB there is no picture.
     """
     numbers = {part: tensor.item() for part, tensor in sample.items() if tensor.numel() == 1}
     if numbers:
         (folder / f"{name}.json").write_text(json.dumps(numbers) + "\n")
     for part, tensor in sample.items():
-        if part in numbers:
+        if part in numbers or tensor.shape[0] not in (1, 3):
             continue
         pixels = tensor.detach().cpu().permute(1, 2, 0).numpy()  # (H, W, C)
         if part.endswith("psf"):

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from unblur.layers.orientation import turned, turned_back
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
@@ -67,10 +68,16 @@ class CompactStack(nn.Module):
         doubt: Tensor,
         trusted: Tensor | None = None,
         shifts: Sequence[tuple[int, int]] | None = None,
+        *,
+        ways: int = 1,
     ) -> Tensor:
-        """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones; arguments as `prepare`'s."""
+        """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones.
+
+        Arguments are `prepare`'s, and in how many ways pictures are laid before the network; the results' mean is kept.
+        """
         seen, mean = prepare(blurry, psf, sigma, doubt, self.plan.snrs, trusted, shifts)
-        return without_rim(self(seen, mean), blurry)
+        sharp = [turned_back(self(turned(seen, way), turned(mean, way)), way) for way in range(ways)]
+        return without_rim(torch.stack(sharp).mean(0), blurry)
 
 
 @torch.no_grad()

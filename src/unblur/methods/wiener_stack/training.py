@@ -73,14 +73,15 @@ class WienerStackTraining:
             channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
             sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
         made = blur(sharp, self._recipe, generator)
-        sample = {"blurry": made.blurry, "sharp": made.sharp}
+        sample = {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
+        numbers = {"sigma": torch.tensor([made.sigma]), "doubt": torch.tensor([made.doubt])}
         if self._snrs is None:
-            return {**sample, "psf": made.psf[None]}
+            return {**sample, **numbers}
         blurry = made.blurry[None]  # (1, 1, H, W)
         sigma = noise_sigma(Observation(blurry=blurry))  # as it will be measured
         doubt = torch.full_like(sigma, made.doubt)
         seen, mean = prepare(blurry, made.psf[None, None], sigma, doubt, self._snrs, unclipped(blurry, True))
-        return {**sample, "seen": seen[0], "mean": mean[0]}
+        return {**sample, **numbers, "seen": seen[0], "mean": mean[0]}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """One loss for the one optimiser."""
