@@ -74,7 +74,7 @@ def test_restore_writes_beside_the_photo_and_says_two_lines(photo):
     found, done = result.stdout.splitlines()
     assert found.startswith("a.jpg: PSF 7 x 7 px, spread ")
     assert "noise 0.0" in found
-    assert done.startswith("  restored by hyper_laplacian in ")
+    assert done.startswith("  restored by wiener_stack in ")
     assert done.endswith(" s -> a.restored.jpg")
     assert result.stderr == ""
     with Image.open("a.restored.jpg") as image:
@@ -151,9 +151,9 @@ def test_an_output_is_replaced_only_when_asked(photo):
         (["--method", "wiener"], "needs a psf: give --psf FILE"),
         (["--method", "./none.py"], "no such file"),
         (["--psf", "none.npy"], "none.npy: there is no such file"),
-        (["--psf", "psf.npy", "--set", "strenght=2"], "Did you mean 'strength'"),
-        (["--psf", "psf.npy", "--set", "strength"], "--set takes key=value"),
-        (["--psf", "psf.npy", "--set", "strength=high"], "setting 'strength'"),
+        (["--psf", "psf.npy", "--set", "pases=2"], "Did you mean 'passes'"),
+        (["--psf", "psf.npy", "--set", "passes"], "--set takes key=value"),
+        (["--psf", "psf.npy", "--set", "passes=high"], "setting 'passes'"),
         (["--psf", "psf.npy", "--strength", "2"], "strength goes from 0"),
         (["--psf", "psf.npy", "--sigma", "5"], "--sigma 5/255"),
         (["--psf", "psf.npy", "--sigma", "low"], "--sigma takes a noise level"),

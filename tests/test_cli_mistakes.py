@@ -46,7 +46,7 @@ def test_a_psf_that_would_not_be_used_is_refused(photo, tmp_path):
     method = estimating(tmp_path)
     for name in (method, "l0_psf", "l0_psf+hyper_laplacian"):
         line = refused("restore", "a.jpg", "--psf", "psf.npy", "--method", name)
-        assert "estimates a PSF and takes none; leave out --psf or use --method hyper_laplacian." in line
+        assert "estimates a PSF and takes none; leave out --psf or use --method wiener_stack." in line
     assert "'nlm' makes no use of a PSF" in refused("restore", "a.jpg", "--psf", "psf.npy", "--method", "nlm")
 
 

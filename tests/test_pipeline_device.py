@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -139,8 +141,9 @@ def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatc
 
     monkeypatch.setattr(pipeline, "judge", judge)
     settings = {"l0_psf.size": 15, "iterations": 2}
-    here = restore_picture(photo, Options(settings=settings), Progress())
-    there = restore_picture(photo, Options(settings=settings, device=stand_in), Progress())
+    options = Options(method="l0_psf+hyper_laplacian", settings=settings)
+    here = restore_picture(photo, options, Progress())
+    there = restore_picture(photo, replace(options, device=stand_in), Progress())
     assert [set(place) for place in places] == [{"cpu"}] * 3 + [{NAME}] * 3
     assert torch.equal(here.image, there.image)
     assert here.psf is not None and there.psf is not None

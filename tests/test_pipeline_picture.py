@@ -38,7 +38,7 @@ def test_a_known_psf_is_used_as_it_is_and_judged_by_nobody(monkeypatch):
     outcome = restored(Options(psf=scene.psf[0, 0]), scene.blurry)
     before, after = ((scene.sharp - image).square().mean() for image in (scene.blurry, outcome.image))
     assert after < before / 2
-    assert (outcome.method, outcome.changed, calls) == ("hyper_laplacian", True, [])
+    assert (outcome.method, outcome.changed, calls) == ("wiener_stack", True, [])
     assert outcome.psf is not None
     assert outcome.psf.shape == (9, 11)
 
@@ -47,7 +47,7 @@ def test_auto_estimates_on_luminance_and_restores_the_colours(tmp_path, monkeypa
     calls = judge_by(monkeypatch, believe)
     monkeypatch.setattr(pipeline, "DEFAULT_ESTIMATOR", estimating(tmp_path))
     outcome = restored(Options())
-    assert outcome.method == "estimating+hyper_laplacian"
+    assert outcome.method == "estimating+wiener_stack"
     assert outcome.image.shape == PICTURE.shape
     (blurry, nothing, psf, sigma), (_, image, same_psf, _) = calls
     assert nothing is None
@@ -159,7 +159,7 @@ def test_nan_is_refused(tmp_path):
         ({"sigma": 5}, "0..1 scale, not 5"),
         ({"method": "hyper_laplacan"}, "Did you mean 'hyper_laplacian'"),
         ({"method": "wiener"}, "needs a psf: give --psf FILE"),
-        ({"psf": PSF, "settings": {"strenght": 2}}, "Did you mean 'strength'"),
+        ({"psf": PSF, "settings": {"pases": 2}}, "Did you mean 'passes'"),
         ({"psf": PSF, "method": "l0_psf"}, "estimates a PSF and takes none"),
         ({"psf": PSF, "method": "nlm"}, "makes no use of a PSF"),
     ],

@@ -67,7 +67,7 @@ def test_a_jpeg_comes_back_sharper_with_everything_it_carried(folder):
     assert result.as_json() == {
         "input": str(photo),
         "output": str(folder / "b.jpg"),
-        "method": "hyper_laplacian",
+        "method": "wiener_stack",
         "psf_size": 7,
         "noise_sigma": pytest.approx(0.01, abs=0.005),
         "seconds": pytest.approx(result.seconds, abs=1e-3),

@@ -67,27 +67,6 @@ def test_ranks_share_out_each_batch(photos):
         assert torch.equal(joined, batch["blurry"])
 
 
-def test_echoes_show_each_observation_in_every_way_at_different_times(photos):
-    trainable = Denoiser()
-    samples = Samples(photos.training, trainable, 5, echoes=8)
-    observed = []
-    trainable.observe = lambda sharp, generator: observed.append(1) or {"sharp": sharp, "blurry": sharp}
-    shown = [samples[index]["sharp"] for index in range(8 * 64 * 8)]
-    assert len(observed) == 8 * 64 + 7 * 64, "each once, with those that are shown as if from before the beginning"
-    newest = shown[8 * 3]  # the observation that is new in the third eight, and where it comes again
-    turns = [newest.rot90(turn % 4, (-2, -1)) for turn in range(8)]
-    again = [shown[8 * (3 + 64 * turn) + turn] for turn in range(8)]
-    for turn in range(8):
-        assert torch.equal(again[turn], turns[turn].flip(-1) if turn >= 4 else turns[turn])
-    assert len({picture.sum().item() for picture in shown[:8]}) == 8, "no observation is twice in an eight"
-
-
-def test_echoes_depend_on_nothing_but_the_number_either(photos):
-    one, other = (Samples(photos.training, Denoiser(), 5, echoes=4) for _ in range(2))
-    late = other[1000]["blurry"]
-    assert torch.equal([one[index] for index in range(998, 1001)][-1]["blurry"], late)
-
-
 def test_a_photo_is_read_as_it_is_restored_sixteen_bits_and_grey_too(tmp_path):
     levels = np.linspace(0, 65535, 60 * 72).reshape(60, 72).astype(np.uint16)
     Image.fromarray(levels).save(tmp_path / "deep-a.png")

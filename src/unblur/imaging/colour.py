@@ -14,9 +14,6 @@ _BLUE, _RED = (2 * (1 - weight) for weight in (_REC_601[2], _REC_601[0]))  # sca
 NOISE_IN_LUMINANCE = math.hypot(*_REC_601)
 """Standard deviation of the luminance of RGB noise whose channels are independent and have standard deviation 1."""
 
-NOISE_IN_CHROMA = (math.hypot(0.299, 0.587, 0.886) / _BLUE + math.hypot(0.701, 0.587, 0.114) / _RED) / 2
-"""The same of Cb and Cr, on average; they differ by 5 %."""
-
 
 def luminance(picture: Tensor) -> Tensor:
     """Rec. 601 luma, `0.299 R + 0.587 G + 0.114 B` of the sRGB values as they are: `(B, C, H, W)` -> `(B, 1, H, W)`.

@@ -42,6 +42,10 @@ class BlurRecipe:
         """Side in pixels of the PSFs as they are given: the largest one's, with room for a fraction of a pixel."""
         return 65 if self.psfs == "exposures" else self.psf_size[1] + 2
 
+    def draw_sigma(self, generator: torch.Generator) -> float:
+        """A noise level."""
+        return self.sigma * 50 ** -_rand(generator)
+
 
 @dataclass(frozen=True)
 class Blurred:
@@ -71,7 +75,7 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
     soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7) if soften else delta_psf()
     picture = convolve(picture[None], soft)[0]
     true_psf = _draw_psf(recipe, generator)
-    sigma = recipe.sigma * 50 ** -_rand(generator)
+    sigma = recipe.draw_sigma(generator)
     light = convolve(picture[None], true_psf, "valid")  # (1, C, H - s + 1, W - s + 1)
     if recipe.photons is not None:
         fewest, most = map(math.log, recipe.photons)

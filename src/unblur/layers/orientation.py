@@ -8,9 +8,7 @@ ORIENTATIONS = 8
 
 
 def turned(picture: Tensor, way: int) -> Tensor:
-    """`(..., H, W)` turned by `way` quarters and, from the fourth way on, then mirrored; a number stays as it is."""
-    if picture.dim() < 2:  # a number
-        return picture
+    """`(..., H, W)` turned by `way` quarters and, from the fourth way on, then mirrored."""
     picture = picture.rot90(way % 4, (-2, -1))
     return (picture.flip(-1) if way >= 4 else picture).contiguous()
 

@@ -24,7 +24,8 @@ from unblur.contract import Card, Gift, Method, Need, Settings, nearest
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 DEFAULT_ESTIMATOR = "l0_psf"
-DEFAULT_NON_BLIND = "hyper_laplacian"
+DEFAULT_NON_BLIND = "hyper_laplacian"  # quick, with nothing learned: what a PSF estimator's name stands for
+BEST_NON_BLIND = "wiener_stack"  # what "auto" ends with
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 from unblur.contract import Method, Settings
 from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
-from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND, Chain, Step, complete
+from unblur.pipeline.chain import BEST_NON_BLIND, DEFAULT_ESTIMATOR, Chain, Step, complete
 from unblur.pipeline.credibility import judge
 from unblur.pipeline.device import find_device
 from unblur.pipeline.fit import fitted
@@ -80,12 +80,12 @@ class Options:
         """
         name = self.method
         if name == "auto":
-            name = DEFAULT_ESTIMATOR if self.psf is None else DEFAULT_NON_BLIND
+            name = f"{DEFAULT_ESTIMATOR}+{BEST_NON_BLIND}" if self.psf is None else BEST_NON_BLIND
         name = complete(name, psf_known=self.psf is not None)
         chain = Chain.parse(name, self.settings_for(name))
         if self.psf is not None and "psf" not in chain.needs:
             does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
-            raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {DEFAULT_NON_BLIND}.")
+            raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {BEST_NON_BLIND}.")
         return chain
 
     def settings_for(self, name: str) -> dict[str, Any]:

@@ -93,23 +93,17 @@ def sparse(
     reweightings: int,
     steps: int,
     progress: Progress,
-    start: Tensor | None = None,
 ) -> Tensor:
     """phi = |.|^exponent on first and second derivatives, by reweighted least squares: Levin et al. 2007.
 
     Each round replaces phi by the parabola that touches it at the current picture's derivatives and solves
     the weighted least-squares problem with `steps` conjugate-gradient steps. `curvature_weight` is the weight of
-    the three second derivatives relative to the two first ones. The first parabola touches at the derivatives of
-    `start`, `(B, C, H', W')`, or without one at a typical photo's.
+    the three second derivatives relative to the two first ones.
     """
-    spectrum = canvas.forward(canvas.blurry if start is None else start)
-    if start is None:
-        slope = exponent * _TYPICAL_GRADIENT ** (exponent - 2)
-        first = torch.full_like(gradient(canvas.blurry), slope)  # (2, B, C, H', W')
-        second = torch.full_like(curvature(canvas.blurry), slope * curvature_weight)  # (3, B, C, H', W')
-    else:
-        first = _touching_parabola(gradient(start), exponent)
-        second = curvature_weight * _touching_parabola(curvature(start), exponent)
+    slope = exponent * _TYPICAL_GRADIENT ** (exponent - 2)
+    first = torch.full_like(gradient(canvas.blurry), slope)  # (2, B, C, H', W')
+    second = torch.full_like(curvature(canvas.blurry), slope * curvature_weight)  # (3, B, C, H', W')
+    spectrum = canvas.forward(canvas.blurry)
     data = canvas.adjoint_of_data()
     for _ in range(reweightings + 1):
 

@@ -72,7 +72,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     _check(recipe, modules)
     average = Average(modules, recipe.average)
     step, score, memory = _resume(run, modules, average) if resume else (0, float("nan"), {})
-    samples = Samples(run.photos.training, trainable, recipe.seed, recipe.echoes)
+    samples = Samples(run.photos.training, trainable, recipe.seed)
     shown = fabric.to_device(validation_batch(run.photos, trainable, recipe.validation))
     journal = Journal(run.folder if fabric.is_global_zero else None, step)
     progress.stage(f"training {run.method}", recipe.steps)
@@ -237,9 +237,7 @@ def _resume(run: Run, modules: Mapping[str, nn.Module], average: Average) -> tup
     tensors, facts = read_tensors(path)
     for key, value in run.facts().items():
         if facts.get(key) != value:
-            raise UnblurError(
-                f"{path} is of another run: its {key} differ{'' if key.endswith('s') else 's'}. Take another -o, or the same {key}."
-            )
+            raise UnblurError(f"{path} is of another run: not the same {key}. Take another -o, or the same {key}.")
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "memory": {}}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")

@@ -10,7 +10,6 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from unblur.contract import Trainable
 from unblur.image_io import ImageFileError, read_photo
-from unblur.layers.orientation import turned
 from unblur.types import UnblurError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 _MEMORY = 4 << 30  # bytes of decoded photos that are kept
 _SMALLEST_SCALE = 0.5  # photos are shrunk to this at the most, which makes them sharper and their details finer
 _TRIES = 2  # places in a photo of which the one with more detail is taken: a sky teaches little
-_APART = 64  # observations between two showings of the same one; a power of 2, so that the same worker remembers it
 _VALIDATION_SEED = 2**31  # far from any run's own
 
 
@@ -77,15 +74,9 @@ class Photos:
 class Samples(Dataset[dict[str, Tensor]]):
     """Sample number i, for any i from 0."""
 
-    def __init__(self, paths: list[Path], trainable: Trainable, seed: int, echoes: int = 1) -> None:
-        """Decode as many photos as there is room for; workers that are forked share them.
-
-        With `echoes` > 1 each observation is shown so many times, turned and mirrored each time in another way and
-        among others each time (Choi et al. 2019, "Faster neural network training with data echoing"): for
-        observations that cost more than a step of the network.
-        """
-        self._paths, self._trainable, self._seed, self._echoes = paths, trainable, seed, echoes
-        self._remembered = lru_cache(maxsize=echoes * _APART + 1)(self._observed)
+    def __init__(self, paths: list[Path], trainable: Trainable, seed: int) -> None:
+        """Decode as many photos as there is room for; workers that are forked share them."""
+        self._paths, self._trainable, self._seed = paths, trainable, seed
         self._decoded: dict[Path, np.ndarray] = {}
         room = _MEMORY
         for path in paths:
@@ -96,14 +87,6 @@ class Samples(Dataset[dict[str, Tensor]]):
             self._decoded[path] = picture
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The newest observation, or one of `_APART`, twice `_APART`, ... observations ago, turned."""
-        if self._echoes == 1:
-            return self._observed(index)
-        newest, turn = divmod(index, self._echoes)
-        sample = self._remembered(newest - turn * _APART)
-        return {name: turned(tensor, turn) for name, tensor in sample.items()}
-
-    def _observed(self, index: int) -> dict[str, Tensor]:
         """Made of photo, place, scale and blur that `index` draws."""
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, index))
         path = self._paths[int(torch.randint(len(self._paths), (), generator=generator))]

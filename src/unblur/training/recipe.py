@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import unblur.methods
 from unblur.contract import checked, nearest
-from unblur.layers.orientation import ORIENTATIONS
 from unblur.types import UnblurError
 
 
@@ -72,7 +71,6 @@ class Recipe(_Table):
 
     Attributes:
         batch: samples per step, over all devices.
-        echoes: how often each observation is shown, turned and mirrored each time in another way.
         seed: of weights and samples.
         precision: of the networks' arithmetic; weights stay float32.
         clip: the longest gradient of an optimiser's weights, in the Euclidean norm; None: any.
@@ -85,7 +83,6 @@ class Recipe(_Table):
     """
 
     batch: Annotated[int, Field(ge=1)]
-    echoes: Annotated[int, Field(ge=1, le=ORIENTATIONS)] = 1
     seed: int = 0
     precision: Literal["32", "bf16"] = "bf16"
     clip: Annotated[float, Field(gt=0)] | None = None

@@ -8,12 +8,12 @@ of the paper, `network` the compact one whose weights ship, `training` what both
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import FilePath
 
 from unblur.contract import Card, Method, Settings, setting
-from unblur.layers.orientation import ORIENTATIONS
 from unblur.methods.wiener_stack.build import load_network
 from unblur.methods.wiener_stack.planes import restore_planes
 from unblur.methods.wiener_stack.published import PublishedStack
@@ -22,10 +22,7 @@ from unblur.solvers.observed import unclipped
 from unblur.types import Observation, Progress, Restoration
 
 SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
-
-
-_SMALL = 500_000  # pixels
-_DOUBT_GIVEN, _DOUBT_ESTIMATED = 0.1, 0.6
+_DOUBT_GIVEN, _DOUBT_ESTIMATED = 0.03, 0.12
 
 
 class WienerStackSettings(Settings):
@@ -34,19 +31,23 @@ class WienerStackSettings(Settings):
     weights: FilePath | None = setting(None, "file of weights from `unblur train`; None: those that ship", probe=None)
     doubt: float | None = setting(
         None,
-        "how wrong the PSF may be, from 0 to 1: less brings out more detail, more leaves fewer artefacts; None: "
-        f"{_DOUBT_GIVEN} for a PSF that was given, {_DOUBT_ESTIMATED} for one that was estimated",
+        "how wrong the PSF may be at a frequency, as a share of a point's spectrum: less brings out more detail, more "
+        f"leaves fewer artefacts; None: {_DOUBT_GIVEN} for a PSF that is given, {_DOUBT_ESTIMATED} for an estimate",
         probe=(0.0, 1.0),
         ge=0,
         le=1,
     )
-    ways: int | None = setting(
-        None,
-        "lay the picture before the network in so many ways, turned and mirrored, and take the mean: more is a little "
-        f"better and takes longer; None: 8 for up to {_SMALL / 1e6:g} megapixels, 1 for more",
-        probe=(1, 8),
+    passes: int = setting(
+        4,
+        "times that the picture is reconstructed and shown to the network; more is better, and slower",
+        probe=(2, 4),
         ge=1,
-        le=ORIENTATIONS,
+        le=30,
+    )
+    chroma: Literal["full", "half"] = setting(
+        "full",
+        "size at which colour is restored; half takes half the time and blurs edges between colours",
+        probe=("half", "full"),
     )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
@@ -55,7 +56,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
     """Through the network; see `WienerStackSettings`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
-    progress.stage("combining Wiener reconstructions")
+    progress.stage("reconstructing")
     network = load_network(settings.weights or SHIPPED, str(blurry.device))
     with torch.no_grad():
         if isinstance(network, PublishedStack):
@@ -69,7 +70,8 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
                 sigma=observation.sigma,
                 doubt=default if settings.doubt is None else settings.doubt,
                 trusted=unclipped(blurry, settings.mask_clipped),
-                ways=settings.ways or (ORIENTATIONS if blurry[0, 0].numel() <= _SMALL else 1),
+                passes=settings.passes,
+                half=settings.chroma == "half",
             )
     return Restoration(image=image, psf=psf)
 

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from unblur.contract import checked
 from unblur.imaging.colour import luminance
+from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
-from unblur.methods.wiener_stack.network import CompactStack, prepare, without_rim
-from unblur.solvers.observed import noise_sigma, unclipped
-from unblur.types import Observation
+from unblur.methods.wiener_stack.network import CompactStack
 
 
 class Observations(BaseModel):
-    """What the networks are shown: see `BlurRecipe`.
+    """What the networks are shown: see `BlurRecipe`, of which the compact network heeds `sigma` alone.
 
     Attributes:
         side: of the blurry pictures in pixels.
@@ -56,32 +55,30 @@ _INVISIBLE = 1e-6  # a mean squared error (60 dB) below which nothing need be ga
 
 
 class WienerStackTraining:
-    """`unblur.contract.Trainable` for both presets."""
+    """`unblur.contract.Trainable` for both presets: the published network deblurs, the compact one denoises."""
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
         self._observations = checked(Observations, observations, "wiener_stack, observations")
         self._recipe = self._observations.recipe()
-        self.area = self._observations.side + self._recipe.support - 1
         stack = network_of(network)
-        self._snrs = stack.plan.snrs if isinstance(stack, CompactStack) else None
+        self._denoises = isinstance(stack, CompactStack)
+        self.area = self._observations.side + (0 if self._denoises else self._recipe.support - 1)
         self.modules: dict[str, nn.Module] = {"stack": stack}
         self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """A blurry picture, the sharp one, and what the network sees: the PSF as it is known, or what is made of it."""
-        if self._snrs is not None:
-            channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
-            sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
-        made = blur(sharp, self._recipe, generator)
-        sample = {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
-        numbers = {"sigma": torch.tensor([made.sigma]), "doubt": torch.tensor([made.doubt])}
-        if self._snrs is None:
-            return {**sample, **numbers}
-        blurry = made.blurry[None]  # (1, 1, H, W)
-        sigma = noise_sigma(Observation(blurry=blurry))  # as it will be measured
-        doubt = torch.full_like(sigma, made.doubt)
-        seen, mean = prepare(blurry, made.psf[None, None], sigma, doubt, self._snrs, unclipped(blurry, True))
-        return {**sample, **numbers, "seen": seen[0], "mean": mean[0]}
+        """A blurry picture, its PSF and the sharp picture; or one channel with noise, how much, and without."""
+        if not self._denoises:
+            made = blur(sharp, self._recipe, generator)
+            return {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
+        channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
+        sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
+        sigma = self._recipe.draw_sigma(generator)
+        return {
+            "blurry": add_gaussian_noise(sharp, sigma, generator),
+            "sigma": torch.full((1, 1, 1), sigma),
+            "sharp": sharp,
+        }
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """One loss for the one optimiser."""
@@ -98,6 +95,4 @@ class WienerStackTraining:
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Through the network: `(B, C, H, W)`."""
-        if self._snrs is None:
-            return self.modules["stack"](batch["blurry"], batch["psf"])
-        return without_rim(self.modules["stack"](batch["seen"], batch["mean"]), batch["sharp"])
+        return self.modules["stack"](batch["blurry"], batch["sigma" if self._denoises else "psf"])
