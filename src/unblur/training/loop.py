@@ -106,7 +106,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
                 score = _validate(trainable, modules, average, shown, journal, step)
             journal.note(step, figures, clock.tick())
             known = {"psnr": score} if score == score else {}  # no validation yet
-            progress.advance(loss=sum(figures.values()), **known, per_second=clock.rate)
+            progress.advance(1, loss=sum(figures.values()), **known, per_second=clock.rate)
             if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop:
                 if fabric.is_global_zero:
                     _save(run, trainable, modules, average, optimizers, step, score)
