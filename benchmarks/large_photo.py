@@ -53,7 +53,8 @@ def main(
             ("blind", []),
             ("blind, --force", ["--force"]),
             ("selfdeblur, --force", ["--method", "selfdeblur", "--force"]),
-            ("known PSF", ["--psf", str(psf), "--method", "hyper_laplacian"]),
+            ("known PSF", ["--psf", str(psf)]),
+            ("known PSF, hyper_laplacian", ["--psf", str(psf), "--method", "hyper_laplacian"]),
         ):
             output = folder / f"large.{len(table.rows)}.jpg"
             command = ["restore", str(photo), "-o", str(output), "--overwrite", *options]

@@ -96,7 +96,8 @@ def deconvolve(
         right = data + inverse_snr * canvas.forward(drawn)
         spectrum = deconvolution.solve_masked(canvas, spectrum, right, inverse_snr, _BORDER_STEPS)
         way = number % ORIENTATIONS
-        drawn = turned_back(network(turned(canvas.inverse(spectrum), way), level), way)  # Eq. 8
+        with torch.autocast(blurry.device.type, torch.bfloat16):  # as it was trained
+            drawn = turned_back(network(turned(canvas.inverse(spectrum), way), level), way)  # Eq. 8
     if shifts is not None:
         drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
     return canvas.crop(drawn)
