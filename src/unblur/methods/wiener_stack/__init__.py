@@ -49,6 +49,9 @@ class WienerStackSettings(Settings):
         "size at which colour is restored; half takes half the time and blurs edges between colours",
         probe=("half", "full"),
     )
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "the network's arithmetic; bfloat16 is twice as fast and less exact", probe=("float32", "bfloat16")
+    )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
 
@@ -72,6 +75,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
                 trusted=unclipped(blurry, settings.mask_clipped),
                 passes=settings.passes,
                 half=settings.chroma == "half",
+                quick=settings.precision == "bfloat16",
             )
     return Restoration(image=image, psf=psf)
 

@@ -27,6 +27,7 @@ def restore_planes(
     trusted: Tensor | None,
     passes: int,
     half: bool = False,
+    quick: bool = False,
 ) -> Tensor:
     """`(B, C, H, W)` -> the same, sharp.
 
@@ -39,20 +40,21 @@ def restore_planes(
         trusted: False where a pixel is clipped, `(B, C, H, W)`; None: none is.
         passes: times that grey or luma is shown to the network.
         half: whether chroma is restored at half the size, and in half the passes.
+        quick: whether the network calculates in bfloat16.
     """
     share = torch.ones(()) if sigma is None else sigma / noise_sigma(Observation(blurry=blurry))  # of what is measured
     if blurry.shape[1] == 1:
-        return _restore(network, blurry, psf, share, doubt, trusted, passes)
+        return _restore(network, blurry, psf, share, doubt, trusted, passes, quick)
     planes = rgb_to_ycbcr(blurry)
     trusted = None if trusted is None else trusted.amin(1, keepdim=True)  # (B, 1, H, W)
-    luma = _restore(network, planes[:, :1], psf, share, doubt, trusted, passes)
+    luma = _restore(network, planes[:, :1], psf, share, doubt, trusted, passes, quick)
     if not half:
         trusted = None if trusted is None else trusted.expand(-1, 2, -1, -1)
-        chroma = _restore(network, planes[:, 1:], psf, share, doubt, trusted, passes)
+        chroma = _restore(network, planes[:, 1:], psf, share, doubt, trusted, passes, quick)
         return ycbcr_to_rgb(torch.cat((luma, chroma), 1))
     trusted = None if trusted is None else halved(trusted.to(blurry)).expand(-1, 2, -1, -1) == 1
     half_psf = torch.stack([resize_psf(one[0], 0.5)[None] for one in psf])
-    chroma = _restore(network, halved(planes[:, 1:]), half_psf, share, doubt, trusted, (passes + 1) // 2)
+    chroma = _restore(network, halved(planes[:, 1:]), half_psf, share, doubt, trusted, (passes + 1) // 2, quick)
     return ycbcr_to_rgb(torch.cat((luma, doubled(chroma, luma)), 1))
 
 
@@ -64,6 +66,7 @@ def _restore(
     doubt: float,
     trusted: Tensor | None,
     passes: int,
+    quick: bool,
 ) -> Tensor:
     """Planes `(B, P, h, w)` one by one, each with the PSF of its photo; `share` times the noise that is measured."""
     level = share.to(planes) * noise_sigma(Observation(blurry=planes))  # (B, 1, 1, 1)
@@ -77,6 +80,7 @@ def _restore(
             doubt=doubt,
             trusted=None if trusted is None else trusted[:, [p]],
             passes=passes,
+            quick=quick,
             shifts=shifts,
         )
         for p in range(planes.shape[1])
