@@ -55,7 +55,6 @@ class Blurred:
         blurry: `(C, H - s + 1, W - s + 1)` of a picture `(C, H, W)`, `s` the recipe's support; [0, 1], 8 bits.
         sharp: the same part of the picture, as the camera would have taken it without blur or noise.
         psf: as it is known, `(s, s)`.
-        doubt: by how much that was perturbed, from 0 to 1.
         true_psf: as it was, `(s, s)`.
         sigma: of the Gaussian noise.
     """
@@ -63,7 +62,6 @@ class Blurred:
     blurry: Tensor
     sharp: Tensor
     psf: Tensor
-    doubt: float
     true_psf: Tensor
     sigma: float
 
@@ -85,10 +83,10 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
         smooth = convolve(noise, soft)
         noise = smooth * (noise.std() / smooth.std().clamp_min(1e-9))
     blurry = quantise(light + noise, clip=True)[0]
-    doubt = _rand(generator) if _rand(generator) < recipe.perturbed else 0.0
-    psf = perturb_psf(true_psf, doubt, generator) if doubt else true_psf
+    wrong = _rand(generator) < recipe.perturbed
+    psf = perturb_psf(true_psf, _rand(generator), generator) if wrong else true_psf
     sharp = picture[:, reach : picture.shape[1] - reach, reach : picture.shape[2] - reach]
-    return Blurred(blurry, sharp, psf, doubt, true_psf, sigma)
+    return Blurred(blurry, sharp, psf, true_psf, sigma)
 
 
 def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:

@@ -53,7 +53,7 @@ def restore(
     Args:
         image: numpy or torch; shapes, types and ranges are in the module's table.
         method: a method (`unblur.methods.names()`), a chain `a+b`, a file `./mine.py`, or "auto":
-            `hyper_laplacian` when a PSF is given, else `l0_psf+hyper_laplacian`.
+            `wiener_stack` when a PSF is given, else `l0_psf+wiener_stack`.
         psf: the known PSF, `(h, w)`, odd sides, non-negative, of any sum above 0. None: it is estimated.
         psf_size: odd side in pixels of the PSF to estimate. None: found automatically.
         sigma: standard deviation of the noise on the [0, 1] scale; more gives a smoother result. None: measured.

@@ -39,8 +39,8 @@ class Options:
     """What a person may ask for.
 
     Attributes:
-        method: a method, a chain `a+b`, a Python file, or "auto": `hyper_laplacian` when a PSF is given, else
-            `l0_psf+hyper_laplacian`.
+        method: a method, a chain `a+b`, a Python file, or "auto": `wiener_stack` when a PSF is given, else
+            `l0_psf+wiener_stack`.
         psf: the known PSF, `(h, w)`; None: estimate it.
         psf_size: odd side in pixels of the PSF to estimate; None: found automatically.
         settings: `key` or `method.key`, as `Chain.parse` takes them.
