@@ -89,5 +89,13 @@ def test_a_perturbed_psf_is_wrong_by_as_much_as_an_estimate_and_in_its_place(see
     assert 0.4 < float(kernel_similarity(wrong, psf)) < 1
 
 
+def test_how_wrong_the_psf_is_said():
+    made = [blur(SHARP, BlurRecipe(psf_size=(9, 15), perturbed=0.5), dice(seed)) for seed in range(20)]
+    exact = [torch.equal(one.psf, one.true_psf) for one in made]
+    assert exact == [one.wrong == 0 for one in made] and 3 < sum(exact) < 17
+    worst, best = (pick((one for one in made if one.wrong), key=lambda one: one.wrong) for pick in (max, min))
+    assert kernel_similarity(worst.psf, worst.true_psf) < kernel_similarity(best.psf, best.true_psf)
+
+
 def test_a_point_may_be_perturbed_too():
     assert float(perturb_psf(delta_psf(9), 1.0, dice()).sum()) == pytest.approx(1)

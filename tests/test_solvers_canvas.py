@@ -9,6 +9,7 @@ from unblur.solvers.canvas import (
     Canvas,
     curvature,
     curvature_adjoint,
+    doubled,
     gradient,
     gradient_adjoint,
     gradient_power,
@@ -127,6 +128,34 @@ def test_every_picture_of_a_batch_may_have_its_own_psf():
     for number in range(2):
         alone = convolve(scene[number : number + 1], psfs[number, 0], "circular")
         torch.testing.assert_close(canvas.blur(scene)[number : number + 1], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(20, 24), (22, 28)], ids=str)
+def test_at_half_the_size_low_frequencies_are_blurred_alike(size):
+    photo, psf = noise(1, 1, *size), asymmetric_psf()
+    canvas = Canvas.circular(photo, psf)
+    half = canvas.halved()
+    assert half.shape == (size[0] // 2, size[1] // 2)
+    rows, columns = (torch.arange(side).double() / side for side in size)
+    wave = torch.cos(2 * torch.pi * (3 * rows[:, None] + 2 * columns))[None, None]
+    expected = torch.nn.functional.avg_pool2d(canvas.blur(wave), 2)
+    torch.testing.assert_close(half.blur(torch.nn.functional.avg_pool2d(wave, 2)), expected, rtol=0, atol=1e-12)
+
+
+def test_at_half_the_size_a_pixel_is_observed_where_all_four_were():
+    photo, trusted = noise(1, 1, 14, 18), torch.ones(1, 1, 14, 18, dtype=torch.bool)
+    trusted[..., 5, 7] = False
+    canvas = Canvas.around(photo, asymmetric_psf(), trusted)
+    half = canvas.halved()
+    observed = canvas.mask[0, 0].unfold(0, 2, 2).unfold(1, 2, 2).amin((-2, -1))  # (H'/2, W'/2)
+    assert torch.equal(half.mask[0, 0], observed)
+    assert torch.equal(half.crop(half.blurry), half.blurry)
+
+
+def test_half_the_size_and_back_is_the_same_place():
+    ramp = torch.linspace(0, 1, 24)[:, None] * torch.linspace(1, 2, 28)
+    again = doubled(Canvas.circular(ramp[None, None], torch.ones(1, 1)).halved().blurry)
+    torch.testing.assert_close(again[0, 0, 4:-4, 4:-4], ramp[4:-4, 4:-4], atol=1e-3, rtol=0)
 
 
 def test_a_circular_canvas_is_the_photo_itself_and_wraps_around():

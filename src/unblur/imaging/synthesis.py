@@ -57,6 +57,7 @@ class Blurred:
         psf: as it is known, `(s, s)`.
         true_psf: as it was, `(s, s)`.
         sigma: of the Gaussian noise.
+        wrong: how wrong `psf` is: the `amount` of `perturb_psf`, 0 if not at all.
     """
 
     blurry: Tensor
@@ -64,6 +65,7 @@ class Blurred:
     psf: Tensor
     true_psf: Tensor
     sigma: float
+    wrong: float
 
 
 def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blurred:
@@ -83,10 +85,10 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
         smooth = convolve(noise, soft)
         noise = smooth * (noise.std() / smooth.std().clamp_min(1e-9))
     blurry = quantise(light + noise, clip=True)[0]
-    wrong = _rand(generator) < recipe.perturbed
-    psf = perturb_psf(true_psf, _rand(generator), generator) if wrong else true_psf
+    wrong = _rand(generator) if _rand(generator) < recipe.perturbed else 0.0
+    psf = perturb_psf(true_psf, wrong, generator) if wrong else true_psf
     sharp = picture[:, reach : picture.shape[1] - reach, reach : picture.shape[2] - reach]
-    return Blurred(blurry, sharp, psf, true_psf, sigma)
+    return Blurred(blurry, sharp, psf, true_psf, sigma, wrong)
 
 
 def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:

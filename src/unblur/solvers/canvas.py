@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.convolution import as_psf_batch, fast_shape, pad, psf_to_otf
@@ -70,6 +71,23 @@ class Canvas:
         otf = psf_to_otf(as_psf_batch(psf).to(blurry), shape)
         return cls(blurry, torch.ones_like(blurry), otf, gradient_power(shape, blurry), (0, 0), shape)
 
+    def halved(self) -> Canvas:
+        """All of this canvas at half the size, from means of 2 x 2 pixels, observed where all four are.
+
+        A picture's low frequencies are blurred by the transfer function's low frequencies, whatever its pixels. Both
+        sides must be even, as those of `around` are. `doubled` brings a picture back.
+        """
+        height, width = self.shape[0] // 2, self.shape[1] // 2
+        rows = torch.cat((self.otf[..., : (height + 1) // 2, :], self.otf[..., -(height // 2) :, :]), -2)
+        return Canvas(
+            F.avg_pool2d(self.blurry, 2),
+            (F.avg_pool2d(self.mask, 2) == 1).to(self.mask),
+            rows[..., : width // 2 + 1].contiguous(),
+            gradient_power((height, width), self.blurry),
+            (0, 0),
+            (height, width),
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """`(H', W')`."""
@@ -117,6 +135,11 @@ class Canvas:
     def inverse(self, spectrum: Tensor) -> Tensor:
         """`irfft2` to a picture of the canvas' size."""
         return torch.fft.irfft2(spectrum, s=self.shape)
+
+
+def doubled(image: Tensor) -> Tensor:
+    """A picture of `Canvas.halved` at twice the size: `(B, C, H, W)` -> `(B, C, 2 H, 2 W)`."""
+    return F.interpolate(image, scale_factor=2, mode="bicubic", antialias=True)  # straight slopes stay straight
 
 
 def gradient(image: Tensor) -> Tensor:

@@ -46,16 +46,26 @@ def wiener(canvas: Canvas, spectrum_of_noise: Tensor, *, steps: int = _BORDER_ST
     return canvas.inverse(solve_masked(canvas, canvas.forward(canvas.blurry), data, spectrum_of_noise, steps))
 
 
-def hyper_laplacian(canvas: Canvas, weight: Tensor, exponent: float, *, steps: int, progress: Progress) -> Tensor:
+def hyper_laplacian(
+    canvas: Canvas,
+    weight: Tensor,
+    exponent: float,
+    *,
+    steps: int,
+    progress: Progress,
+    start: Tensor | None = None,
+) -> Tensor:
     """phi = |.|^exponent, by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
 
     Auxiliary gradients `w` are tied to `D x` with a strength beta growing from 1 to 181 (relative to
     `weight`); in turn `w` is shrunk (their Eq. 5) and `x` solved for (their Eq. 4, here with the mask,
-    in `steps` conjugate-gradient steps).
+    in `steps` conjugate-gradient steps). `start`, `(B, C, H', W')`, is an estimate to begin with; None: the
+    quadratic prior's.
     """
     data = canvas.adjoint_of_data()
-    spectrum = canvas.forward(canvas.blurry)
-    spectrum = solve_masked(canvas, spectrum, data, weight * canvas.gradient_power, _BORDER_STEPS)
+    spectrum = canvas.forward(canvas.blurry if start is None else start)
+    if start is None:
+        spectrum = solve_masked(canvas, spectrum, data, weight * canvas.gradient_power, _BORDER_STEPS)
     for beta in BETAS:
         w = power_shrink(gradient(canvas.inverse(spectrum)), 1 / beta, exponent)  # (2, B, C, H', W')
         right = data + weight * beta * canvas.forward(gradient_adjoint(w))

@@ -15,6 +15,7 @@ from pydantic import FilePath
 
 from unblur.contract import Card, Method, Settings, setting
 from unblur.methods.wiener_stack.build import load_network
+from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, PASSES
 from unblur.methods.wiener_stack.planes import restore_planes
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
@@ -22,7 +23,6 @@ from unblur.solvers.observed import unclipped
 from unblur.types import Observation, Progress, Restoration
 
 SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
-_DOUBT_GIVEN, _DOUBT_ESTIMATED = 0.03, 0.12
 
 
 class WienerStackSettings(Settings):
@@ -32,13 +32,13 @@ class WienerStackSettings(Settings):
     doubt: float | None = setting(
         None,
         "how wrong the PSF may be at a frequency, as a share of a point's spectrum: less brings out more detail, more "
-        f"leaves fewer artefacts; None: {_DOUBT_GIVEN} for a PSF that is given, {_DOUBT_ESTIMATED} for an estimate",
+        f"leaves fewer artefacts; None: {DOUBT_GIVEN} for a PSF that is given, {DOUBT_ESTIMATED} for an estimate",
         probe=(0.0, 1.0),
         ge=0,
         le=1,
     )
     passes: int = setting(
-        4,
+        PASSES,
         "times that the picture is reconstructed and shown to the network; more is better, and slower",
         probe=(2, 4),
         ge=1,
@@ -65,7 +65,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
         if isinstance(network, PublishedStack):
             image = network(blurry.expand(-1, 3, -1, -1), psf)[:, : blurry.shape[1]]
         else:
-            default = _DOUBT_ESTIMATED if observation.psf_estimated else _DOUBT_GIVEN
+            default = DOUBT_ESTIMATED if observation.psf_estimated else DOUBT_GIVEN
             image = restore_planes(
                 network,
                 blurry,

@@ -13,21 +13,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from unblur.layers.orientation import ORIENTATIONS, turned, turned_back
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
-from unblur.solvers.canvas import Canvas, gradient
+from unblur.solvers.canvas import Canvas, doubled, gradient
 from unblur.solvers.non_blind import hyper_laplacian_weight
 from unblur.types import Progress
 
-_EXPONENT, _STEPS = 0.8, 1  # of the first estimate
+PASSES = 4
+DOUBT_GIVEN, DOUBT_ESTIMATED = 0.03, 0.12  # of a PSF from the user, and of one from an estimator
+_EXPONENT = 0.8  # of the first estimate
+_COARSE_STEPS, _FINE_STEPS = 8, 1  # of conjugate gradients in it, at half the size and at full size
 _FIRST, _LAST, _LEAST = 0.47, 0.9, 0.003  # noise levels of the passes: times its root, times the noise, at least
 _TRUST = 0.2  # in the data: by how much the network's error counts less than the noise it was told of
-_BORDER_STEPS = 2  # conjugate-gradient steps that carry the border inwards, each pass
+_SNRS = (1.0, 0.1, 10.0)  # of the stack, times the one that suits the pass
 _LOCAL = 8.0  # pixels: structures much larger than this all count alike
+_SURROUNDINGS = 15  # pixels whose mean the network is not shown
 
 
 class CompactPlan(BaseModel):
@@ -45,17 +50,71 @@ class CompactPlan(BaseModel):
 
 
 class CompactStack(nn.Module):
-    """Pictures `(B, 1, H, W)` with white noise of `sigma`, `(B, 1, 1, 1)`, to pictures without."""
+    """A stack of reconstructions `(B, N, H, W)`, as `Reconstructor.stack` makes them, to the picture `(B, 1, H, W)`.
+
+    It is shown how the first member departs from its surroundings, and how the others depart from the first: so
+    brightness changes nothing, and the rounding of bfloat16 falls on small numbers.
+    """
 
     def __init__(self, plan: CompactPlan) -> None:
         super().__init__()
         self.plan = plan
-        self.network = UShape(2, 1, plan.widths, plan.blocks)
+        self.network = UShape(MEMBERS + 1, 1, plan.widths, plan.blocks)
 
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """See the class."""
-        seen = torch.cat((noisy, sigma.expand_as(noisy)), 1)  # (B, 2, H, W)
-        return noisy + self.network(seen).to(noisy)
+    def forward(self, stack: Tensor, sigma: Tensor) -> Tensor:
+        """`sigma`, `(B, 1, 1, 1)`: how much noise to expect in the first member."""
+        first = stack[:, :1]  # (B, 1, H, W)
+        seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, sigma.expand_as(first)), 1)
+        return first + self.network(seen).to(first)
+
+
+MEMBERS = len(_SNRS) + 1
+
+
+def surroundings(picture: Tensor) -> Tensor:
+    """The mean over a square around each pixel: same shape."""
+    reach = _SURROUNDINGS // 2
+    for side, margin in (((_SURROUNDINGS, 1), (reach, 0)), ((1, _SURROUNDINGS), (0, reach))):
+        picture = F.avg_pool2d(picture, side, 1, margin, count_include_pad=False)
+    return picture
+
+
+class Reconstructor:
+    """Wiener reconstructions of blurry pictures around what is drawn of them so far.
+
+    Attributes:
+        first: the first estimate, `(B, 1, H', W')` on the canvas.
+    """
+
+    def __init__(self, canvas: Canvas, sigma: Tensor, doubt: Tensor) -> None:
+        """`canvas` holds `(B, 1, H, W)`; `sigma` and `doubt` are `(B, 1, 1, 1)`, see `deconvolve`."""
+        self._canvas = canvas
+        self.first = first_estimate(canvas, sigma)
+        self._misfit = sigma.square() + doubt.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
+        self._power = canvas.otf.abs().square()  # (B, 1, H', W'//2 + 1)
+
+    def stack(self, drawn: Tensor, level: Tensor) -> Tensor:
+        """`drawn`, `(B, 1, H', W')`, and three corrections of it, `(B, MEMBERS, H', W')`: see `_SNRS`; `drawn` last.
+
+        Each adds conj(K) / (|K|^2 + 1 / SNR) of what `drawn` does not explain of the observed pixels.
+        """
+        canvas = self._canvas
+        unexplained = canvas.mask * (canvas.blurry - canvas.blur(drawn))  # (B, 1, H', W')
+        correlated = canvas.otf_conj * canvas.forward(unexplained)
+        inverse_snr = _TRUST * self._misfit / level.square()
+        members = [drawn + canvas.inverse(correlated / (self._power + inverse_snr / share)) for share in _SNRS]
+        return torch.cat((*members, drawn), 1)
+
+
+def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
+    """Sharp pictures by a classical prior, which say what may lie beyond the border: `(B, 1, H', W')`.
+
+    That spreads inwards slowly, so it is worked out at half the size first.
+    """
+    half, size = canvas.halved(), {"exponent": _EXPONENT, "progress": Progress()}
+    coarse = deconvolution.hyper_laplacian(half, hyper_laplacian_weight(sigma / 2), steps=_COARSE_STEPS, **size)
+    start = doubled(coarse)
+    return deconvolution.hyper_laplacian(canvas, hyper_laplacian_weight(sigma), steps=_FINE_STEPS, start=start, **size)
 
 
 @torch.no_grad()
@@ -64,42 +123,34 @@ def deconvolve(
     blurry: Tensor,
     psf: Tensor,
     sigma: Tensor,
+    doubt: Tensor,
     *,
-    doubt: float = 0.0,
     trusted: Tensor | None = None,
-    passes: int = 4,
+    passes: int = PASSES,
     quick: bool = False,
     shifts: Sequence[tuple[int, int]] | None = None,
 ) -> Tensor:
     """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones.
 
     Args:
-        network: takes noise off.
+        network: combines a stack.
         blurry: pictures.
         psf: their PSFs, centres of mass near the middle, `(B, 1, h, w)`.
         sigma: their noise levels, `(B, 1, 1, 1)`.
-        doubt: how wrong the PSFs may be: their error at each frequency, as a share of a point's transfer function, 1.
+        doubt: how wrong the PSFs may be: their error at each frequency, as a share of a point's transfer function, 1;
+            `(B, 1, 1, 1)`.
         trusted: False where a pixel is clipped, `(B, 1, H, W)`; None: none is.
         passes: times that the picture is reconstructed and shown to the network.
-        quick: whether the network calculates in bfloat16; 0.02 dB worse, and not quite true to flat areas.
+        quick: whether the network calculates in bfloat16.
         shifts: pixels down and to the right by which each result is moved; None: by none.
     """
     canvas = Canvas.around(blurry, psf, trusted)
-    weight = hyper_laplacian_weight(sigma)
-    estimate = deconvolution.hyper_laplacian(
-        canvas, weight, _EXPONENT, steps=_STEPS, progress=Progress()
-    )  # (B, 1, H', W')
-    data = canvas.adjoint_of_data()
-    misfit = sigma.square() + doubt**2 * spectrum_of(canvas, estimate)  # (B, 1, H', W'//2 + 1)
-    drawn, spectrum = estimate, canvas.forward(estimate)
+    reconstructor = Reconstructor(canvas, sigma, doubt)
+    drawn = reconstructor.first
     for number, level in enumerate(noise_levels(sigma, passes)):
-        # Eq. 7: conj(K) / (|K|^2 + 1 / SNR) of what the drawn picture does not explain, on observed pixels only.
-        inverse_snr = _TRUST * misfit / level.square()
-        right = data + inverse_snr * canvas.forward(drawn)
-        spectrum = deconvolution.solve_masked(canvas, spectrum, right, inverse_snr, _BORDER_STEPS)
         way = number % ORIENTATIONS
         with torch.autocast(blurry.device.type, torch.bfloat16, enabled=quick):
-            drawn = turned_back(network(turned(canvas.inverse(spectrum), way), level), way)  # Eq. 8
+            drawn = turned_back(network(turned(reconstructor.stack(drawn, level), way), level), way)
     if shifts is not None:
         drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
     return canvas.crop(drawn)

@@ -13,6 +13,7 @@ from torch import Tensor
 from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from unblur.imaging.psf import centre_psf, pad_psf, resize_psf
 from unblur.methods.wiener_stack.network import CompactStack, deconvolve
+from unblur.solvers.canvas import doubled
 from unblur.solvers.observed import noise_sigma
 from unblur.types import Observation
 
@@ -55,7 +56,7 @@ def restore_planes(
     trusted = None if trusted is None else halved(trusted.to(blurry)).expand(-1, 2, -1, -1) == 1
     half_psf = torch.stack([resize_psf(one[0], 0.5)[None] for one in psf])
     chroma = _restore(network, halved(planes[:, 1:]), half_psf, share, doubt, trusted, (passes + 1) // 2, quick)
-    return ycbcr_to_rgb(torch.cat((luma, doubled(chroma, luma)), 1))
+    return ycbcr_to_rgb(torch.cat((luma, doubled(chroma)[..., : luma.shape[-2], : luma.shape[-1]]), 1))
 
 
 def _restore(
@@ -77,7 +78,7 @@ def _restore(
             planes[:, [p]],
             centred,
             level,
-            doubt=doubt,
+            torch.full_like(level, doubt),
             trusted=None if trusted is None else trusted[:, [p]],
             passes=passes,
             quick=quick,
@@ -100,9 +101,3 @@ def halved(planes: Tensor) -> Tensor:
     """Means of 2 x 2 pixels: `(B, P, H, W)` -> `(B, P, ceil(H / 2), ceil(W / 2))`."""
     height, width = planes.shape[-2:]
     return F.avg_pool2d(F.pad(planes, (0, width % 2, 0, height % 2), "replicate"), 2)
-
-
-def doubled(planes: Tensor, like: Tensor) -> Tensor:
-    """The planes that `halved` made of planes as large as `like`, at that size again."""
-    height, width = like.shape[-2:]
-    return F.interpolate(planes, scale_factor=2, mode="bicubic", antialias=True)[..., :height, :width]

@@ -16,11 +16,22 @@ from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
-from unblur.methods.wiener_stack.network import CompactStack
+from unblur.methods.wiener_stack.network import (
+    DOUBT_ESTIMATED,
+    DOUBT_GIVEN,
+    MEMBERS,
+    PASSES,
+    CompactStack,
+    Reconstructor,
+    deconvolve,
+    noise_levels,
+)
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.observed import SIGMA_FLOOR, unclipped
 
 
 class Observations(BaseModel):
-    """What the networks are shown: see `BlurRecipe`, of which the compact network heeds `sigma` alone.
+    """What the networks are shown: see `BlurRecipe`.
 
     Attributes:
         side: of the blurry pictures in pixels.
@@ -52,37 +63,58 @@ class Observations(BaseModel):
 
 
 _INVISIBLE = 1e-6  # a mean squared error (60 dB) below which nothing need be gained
+_NOISIEST, _NOISE_RANGE = 0.1, 50  # of the stage `denoise`: drawn evenly in the logarithm
+_FRAME = 12  # pixels along the border, where less is known, that do not count
+_MEASURED = 0.3  # standard deviation of the logarithm of a measured noise level
+_GIVEN = 0.25  # as wrong as a PSF may be that counts as given
 
 
 class WienerStackTraining:
-    """`unblur.contract.Trainable` for both presets: the published network deblurs, the compact one denoises."""
+    """`unblur.contract.Trainable` for both presets.
+
+    The published network deblurs, in one stage. The compact one does so pass by pass: of each batch, one pass drawn at
+    random is trained, on what the passes before it have made. A stage `denoise` before that teaches it, much quicker,
+    what all passes have in common.
+    """
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
         self._observations = checked(Observations, observations, "wiener_stack, observations")
         self._recipe = self._observations.recipe()
+        self.area = self._observations.side + self._recipe.support - 1
         stack = network_of(network)
-        self._denoises = isinstance(stack, CompactStack)
-        self.area = self._observations.side + (0 if self._denoises else self._recipe.support - 1)
+        self._compact = isinstance(stack, CompactStack)
         self.modules: dict[str, nn.Module] = {"stack": stack}
         self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """A blurry picture, its PSF and the sharp picture; or one channel with noise, how much, and without."""
-        if not self._denoises:
+        """A blurry picture, its PSF and the sharp picture; for the compact network one channel, and what it is told."""
+        if not self._compact:
             made = blur(sharp, self._recipe, generator)
             return {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
         channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
-        sharp = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
-        sigma = self._recipe.draw_sigma(generator)
+        plane = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
+        made = blur(plane, self._recipe, generator)
+        measured = made.sigma * float((_MEASURED * torch.randn((), generator=generator)).exp())
+        level = _NOISIEST * _NOISE_RANGE ** -float(torch.rand((), generator=generator))
+        doubt = DOUBT_GIVEN if made.wrong <= _GIVEN else DOUBT_ESTIMATED
         return {
-            "blurry": add_gaussian_noise(sharp, sigma, generator),
-            "sigma": torch.full((1, 1, 1), sigma),
-            "sharp": sharp,
+            "blurry": made.blurry,
+            "psf": made.psf[None],
+            "sharp": made.sharp,
+            "sigma": torch.full((1, 1, 1), max(measured, SIGMA_FLOOR)),
+            "doubt": torch.full((1, 1, 1), doubt),
+            "noisy": add_gaussian_noise(made.sharp, level, generator),
+            "level": torch.full((1, 1, 1), level),
         }
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """One loss for the one optimiser."""
-        restored, sharp = self.restore(batch), batch["sharp"]
+        if not self._compact:
+            restored, sharp = self.restore(batch), batch["sharp"]
+        elif stage == "denoise":
+            restored, sharp = self._denoised(batch), batch["sharp"]
+        else:
+            restored, sharp = (picture[..., _FRAME:-_FRAME, _FRAME:-_FRAME] for picture in self._one_pass(batch))
         if self._observations.loss == "ssim":
             yield "stack", ssim_loss(restored, sharp).mean()
         elif self._observations.loss == "l2":
@@ -95,4 +127,25 @@ class WienerStackTraining:
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Through the network: `(B, C, H, W)`."""
-        return self.modules["stack"](batch["blurry"], batch["sigma" if self._denoises else "psf"])
+        network = self.modules["stack"]
+        if self._compact:
+            return deconvolve(network, batch["blurry"], batch["psf"], batch["sigma"], batch["doubt"])
+        return network(batch["blurry"], batch["psf"])
+
+    def _denoised(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The sharp pictures with white noise, without it again."""
+        return self.modules["stack"](batch["noisy"].expand(-1, MEMBERS, -1, -1), batch["level"])
+
+    def _one_pass(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What one of the passes draws, and what it should."""
+        network, sigma = self.modules["stack"], batch["sigma"]
+        trained = int(torch.randint(PASSES, ()))
+        canvas = Canvas.around(batch["blurry"], batch["psf"], unclipped(batch["blurry"], True))
+        with torch.no_grad():
+            reconstructor = Reconstructor(canvas, sigma, batch["doubt"])
+            drawn = reconstructor.first
+            *before, level = noise_levels(sigma, PASSES)[: trained + 1]
+            for earlier in before:
+                drawn = network(reconstructor.stack(drawn, earlier), earlier)
+            stack = canvas.crop(reconstructor.stack(drawn, level))
+        return network(stack, level), batch["sharp"]
