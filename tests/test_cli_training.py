@@ -16,6 +16,8 @@ from trainables import photo_folder
 from unblur.cli import app
 from unblur.imaging.psf import gaussian_psf
 from unblur.layers.weights import read_tensors
+from unblur.methods.wiener_stack.training import WienerStackTraining
+from unblur.training.photos import Photos, Samples
 from unblur.training.recipe import parse_recipe
 from unblur.training.sheets import write_sample
 
@@ -26,8 +28,14 @@ precision = "32"
 validation = 2
 validate_every = 2
 [[compact.stages]]
-name = "restore"
-steps = 4
+name = "denoise"
+steps = 2
+[compact.stages.optimizers.stack]
+trains = ["stack"]
+rate = 1e-3
+[[compact.stages]]
+name = "deblur"
+steps = 2
 [compact.stages.optimizers.stack]
 trains = ["stack"]
 rate = 1e-3
@@ -35,7 +43,7 @@ rate = 1e-3
 widths = [8, 8]
 blocks = 1
 [compact.observations]
-side = 24
+side = 40
 psf_size = [3, 7]
 """
 
@@ -49,7 +57,7 @@ def photos(tmp_path):
 def small(monkeypatch):
     """The recipe of wiener_stack is a tiny one."""
     monkeypatch.setattr(
-        unblur.training.recipe, "read_recipe", lambda method, preset: parse_recipe(RECIPE, preset, "recipe.toml")
+        unblur.training.recipe, "read_recipe", lambda method, preset, _: parse_recipe(RECIPE, preset, "recipe.toml")
     )
 
 
@@ -65,6 +73,7 @@ def train(photos, run, *more):
 def test_a_run_leaves_weights_that_restore(tmp_path, photos, small):
     code, said = train(photos, tmp_path / "run", "--workers", "1")
     assert code == 0 and "dB on the validation photos after 4 steps" in said
+    assert "run: training wiener_stack, 4 steps" in said and "run: step 2, loss" in said, "nobody is looking at a bar"
     weights = tmp_path / "run" / "weights.safetensors"
     psf = tmp_path / "psf.npy"
     np.save(psf, np.full((1, 5), 0.2, np.float32))
@@ -83,6 +92,11 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(tmp_path, photos, s
     assert code == 2 and "no checkpoint to resume from" in said
     code, said = train(photos, tmp_path / "run", "--resume", "--steps", "6")
     assert code == 2 and "not the same recipe" in said
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    kept = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    code, said = train(photos, tmp_path / "run")
+    assert code == 2 and "weights.safetensors is there already" in said
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == kept
 
 
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path, photos, small):
@@ -105,6 +119,7 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path, photos, small):
         (("--devices", "5"), "cannot be shared out evenly to 5 devices"),
         (("--preset", "huge"), "no preset 'huge'"),
         (("--init", "nowhere.safetensors"), "nowhere.safetensors: no such file"),
+        (("--recipe", "nowhere.toml"), "nowhere.toml: cannot be read as a recipe"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_made(tmp_path, photos, words, said):
@@ -126,6 +141,14 @@ def test_a_folder_that_cannot_be_made_and_a_device_that_is_not_there_are_named(t
     assert code == 2 and "no such folder can be made" in said
     code, said = train(photos, tmp_path / "run", "--accelerator", "abacus")
     assert code == 2 and "--accelerator abacus" in said
+    code, said = unblur_says("synth", "wiener_stack", "--photos", photos, "-o", tmp_path / "file")
+    assert code == 2 and "no such folder can be made" in said
+
+
+def test_a_recipe_of_ones_own_is_trained_by(tmp_path, photos):
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    code, said = train(photos, tmp_path / "run", "--recipe", tmp_path / "mine.toml")
+    assert code == 0 and "after 4 steps" in said
 
 
 def test_synth_writes_psfs_as_they_are_and_to_look_at(tmp_path):
@@ -141,8 +164,14 @@ def test_synth_writes_what_training_sees(tmp_path, photos, small):
     for folder in ("a", "b"):
         assert unblur_says(*words, tmp_path / folder)[0] == 0
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == [f"{n}{part}" for n in (0, 1) for part in (".json", "_blurry.png", "_sharp.png")]
+    parts = (".json", "_blurry.png", "_noisy.png", "_psf.png", "_psf.tif", "_sharp.png")
+    assert names == [f"{n}{part}" for n in (0, 1) for part in parts]
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
-    assert 0 < json.loads((tmp_path / "a" / "0.json").read_text())["sigma"] <= 0.05
+    assert 0 < json.loads((tmp_path / "a" / "0.json").read_text())["sigma"] <= 0.2
+    recipe = parse_recipe(RECIPE, "compact", "recipe.toml")
+    trainable = WienerStackTraining(recipe.network, recipe.observations)
+    sample = Samples(Photos.of(photos).training, trainable, 0)[1]
+    written = np.asarray(Image.open(tmp_path / "a" / "1_blurry.png")) / 255
+    assert np.abs(written - sample["blurry"][0].numpy()).max() < 1 / 255
     code, said = unblur_says(*words, tmp_path / "a")
     assert code == 2 and "is not empty" in said

@@ -5,7 +5,7 @@ import torch
 
 from helpers import structured_picture
 from unblur.imaging.convolution import convolve
-from unblur.imaging.psf import delta_psf, psf_centroid
+from unblur.imaging.psf import delta_psf, gaussian_psf, psf_centroid
 from unblur.imaging.synthesis import BlurRecipe, blur, perturb_psf
 from unblur.imaging.trajectory import shake_psf
 from unblur.metrics import kernel_similarity
@@ -95,6 +95,11 @@ def test_how_wrong_the_psf_is_said():
     assert exact == [one.wrong == 0 for one in made] and 3 < sum(exact) < 17
     worst, best = (pick((one for one in made if one.wrong), key=lambda one: one.wrong) for pick in (max, min))
     assert kernel_similarity(worst.psf, worst.true_psf) < kernel_similarity(best.psf, best.true_psf)
+
+
+def test_a_small_psf_may_be_perturbed_beyond_its_square():
+    for seed in range(200):
+        assert float(perturb_psf(gaussian_psf(0.5, 5), 1.0, dice(seed)).sum()) == pytest.approx(1)
 
 
 def test_a_point_may_be_perturbed_too():

@@ -140,17 +140,17 @@ def test_brighter_by_a_constant_comes_out_brighter_by_it():
 
 def test_an_untrained_network_gives_the_first_of_the_stack():
     stack = torch.rand(2, MEMBERS, 21, 30)
-    assert torch.equal(leaves_alone()(stack, SIGMA), stack[:, :1])
+    assert torch.equal(leaves_alone()(stack, SIGMA, SIGMA), stack[:, :1])
 
 
 def test_twice_the_contrast_and_the_noise_come_out_twice():
     stack = torch.rand(1, MEMBERS, 24, 32)
-    torch.testing.assert_close(tiny()(2 * stack, 2 * SIGMA), 2 * tiny()(stack, SIGMA))
+    torch.testing.assert_close(tiny()(2 * stack, 2 * SIGMA, 2 * SIGMA), 2 * tiny()(stack, SIGMA, SIGMA))
 
 
 def test_brightness_changes_nothing():
     stack = torch.rand(1, MEMBERS, 24, 32)
-    torch.testing.assert_close(tiny()(stack + 0.3, SIGMA), tiny()(stack, SIGMA) + 0.3, atol=1e-4, rtol=0)
+    torch.testing.assert_close(tiny()(stack + 0.3, SIGMA, SIGMA), tiny()(stack, SIGMA, SIGMA) + 0.3, atol=1e-4, rtol=0)
 
 
 def test_the_surroundings_of_a_pixel_are_the_mean_of_a_square():
@@ -217,8 +217,8 @@ def test_dropout_is_for_training_only():
 @pytest.mark.parametrize(("loss", "least"), [("l1", 0), ("l2", 0), ("ssim", 0), ("psnr", -60)])
 def test_every_loss_is_least_for_the_truth(loss, least):
     plan = {"published": {"blocks": 1, "width": 4}}
-    training = WienerStackTraining(plan, {"side": 32, "psf_size": [3, 7], "loss": loss})
-    sharp = torch.rand(1, 3, 32, 32)
+    training = WienerStackTraining(plan, {"side": 40, "psf_size": [3, 7], "loss": loss})
+    sharp = torch.rand(1, 3, 40, 40)
     training.restore = lambda batch: batch["sharp"]
     ((_, value),) = training.losses("restore", {"sharp": sharp})
     assert float(value) == pytest.approx(least, abs=1e-5)
@@ -348,6 +348,7 @@ def test_a_picture_blurred_off_centre_comes_back_in_its_place(down, right):
         ({}, {"sgma": 0.1}, "no key 'sgma'.*'sigma'"),
         ({}, {"psf_size": [4, 8]}, "'psf_size'.*odd"),
         ({}, {"sigma": -1}, "'sigma'.*-1"),
+        ({}, {"photons": [0, 100]}, "'photons'.*above 0"),
     ],
 )
 def test_what_is_wrong_with_a_recipe_is_said(network, observations, said):

@@ -45,6 +45,10 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
     assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
+def score_of(folder: Path) -> float:
+    return read_tensors(folder / WEIGHTS)[1]["score"]
+
+
 class StopsAfter(CountingProgress):
     """Cancels a run after so many steps, at any of which it might have been killed."""
 
@@ -107,6 +111,81 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(tmp_path, pho
     assert not (tmp_path / CHECKPOINT).exists()
 
 
+def test_a_gradient_that_is_no_number_does_not_reach_the_weights(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_EVERY", -1.0)  # after every step
+    trainable = Denoiser()
+    steps = iter(range(10))
+
+    def losses(stage, batch):
+        ((name, loss),) = Denoiser.losses(trainable, stage, batch)
+        weight = trainable.modules["denoiser"].weight
+        yield name, loss + (0 * (weight - weight).abs().sqrt().sum() if next(steps) == 3 else 0)  # 0 * inf
+
+    trainable.losses = losses
+    with pytest.raises(UnblurError, match=r"gradient is no longer a number.*--init"):
+        run_in(tmp_path, photos, trainable)
+    assert read_tensors(tmp_path / CHECKPOINT)[1]["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in state(tmp_path).values())
+
+
+def test_the_rate_rises_and_falls_as_planned(tmp_path, photos, monkeypatch):
+    rates = []
+    descend = loop._descend
+    monkeypatch.setattr(loop, "_descend", lambda *a: rates.append(a[1].param_groups[0]["lr"]) or descend(*a))
+    run_in(tmp_path, photos)
+    (stage,) = recipe().stages
+    assert rates == [stage.rate_at("all", step) for step in range(8)]
+    assert len(set(rates)) > 5
+
+
+def test_a_long_gradient_is_cut_to_the_length_that_the_recipe_allows(tmp_path, photos, monkeypatch):
+    lengths = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *words, **more):
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        lengths.append(float(torch.stack([weight.grad.square().sum() for weight in weights]).sum().sqrt()))
+        return step(self, *words, **more)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    run_in(tmp_path / "free", photos)
+    free = lengths.copy()
+    lengths.clear()
+    run_in(tmp_path / "clipped", photos, clip=min(free) / 2)
+    assert all(length == pytest.approx(min(free) / 2, rel=1e-3) for length in lengths)
+
+
+def test_validation_is_of_the_average_weights_and_leaves_the_networks_in_training(tmp_path, photos):
+    seen = []
+    trainable = Denoiser()
+    restore, module = trainable.restore, trainable.modules["denoiser"]
+
+    def watched(batch):
+        seen.append((module.training, len(batch["sharp"]), module.weight.detach().clone()))
+        return restore(batch)
+
+    trainable.restore = watched
+    run_in(tmp_path, photos, trainable)
+    validated = [weight for training, _, weight in seen if not training]
+    assert len(validated) == 2 * 2 and all(training for training, size, _ in seen if size == 4)
+    assert torch.equal(validated[-1], state(tmp_path)["average/denoiser.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "frist"}, "there is no stage 'frist'.*'first'"),
+        ({"optimizers": {"al": {"trains": ["denoiser"], "rate": 0.01}}}, "stage 'first' has no"),
+        ({"optimizers": {"all": {"trains": ["denoizer"], "rate": 0.01}}}, "trains 'denoizer'.*'denoiser'"),
+    ],
+)
+def test_a_recipe_that_asks_for_what_there_is_not_is_refused_at_once(tmp_path, photos, change, said):
+    good = {"name": "first", "steps": 2, "optimizers": {"all": {"trains": ["denoiser"], "rate": 0.01}}}
+    with pytest.raises(UnblurError, match=said):
+        run_in(tmp_path, photos, stages=[{**good, "name": "second"}, {**good, **change}])
+    assert not (tmp_path / "log.csv").exists()
+
+
 # --- going on -------------------------------------------------------------------------------------
 
 
@@ -114,17 +193,20 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(tmp_path, pho
 @pytest.mark.parametrize("stopped_after", [2, 4, 5])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, photos, monkeypatch, stopped_after, stages):
     optimizers = {"all": {"trains": ["denoiser"], "rate": 0.01}}
-    plan = [{"name": str(n), "steps": 8 // stages, "warmup": 2, "optimizers": optimizers} for n in range(stages)]
+    names = ("first", "second")[:stages]
+    plan = [{"name": name, "steps": 8 // stages, "warmup": 2, "optimizers": optimizers} for name in names]
     monkeypatch.setattr(loop, "_SAVE_EVERY", -1.0)  # after every step
     run_in(tmp_path / "whole", photos, stages=plan)
     with pytest.raises(Cancelled):
         run_in(tmp_path / "parts", photos, stages=plan, progress=StopsAfter(stopped_after))
     run_in(tmp_path / "parts", photos, stages=plan, resume=True)
     assert_same(state(tmp_path / "parts"), state(tmp_path / "whole"))
+    assert score_of(tmp_path / "parts") == score_of(tmp_path / "whole")
+    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("parts", "whole")]
+    assert [line.rpartition(",")[0] for line in logs[0]] == [line.rpartition(",")[0] for line in logs[1]]
 
 
-def test_the_log_of_a_resumed_run_has_no_line_twice(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr(loop, "_SAVE_EVERY", 1e9)  # so that the checkpoint is behind the log
+def test_what_the_log_says_beyond_the_checkpoint_is_dropped(tmp_path, photos):
     run_in(tmp_path, photos, steps=4, validate_every=2)
     rows = (tmp_path / "log.csv").read_text()
     (tmp_path / "log.csv").write_text(rows + "6,,12.0,\n")
@@ -149,8 +231,11 @@ def test_a_checkpoint_of_other_photos_is_refused(tmp_path, photos):
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, photos):
     run_in(tmp_path, photos)
-    with pytest.raises(UnblurError, match=r"checkpoint\.safetensors is of another run: not the same recipe"):
+    said = r"checkpoint\.safetensors is of another run: not the same recipe \(batch was 4, is 2\)"
+    with pytest.raises(UnblurError, match=said):
         run_in(tmp_path, photos, batch=2, resume=True)
+    with pytest.raises(UnblurError, match=r"not the same recipe \(stages: 1: steps was 8, is 9\)"):
+        run_in(tmp_path, photos, steps=9, resume=True)
 
 
 def test_a_killed_process_goes_on_bit_for_bit(tmp_path, photos):

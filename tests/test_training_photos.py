@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from trainables import Denoiser, photo_folder
+from unblur.training import photos as training_photos
 from unblur.training.photos import Photos, Samples, mixed_seed, sharp_area, training_batches
 from unblur.types import UnblurError
 
@@ -25,15 +26,32 @@ def test_names_that_end_in_0_or_1_are_for_validation(photos):
     assert len(photos.training) == 4 and not set(photos.training) & set(photos.validation)
 
 
-def test_a_runs_own_pictures_hidden_files_and_folders_are_no_photos(tmp_path):
-    folder = photo_folder(tmp_path / "photos")
-    run = folder / "run" / "pictures"
-    photo_folder(run)
+def test_hidden_files_hidden_folders_and_folders_are_no_photos(tmp_path):
+    folder = photo_folder(tmp_path / ".library" / "photos")
+    photo_folder(folder / ".thumbnails")
+    photo_folder(folder / "more")
     (folder / ".hidden-a.png").write_bytes((folder / "photo-0.png").read_bytes())
     (folder / "album.jpg").mkdir()
-    found = Photos.of(folder, without=folder / "run")
-    assert len(found.training) == 4 and len(found.validation) == 2
-    assert len(Photos.of(folder).training) == 8
+    found = Photos.of(folder)
+    assert len(found.training) == 8 and len(found.validation) == 4
+
+
+def test_what_is_written_among_the_photos_would_be_taken_for_one(tmp_path):
+    folder = photo_folder(tmp_path / "photos")
+    for out in (folder, folder / "run", folder / "runs" / "one"):
+        with pytest.raises(UnblurError, match="would be taken for sharp photos"):
+            Photos.of(folder, out=out)
+    assert len(Photos.of(folder, out=tmp_path).training) == 4
+
+
+def test_photos_are_shrunk_until_there_is_room_for_all(tmp_path, monkeypatch):
+    photos = Photos.of(photo_folder(tmp_path / "photos"))
+    whole = Samples(photos.training, Denoiser(), 0)
+    monkeypatch.setattr(training_photos, "_MEMORY", 4 * 60 * 72)  # a third of what they take
+    shrunk = Samples(photos.training, Denoiser(), 0)
+    assert not torch.equal(whole[0]["sharp"], shrunk[0]["sharp"])
+    assert shrunk[0]["sharp"].shape == whole[0]["sharp"].shape
+    assert abs(float(whole[0]["sharp"].mean() - shrunk[0]["sharp"].mean())) < 0.2
 
 
 def test_a_folder_that_will_not_do_is_refused(tmp_path):

@@ -15,10 +15,14 @@ from unblur.training.recipe import Recipe
 
 
 class Denoiser:
-    """Learns to take noise off: one convolution. `unblur.contract.Trainable`."""
+    """Learns to take noise off: one convolution. `unblur.contract.Trainable`.
+
+    Its losses throw dice, as dropout does.
+    """
 
     def __init__(self, network: Mapping[str, Any] | None = None, observations: Mapping[str, Any] | None = None) -> None:
         self.modules: dict[str, nn.Module] = {"denoiser": nn.Conv2d(3, 3, 5, padding=2, bias=False)}
+        self.stages: Mapping[str, set[str]] = {name: {"all"} for name in ("only", "first", "second")}
         self.area = 24
         self.description: Mapping[str, str] = {"network": "{}"}
 
@@ -26,7 +30,8 @@ class Denoiser:
         return {"blurry": sharp + 0.1 * torch.randn(sharp.shape, generator=generator), "sharp": sharp}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        yield "all", (self.restore(batch) - batch["sharp"]).square().mean()
+        share = 0.5 + torch.rand(())
+        yield "all", share * (self.restore(batch) - batch["sharp"]).square().mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.modules["denoiser"](batch["blurry"])
@@ -38,6 +43,7 @@ class Adversaries(Denoiser):
     def __init__(self) -> None:
         super().__init__()
         self.modules["judge"] = nn.Conv2d(3, 1, 3)
+        self.stages = {name: {"all", "judge"} for name in ("first", "second")}
         self.order: list[str] = []
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

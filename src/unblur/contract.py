@@ -99,11 +99,13 @@ class Trainable(Protocol):
     Attributes:
         modules: the networks by the names that the recipe's optimisers use. The loop exchanges each for one that is on
             its device, and one of several there if need be; so call them as `self.modules[name](...)`.
+        stages: what a recipe's stages may be called, each with the names of the optimisers that its losses are for.
         area: side in pixels of the sharp area that `observe` is given.
         description: what the network is, for the weights file: text by key.
     """
 
     modules: dict[str, nn.Module]
+    stages: Mapping[str, set[str]]
     area: int
     description: Mapping[str, str]
 

@@ -111,6 +111,18 @@ def parse_sigma(text: str | None) -> float | None:
         raise UnblurError(f"--sigma takes a noise level on the 0..1 scale like 0.02 or 5/255, not '{text}'.") from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder that `-o` names, if it is not there.
+
+    Raises:
+        UnblurError: when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnblurError(f"{folder}: no such folder can be made ({error.strerror}). Name another with -o.") from None
+
+
 def check_psf_size(size: int | None) -> None:
     """Refuse a side that no PSF has.
 
@@ -127,7 +139,8 @@ def check_psf_size(size: int | None) -> None:
 def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterator[Progress]:
     """A `Progress` drawn on stderr, or a silent one when quiet or when nobody is looking.
 
-    `remaining`: with the time left, for work whose steps all take the same time.
+    `remaining`: for long work whose steps all take the same time: with the time left, and in plain lines when nobody is
+    looking.
     """
     from rich.console import Console
     from rich.progress import (
@@ -142,7 +155,7 @@ def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterato
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield Progress()
+        yield Progress() if quiet or not remaining else _WrittenProgress(title)
         return
     columns = (
         SpinnerColumn(),
@@ -156,6 +169,28 @@ def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterato
     )
     with Bars(*columns, console=console, transient=True) as bars:
         yield _DrawnProgress(bars, title)
+
+
+class _WrittenProgress(Progress):
+    """A line on stderr per stage, and whenever there is a new validation."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title, self._done, self._score = title, 0, None
+
+    def on_stage(self, name: str, total: int | None) -> None:
+        self._done = 0
+        typer.echo(f"{self._title}: {name}, {total} steps", err=True)
+
+    def on_advance(self, steps: int, figures: dict[str, float]) -> None:
+        self._done += steps
+        if figures.get("psnr") != self._score:
+            self._score = figures["psnr"]
+            typer.echo(f"{self._title}: step {self._done}, {_said(figures)}", err=True)
+
+
+def _said(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
 
 
 class _DrawnProgress(Progress):
@@ -174,5 +209,4 @@ class _DrawnProgress(Progress):
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         self._bars.advance(self._task, steps)
         if figures:
-            said = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
-            self._bars.update(self._task, figures=said)
+            self._bars.update(self._task, figures=_said(figures))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import progress_bar
+from unblur.cli.console import make_folder, progress_bar
 from unblur.types import UnblurError
 
 
@@ -15,6 +15,9 @@ def synth(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="METHOD or METHOD:PRESET, such as wiener_stack.")],
     photos: Annotated[Path, typer.Option("--photos", metavar="DIR", help="Sharp photos, in any subfolders.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder for the pictures.")],
+    recipe_file: Annotated[
+        Path | None, typer.Option("--recipe", metavar="FILE", help="A recipe.toml of your own.")
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How many.")] = 10,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of what chance decides.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
@@ -30,13 +33,13 @@ def synth(
     from unblur.training.sheets import write_sample
 
     method, _, preset = recipe.partition(":")
-    plan = read_recipe(method, preset or "compact")
-    if out.exists() and any(out.iterdir()):
+    plan = read_recipe(method, preset or "compact", recipe_file)
+    if out.is_dir() and any(out.iterdir()):
         raise UnblurError(f"{out} is not empty. Take a new folder for -o.")
     build = methods.get(method).trainable
     assert build is not None
-    samples = Samples(Photos.of(photos).training, build(plan.network, plan.observations), seed)
-    out.mkdir(parents=True, exist_ok=True)
+    samples = Samples(Photos.of(photos, out=out).training, build(plan.network, plan.observations), seed)
+    make_folder(out)
     with progress_bar(recipe, quiet=quiet) as progress:
         progress.stage("writing observations", count)
         for index in range(count):

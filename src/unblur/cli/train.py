@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import INTERRUPTED, progress_bar
+from unblur.cli.console import INTERRUPTED, make_folder, progress_bar
 from unblur.types import UnblurError
 
 
@@ -20,6 +20,9 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Fewer or more steps than planned.")] = None,
     init: Annotated[
         Path | None, typer.Option("--init", metavar="FILE", help="Begin with these weights of the same network.")
+    ] = None,
+    recipe_file: Annotated[
+        Path | None, typer.Option("--recipe", metavar="FILE", help="A recipe.toml of your own.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many of this machine's devices.")] = 1,
@@ -45,12 +48,13 @@ def train(
     from unblur import methods
     from unblur.layers.weights import read_tensors
     from unblur.training.checkpoint import put_state
+    from unblur.training.journal import LOG
     from unblur.training.loop import CHECKPOINT, WEIGHTS, Run
     from unblur.training.loop import train as run_training
     from unblur.training.photos import Photos
     from unblur.training.recipe import read_recipe
 
-    recipe = read_recipe(method, preset)
+    recipe = read_recipe(method, preset, recipe_file)
     if precision is not None:
         if precision not in ("32", "bf16"):
             raise UnblurError(f"--precision is 32 or bf16, not '{precision}'.")
@@ -67,22 +71,21 @@ def train(
     begun = (out / CHECKPOINT).exists()
     if begun and not resume:
         raise UnblurError(f"{out} holds a run already. Add --resume to go on with it, or take another -o.")
+    if not resume and (kept := [name for name in (WEIGHTS, LOG) if (out / name).exists()]):
+        raise UnblurError(f"{out / kept[0]} is there already and would be overwritten. Take another -o.")
     if resume and not begun:
         raise UnblurError(f"{out} holds no checkpoint to resume from. Leave --resume out to begin.")
     if resume and init is not None:
         raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
     weights = None if init is None else read_tensors(init)[0]
-    run = Run(method, preset, recipe, Photos.of(photos, without=out), out, workers)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnblurError(f"{out}: no such folder can be made ({error.strerror}). Name another with -o.") from None
+    run = Run(method, preset, recipe, Photos.of(photos, out=out), out, workers)
+    make_folder(out)
     try:
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
-            strategy="ddp" if devices * nodes > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
         )
     except (ValueError, RuntimeError) as error:

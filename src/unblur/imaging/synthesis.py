@@ -126,6 +126,8 @@ def _placed(psf: Tensor, centroid: Tensor, support: int, bend: Tensor | None = N
         offsets = offsets + offsets @ bend.T
     points = offsets + centroid
     held = points.abs().amax(1) <= support // 2
+    if not held.any():
+        return torch.zeros(support, support)
     y, x = points[held].unbind(1)
     return splat_points(x, y, psf[psf != 0].double()[held], support)
 
@@ -147,7 +149,8 @@ def perturb_psf(psf: Tensor, amount: float, generator: torch.Generator) -> Tenso
     bend = 0.05 * amount * torch.randn(2, 2, generator=generator).double()  # what roll does to the corners of a photo
     estimate = _placed(estimate, _from_middle(psf), psf.shape[0], bend)
     ghost = convolve(ghost[None, None], gaussian_psf(1.0), "zero")[0, 0]
-    estimate = estimate / estimate.sum() + 0.3 * amount * _rand(generator) * ghost / ghost.sum()
+    ghost = ghost / ghost.sum().clamp_min(1e-9)
+    estimate = estimate / estimate.sum() + 0.3 * amount * _rand(generator) * ghost
     estimate = convolve(estimate[None, None], gaussian_psf(0.15 + 0.6 * amount * _rand(generator), 5), "zero")[0, 0]
     estimate = torch.where(estimate > 0.05 * amount * estimate.max(), estimate, 0)
     return _placed(estimate, _from_middle(psf), psf.shape[0])

@@ -11,42 +11,48 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+LOG = "log.csv"
 _EVERY = 20  # steps between two lines of the log
 _SHOWN = 6  # observations in a picture
 
 
 class Journal:
-    """Writes beside the checkpoint; a silent one (`folder=None`) writes nothing."""
+    """Writes beside the checkpoint; a silent one (`folder=None`) writes nothing.
 
-    def __init__(self, folder: Path | None, step: int) -> None:
-        """Go on after `step` steps: what an interrupted run wrote beyond them is dropped."""
-        self._folder, self._sums, self._count = folder, {}, 0
+    Attributes:
+        unwritten: the losses by name since the last line of the log.
+    """
+
+    def __init__(self, folder: Path | None, step: int, unwritten: Mapping[str, list[float]]) -> None:
+        """Go on after `step` steps, with what was `unwritten` then; what the log says beyond them is dropped."""
+        self._folder, self.unwritten = folder, {**unwritten}
         if folder is None:
             return
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        self._path = folder / "log.csv"
+        self._path = folder / LOG
         rows = [row for row in _rows(self._path) if (row["step"] or "").isdigit() and int(row["step"]) <= step]
-        with self._path.open("w", newline="") as file:
+        partial = self._path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
+        partial.replace(self._path)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def note(self, step: int, losses: Mapping[str, float], per_second: float) -> None:
-        """Take in a step's losses; every now and then their means are written."""
+    def note(self, step: int, losses: Mapping[str, float], per_second: float, *, last: bool) -> None:
+        """Take in a step's losses; every now and then, and after the last step, their means are written."""
         if self._folder is None:
             return
         for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + loss
-        self._count += 1
-        if step % _EVERY == 0:
-            means = {name: total / self._count for name, total in self._sums.items()}
+            self.unwritten.setdefault(name, []).append(loss)
+        if step % _EVERY == 0 or last:
+            means = {name: sum(losses) / len(losses) for name, losses in self.unwritten.items()}
             self._write(step, loss=sum(means.values()), per_second=per_second)
             for name, mean in means.items():
                 self._board.add_scalar(f"loss/{name}", mean, step)
-            self._sums, self._count = {}, 0
+            self.unwritten = {}
 
     def validated(self, step: int, psnr: float, blurry: Tensor, restored: Tensor, sharp: Tensor) -> None:
         """Note a validation and draw its first pictures: blurry, restored and sharp, one below the other."""

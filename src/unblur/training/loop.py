@@ -6,6 +6,7 @@ last checkpoint. So a run that was killed goes on as if nothing had happened: on
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ from unblur.training import checkpoint
 from unblur.training.average import Average
 from unblur.training.journal import Journal
 from unblur.training.photos import Photos, Samples, mixed_seed, training_batches, validation_batch
-from unblur.training.recipe import Recipe, StagePlan
+from unblur.training.recipe import Recipe, StagePlan, difference
 from unblur.types import Progress, UnblurError
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
-_DROPOUT = 2**20  # keeps the dice of dropout apart from those of samples
+_DICE = 2**20  # keeps the dice of losses and dropout apart from those of samples
 _SAVE_EVERY = 120.0  # seconds between two checkpoints
 
 
@@ -69,12 +70,12 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     modules = dict(trainable.modules)  # as they are, without what Fabric wraps around them
     for name, module in modules.items():
         trainable.modules[name] = fabric.setup_module(channels_last(module))
-    _check(recipe, modules)
+    _check(recipe, trainable, modules)
     average = Average(modules, recipe.average)
-    step, score, memory = _resume(run, modules, average) if resume else (0, float("nan"), {})
+    step, score, memory, unwritten = _resume(run, modules, average) if resume else (0, float("nan"), {}, {})
     samples = Samples(run.photos.training, trainable, recipe.seed)
     shown = fabric.to_device(validation_batch(run.photos, trainable, recipe.validation))
-    journal = Journal(run.folder if fabric.is_global_zero else None, step)
+    journal = Journal(run.folder if fabric.is_global_zero else None, step, unwritten)
     progress.stage(f"training {run.method}", recipe.steps)
     progress.advance(step)
     saved_at = time.monotonic()
@@ -93,23 +94,21 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
         )
         clock = _Clock(recipe.batch)
         for batch in map(fabric.to_device, batches):
-            torch.manual_seed(mixed_seed(_DROPOUT + recipe.seed, step * fabric.world_size + fabric.global_rank))
+            torch.manual_seed(mixed_seed(_DICE + recipe.seed, step))  # on every device the same
             figures: dict[str, float] = {}
             for name, loss in trainable.losses(stage.name, batch):
-                if name not in optimizers:
-                    raise UnblurError(f"stage '{stage.name}' has no optimiser '{name}'.{nearest(name, optimizers)}")
                 _set_rate(optimizers[name], stage.rate_at(name, step - steps.start))
                 figures[name] = _descend(fabric, optimizers[name], loss, recipe.clip)
             step += 1
             average.update(step)
             if step % recipe.validate_every == 0 or step == recipe.steps:
                 score = _validate(trainable, modules, average, shown, journal, step)
-            journal.note(step, figures, clock.tick())
+            journal.note(step, figures, clock.tick(), last=step == recipe.steps)
             known = {"psnr": score} if score == score else {}  # no validation yet
             progress.advance(1, loss=sum(figures.values()), **known, per_second=clock.rate)
             if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop:
                 if fabric.is_global_zero:
-                    _save(run, trainable, modules, average, optimizers, step, score)
+                    _save(run, trainable, modules, average, optimizers, step, score, journal)
                 saved_at = time.monotonic()
     journal.close()
     fabric.barrier()
@@ -126,9 +125,15 @@ def _stages_left(recipe: Recipe, done: int) -> Iterator[tuple[StagePlan, range]]
         start = steps.stop
 
 
-def _check(recipe: Recipe, modules: Mapping[str, nn.Module]) -> None:
-    """Refuse a recipe that trains what there is not, before hours have gone into an earlier stage."""
+def _check(recipe: Recipe, trainable: Trainable, modules: Mapping[str, nn.Module]) -> None:
+    """Refuse a recipe that asks for what there is not, before hours have gone into an earlier stage."""
     for stage in recipe.stages:
+        if stage.name not in trainable.stages:
+            raise UnblurError(f"there is no stage '{stage.name}'.{nearest(stage.name, trainable.stages)}")
+        wanted = trainable.stages[stage.name]
+        for name in wanted ^ set(stage.optimizers):
+            fault = f"has no optimiser '{name}'" if name in wanted else f"has no loss for an optimiser '{name}'"
+            raise UnblurError(f"stage '{stage.name}' {fault}; what it needs: {', '.join(sorted(wanted))}.")
         for name, plan in stage.optimizers.items():
             missing = sorted(set(plan.trains) - set(modules))
             if missing:
@@ -152,19 +157,20 @@ def _set_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def _descend(fabric: Fabric, optimizer: Optimizer, loss: Tensor, clip: float | None) -> float:
-    """One step of an optimiser; the loss, averaged over the devices."""
+    """One step of an optimiser; the loss, averaged over the devices. No step is taken with what is no number."""
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
-    if clip is not None:
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        nn.utils.clip_grad_norm_(weights, clip)
-    optimizer.step()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    length = nn.utils.clip_grad_norm_(weights, math.inf if clip is None else clip)
     mean = fabric.all_reduce(loss.detach())
     assert isinstance(mean, Tensor)
-    figure = float(mean)
-    if figure != figure:
-        raise UnblurError("the loss is no longer a number. Lower the rate, or clip the gradient, in the recipe.")
-    return figure
+    if not (mean.isfinite() and length.isfinite()):
+        raise UnblurError(
+            "the loss or its gradient is no longer a number. Begin another run from this one's weights (--init) with a "
+            "lower rate in the recipe, or a shorter `clip`."
+        )
+    optimizer.step()
+    return float(mean)
 
 
 def _validate(
@@ -217,6 +223,7 @@ def _save(
     optimizers: Mapping[str, Optimizer],
     step: int,
     score: float,
+    journal: Journal,
 ) -> None:
     """Everything needed to go on, and the average weights by themselves."""
     parts = {
@@ -228,16 +235,21 @@ def _save(
     about = {"method": run.method, "preset": run.preset, "step": step, "steps": run.recipe.steps, "score": score}
     # The weights first: a run that is killed in between writes them again when it goes on.
     checkpoint.save(run.folder / WEIGHTS, checkpoint.halved(average.weights), {**about, **trainable.description})
-    checkpoint.save(run.folder / CHECKPOINT, tensors, {**run.facts(), "step": step, "score": score})
+    checkpoint.save(
+        run.folder / CHECKPOINT, tensors, {**run.facts(), "step": step, "score": score, "log": journal.unwritten}
+    )
 
 
-def _resume(run: Run, modules: Mapping[str, nn.Module], average: Average) -> tuple[int, float, dict[str, Tensor]]:
-    """Steps done, the last score, and the optimisers' memory; weights and average are put in their places."""
+def _resume(
+    run: Run, modules: Mapping[str, nn.Module], average: Average
+) -> tuple[int, float, dict[str, Tensor], dict[str, list[float]]]:
+    """Steps done, last score, optimisers' memory and unwritten losses; weights and average are put in their places."""
     path = run.folder / CHECKPOINT
     tensors, facts = read_tensors(path)
     for key, value in run.facts().items():
         if facts.get(key) != value:
-            raise UnblurError(f"{path} is of another run: not the same {key}. Take another -o, or the same {key}.")
+            was = difference(facts.get(key), value)
+            raise UnblurError(f"{path} is of another run: not the same {key}{was}. Take another -o, or the same {key}.")
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "memory": {}}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
@@ -246,4 +258,5 @@ def _resume(run: Run, modules: Mapping[str, nn.Module], average: Average) -> tup
     average.put(parts["average"])
     step = int(facts["step"])
     ends = [steps.stop for _, steps in _stages_left(run.recipe, 0)]
-    return step, float(facts["score"]), {} if step in ends else parts["memory"]  # a new stage has new optimisers
+    memory = {} if step in ends else parts["memory"]  # a new stage has new optimisers
+    return step, float(facts["score"]), memory, facts["log"]

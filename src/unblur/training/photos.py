@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,7 +24,7 @@ from unblur.image_io import ImageFileError, read_photo
 from unblur.types import UnblurError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
-_MEMORY = 4 << 30  # bytes of decoded photos that are kept
+_MEMORY = 4 << 30  # bytes that all decoded photos may take, those to validate with apart
 _SMALLEST_SCALE = 0.5  # photos are shrunk to this at the most, which makes them sharper and their details finer
 _TRIES = 2  # places in a photo of which the one with more detail is taken: a sky teaches little
 _VALIDATION_SEED = 2**31  # far from any run's own
@@ -40,21 +41,22 @@ class Photos:
     validation: list[Path]
 
     @classmethod
-    def of(cls, folder: Path, *, without: Path | None = None) -> Photos:
-        """Look for photos, but not in the folder `without` (a run's own pictures are none to learn from).
+    def of(cls, folder: Path, *, out: Path | None = None) -> Photos:
+        """Look for photos, but not in hidden folders. To `out` go pictures that are none to learn from.
 
         Raises:
-            UnblurError: no such folder, or nothing to train on, or to validate with.
+            UnblurError: no such folder, `out` in it, or nothing to train on, or to validate with.
         """
         if not folder.is_dir():
             raise UnblurError(f"{folder}: no such folder. --photos takes a folder of sharp photos.")
+        if out is not None and folder.resolve() in (out.resolve(), *out.resolve().parents):
+            raise UnblurError(f"{out} lies in {folder}, where its pictures would be taken for sharp photos. Move -o.")
         paths = sorted(
             path
             for path in folder.rglob("*")
             if path.suffix.lower() in _SUFFIXES
             and path.is_file()
-            and not path.name.startswith(".")
-            and (without is None or without.resolve() not in path.resolve().parents)
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
         validation = [path for path in paths if path.stem[-1] in "01"]
         training = [path for path in paths if path.stem[-1] not in "01"]
@@ -75,32 +77,26 @@ class Samples(Dataset[dict[str, Tensor]]):
     """Sample number i, for any i from 0."""
 
     def __init__(self, paths: list[Path], trainable: Trainable, seed: int) -> None:
-        """Decode as many photos as there is room for; workers that are forked share them."""
-        self._paths, self._trainable, self._seed = paths, trainable, seed
-        self._decoded: dict[Path, np.ndarray] = {}
-        room = _MEMORY
-        for path in paths:
-            picture = _decode(path)
-            room -= picture.nbytes
-            if room < 0:
-                break
-            self._decoded[path] = picture
+        """Decode the photos, shrunk if there is no room for all of them; workers that are forked share them."""
+        self._photos = [_decode(path, _MEMORY / len(paths)) for path in paths]
+        self._trainable, self._seed = trainable, seed
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Made of photo, place, scale and blur that `index` draws."""
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, index))
-        path = self._paths[int(torch.randint(len(self._paths), (), generator=generator))]
-        photo = self._decoded[path] if path in self._decoded else _decode(path)
+        photo = self._photos[int(torch.randint(len(self._photos), (), generator=generator))]
         return self._trainable.observe(sharp_area(photo, self._trainable.area, generator), generator)
 
 
-def _decode(path: Path) -> np.ndarray:
-    """`(H, W, 3)` uint8, upright."""
+def _decode(path: Path, room: float) -> np.ndarray:
+    """`(H, W, 3)` uint8, upright, in at most `room` bytes."""
     try:
         pixels = read_photo(path).pixels  # (H, W, 1 or 3) in [0, 1]
     except ImageFileError as error:
         raise UnblurError(f"{error} Or take it out of the folder of photos.") from None
-    return np.repeat(np.rint(pixels * 255).astype(np.uint8), 3 // pixels.shape[2], axis=2)
+    levels = np.repeat(np.rint(pixels * 255).astype(np.uint8), 3 // pixels.shape[2], axis=2)
+    factor = math.ceil(math.sqrt(levels.nbytes / room))
+    return levels if factor == 1 else np.asarray(Image.fromarray(levels).reduce(factor))
 
 
 def mixed_seed(seed: int, index: int) -> int:

@@ -110,16 +110,23 @@ class Recipe(_Table):
         return self.model_copy(update={"stages": tuple(stages)})
 
 
-def read_recipe(method: str, preset: str) -> Recipe:
-    """A method's recipe from the package.
+def read_recipe(method: str, preset: str, path: Path | None = None) -> Recipe:
+    """A method's recipe, from the package, from beside a method that is a file, or from `path`.
 
     Raises:
-        UnblurError: when the method learns nothing, the preset is not there, or the recipe is wrong.
+        UnblurError: when the method learns nothing, the preset is not there, or the recipe is not there or wrong.
     """
     if unblur.methods.get(method).trainable is None:
         raise UnblurError(f"'{method}' has no network to train. {_trainable_methods()}")
-    path = Path(unblur.methods.__path__[0]) / method / "recipe.toml"
-    return parse_recipe(path.read_text(), preset, str(path.name))
+    if path is None and method.endswith(".py"):
+        path = Path(method).with_name("recipe.toml")
+    path = path or Path(unblur.methods.__path__[0]) / method / "recipe.toml"
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise UnblurError(f"{path}: cannot be read as a recipe ({reason}). --recipe names one.") from None
+    return parse_recipe(text, preset, path.name)
 
 
 def parse_recipe(text: str, preset: str, source: str) -> Recipe:
@@ -136,6 +143,20 @@ def parse_recipe(text: str, preset: str, source: str) -> Recipe:
         raise UnblurError(f"{source} has no preset '{preset}'.{nearest(preset, presets)}")
     tables = {"stages": StagePlan, "optimizers": OptimizerPlan}
     return checked(Recipe, presets[preset], f"{source}, [{preset}]", tables)
+
+
+def difference(was: object, now: object) -> str:
+    """Where two nested tables first differ, to be said: ` (batch was 8, is 4)`."""
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        was, now = ({str(number): value for number, value in enumerate(values, 1)} for values in (was, now))
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return ""
+    for key in (*now, *was):
+        old, new = was.get(key), now.get(key)
+        if old != new:
+            deeper = difference(old, new)
+            return f" ({key}: {deeper[2:-1]})" if deeper else f" ({key} was {old}, is {new})"
+    return ""
 
 
 def _trainable_methods() -> str:

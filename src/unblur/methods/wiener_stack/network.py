@@ -59,12 +59,13 @@ class CompactStack(nn.Module):
     def __init__(self, plan: CompactPlan) -> None:
         super().__init__()
         self.plan = plan
-        self.network = UShape(MEMBERS + 1, 1, plan.widths, plan.blocks)
+        self.network = UShape(MEMBERS + 2, 1, plan.widths, plan.blocks)
 
-    def forward(self, stack: Tensor, sigma: Tensor) -> Tensor:
-        """`sigma`, `(B, 1, 1, 1)`: how much noise to expect in the first member."""
+    def forward(self, stack: Tensor, sigma: Tensor, error: Tensor) -> Tensor:
+        """`sigma`, `(B, 1, 1, 1)`: how much noise to expect in the first member; `error`: what a wrong PSF may add."""
         first = stack[:, :1]  # (B, 1, H, W)
-        seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, sigma.expand_as(first)), 1)
+        told = torch.cat((sigma, error), 1).expand(-1, -1, *first.shape[-2:])  # (B, 2, H, W)
+        seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, told), 1)
         return first + self.network(seen).to(first)
 
 
@@ -84,13 +85,16 @@ class Reconstructor:
 
     Attributes:
         first: the first estimate, `(B, 1, H', W')` on the canvas.
+        error: the standard deviation of what the PSF's own error may have put into the blurry pictures, `(B, 1, 1, 1)`.
     """
 
     def __init__(self, canvas: Canvas, sigma: Tensor, doubt: Tensor) -> None:
         """`canvas` holds `(B, 1, H, W)`; `sigma` and `doubt` are `(B, 1, 1, 1)`, see `deconvolve`."""
         self._canvas = canvas
         self.first = first_estimate(canvas, sigma)
-        self._misfit = sigma.square() + doubt.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
+        errors = doubt.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
+        self.error = errors.mean((-2, -1), keepdim=True).sqrt()
+        self._misfit = sigma.square() + errors
         self._power = canvas.otf.abs().square()  # (B, 1, H', W'//2 + 1)
 
     def stack(self, drawn: Tensor, level: Tensor) -> Tensor:
@@ -150,7 +154,8 @@ def deconvolve(
     for number, level in enumerate(noise_levels(sigma, passes)):
         way = number % ORIENTATIONS
         with torch.autocast(blurry.device.type, torch.bfloat16, enabled=quick):
-            drawn = turned_back(network(turned(reconstructor.stack(drawn, level), way), level), way)
+            stack = turned(reconstructor.stack(drawn, level), way)
+            drawn = turned_back(network(stack, level, reconstructor.error), way)
     if shifts is not None:
         drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
     return canvas.crop(drawn)

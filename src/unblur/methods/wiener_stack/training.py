@@ -41,7 +41,7 @@ class Observations(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    side: Annotated[int, Field(ge=16)] = 128
+    side: Annotated[int, Field(ge=40)] = 128
     loss: Literal["psnr", "l1", "l2", "ssim"] = "psnr"
     psfs: Literal["mixed", "exposures"] = "mixed"
     psf_size: tuple[int, int] = (3, 41)
@@ -49,6 +49,13 @@ class Observations(BaseModel):
     photons: tuple[float, float] | None = None
     softness: Annotated[float, Field(ge=0)] = 0.0
     perturbed: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @field_validator("photons")
+    @classmethod
+    def _some(cls, photons: tuple[float, float] | None) -> tuple[float, float] | None:
+        if photons is not None and not 0 < photons[0] <= photons[1]:
+            raise ValueError("the fewest and the most photons are above 0, in this order")
+        return photons
 
     @field_validator("psf_size")
     @classmethod
@@ -84,6 +91,7 @@ class WienerStackTraining:
         stack = network_of(network)
         self._compact = isinstance(stack, CompactStack)
         self.modules: dict[str, nn.Module] = {"stack": stack}
+        self.stages = {name: {"stack"} for name in (("denoise", "deblur") if self._compact else ("restore",))}
         self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -134,7 +142,8 @@ class WienerStackTraining:
 
     def _denoised(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The sharp pictures with white noise, without it again."""
-        return self.modules["stack"](batch["noisy"].expand(-1, MEMBERS, -1, -1), batch["level"])
+        level = batch["level"]
+        return self.modules["stack"](batch["noisy"].expand(-1, MEMBERS, -1, -1), level, torch.zeros_like(level))
 
     def _one_pass(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What one of the passes draws, and what it should."""
@@ -146,6 +155,6 @@ class WienerStackTraining:
             drawn = reconstructor.first
             *before, level = noise_levels(sigma, PASSES)[: trained + 1]
             for earlier in before:
-                drawn = network(reconstructor.stack(drawn, earlier), earlier)
+                drawn = network(reconstructor.stack(drawn, earlier), earlier, reconstructor.error)
             stack = canvas.crop(reconstructor.stack(drawn, level))
-        return network(stack, level), batch["sharp"]
+        return network(stack, level, reconstructor.error), batch["sharp"]
