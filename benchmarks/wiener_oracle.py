@@ -3,7 +3,8 @@
     python benchmarks/wiener_oracle.py KODAK_DIR [--limit 96]
 
 Over the pictures of `unblur bench kodak_shaken`: the best of the fifteen filters of Gilbert et al. (a constant SNR of
-9, 13, ... 65 dB) for each picture, once for constant SNRs and once for those that fall as photos' spectra do; and their
+9, 13, ... 65 dB) for each picture, once for constant SNRs and once for those that fall as photos' spectra do, both with
+the open border of `wiener`, which the paper's have not; and their
 baseline, one SNR for all pictures (the best one, again by the truth) with a bilateral filter. To be compared with
 `unblur bench kodak_shaken --data KODAK_DIR --method wiener_stack,hyper_laplacian,tv_admm,sparse`.
 """
@@ -30,11 +31,9 @@ def main(kodak: Path, limit: int = 96) -> None:
             row = []
             for snr in SNRS:
                 if name == "laplacian":
-                    # Its noise-to-signal ratio is strength (sigma / 0.08)^2.
-                    image = wiener(
-                        Observation(blurry=sample.blurry, psf=sample.psf, sigma=0.2 * 10 ** (-snr / 20)),
-                        {"prior": "laplacian"},
-                    ).image
+                    # Its noise-to-signal ratio is strength (sigma / 0.08)^2: that of the flat one for pixels of 0.2.
+                    quiet = Observation(blurry=sample.blurry, psf=sample.psf, sigma=0.01)
+                    image = wiener(quiet, {"prior": "laplacian", "strength": 400 * 10 ** (-snr / 10)}).image
                 else:
                     settings = {"prior": "flat", "snr_db": snr, "bilateral": name == "baseline"}
                     image = wiener(observation, settings).image

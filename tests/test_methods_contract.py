@@ -6,6 +6,7 @@ Tests choose methods by what their cards need and give. All run with the card's 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -246,6 +247,7 @@ def test_a_constant_picture_stays_constant(name):
     if observation.noisy is not None:
         pytest.skip("the noisy shot of a pair is not constant")
     assert (image_of(name, observation) - 0.6).abs().max() < 1e-3
+    assert (image_of(name, replace(observation, sigma=0.0)) - 0.6).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("size", [1, 5])

@@ -35,7 +35,7 @@ def restore(observation: Observation, settings: HyperLaplacianSettings, progress
 METHOD = Method(
     Card(
         name="hyper_laplacian",
-        title="Sparse gradients (|.|^0.8) by half-quadratic splitting; fast, the default",
+        title="Sparse gradients (|.|^0.8) by half-quadratic splitting; fast",
         paper="Krishnan & Fergus 2009",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),

@@ -94,7 +94,7 @@ def deconvolve(
 ) -> Array:
     """Restore a picture whose PSF is known: `image = convolve(sharp, psf) + noise`.
 
-    Arguments, result and errors as for `restore`.
+    Arguments, result and errors as for `restore`, but for the method, which is the quickest good one unless you say.
     """
     return restore(
         image,

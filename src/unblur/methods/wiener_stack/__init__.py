@@ -16,11 +16,11 @@ from pydantic import FilePath
 from unblur.contract import Card, Method, Settings, setting
 from unblur.methods.wiener_stack.build import load_network
 from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, PASSES
-from unblur.methods.wiener_stack.planes import restore_planes
+from unblur.methods.wiener_stack.planes import centred, restore_planes
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
 from unblur.solvers.observed import unclipped
-from unblur.types import Observation, Progress, Restoration
+from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
 
@@ -59,11 +59,17 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
     """Through the network; see `WienerStackSettings`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
-    progress.stage("reconstructing")
     network = load_network(settings.weights or SHIPPED, str(blurry.device))
     with torch.no_grad():
         if isinstance(network, PublishedStack):
-            image = network(blurry.expand(-1, 3, -1, -1), psf)[:, : blurry.shape[1]]
+            ignored = sorted(settings.model_fields_set - {"weights"})
+            if ignored:
+                raise UnblurError(f"{settings.weights}: the published network has no '{ignored[0]}'. Leave it out.")
+            progress.stage("reconstructing")
+            moved, shifts = centred(psf)
+            image = network(blurry.expand(-1, 3, -1, -1), moved)  # (B, 3, H, W)
+            image = torch.stack([one.roll(shift, (-2, -1)) for one, shift in zip(image, shifts, strict=True)])
+            image = image if blurry.shape[1] == 3 else image.mean(1, keepdim=True)
         else:
             default = DOUBT_ESTIMATED if observation.psf_estimated else DOUBT_GIVEN
             image = restore_planes(
@@ -76,6 +82,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
                 passes=settings.passes,
                 half=settings.chroma == "half",
                 quick=settings.precision == "bfloat16",
+                progress=progress,
             )
     return Restoration(image=image, psf=psf)
 

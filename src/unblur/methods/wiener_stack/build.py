@@ -51,6 +51,8 @@ def _load(path: Path, changed: int, device: str) -> CompactStack | PublishedStac
     tensors, facts = read_tensors(path)
     if facts.get("method") != "wiener_stack":
         raise UnblurError(f"{path}: not weights of wiener_stack. `unblur train wiener_stack` makes them.")
+    if "network" not in facts:
+        raise UnblurError(f"{path}: it does not say what network its weights are of. Train them again.")
     network = network_of(json.loads(facts["network"]))
     try:
         network.load_state_dict({name.removeprefix("stack."): tensor.float() for name, tensor in tensors.items()})

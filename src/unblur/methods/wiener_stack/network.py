@@ -1,23 +1,22 @@
-"""The compact network: Wiener reconstructions under rising SNRs, each around what the network made of the one before.
+"""The compact network: stacks of Wiener reconstructions, each around what the network made of the one before.
 
-Gilbert et al. reconstruct a picture under many assumed SNRs at once, and a network combines the stack. It must learn
-what noise looks like after every PSF and SNR. Here the reconstructions come one after the other: each expects the
-picture that the network drew from the last one, and trusts the data more than it did. What the network is then asked is
-always the same, to take noise of a known strength off a picture, which needs no PSF to be learned: so a small network
-learns it in an hour on a laptop. (Half-quadratic splitting with a learned denoiser; Zhang et al. 2017, "Learning deep
-CNN denoiser prior for image restoration", Eqs. 6-8.)
+Gilbert et al. reconstruct a picture under many assumed SNRs, and a network combines the stack, once. Here a smaller
+network does so several times: each stack corrects the picture that it drew from the last one, and trusts the data more
+than the last one did. What it is asked is much the same every time, to take what is left of the noise off a picture;
+so it learns that first, of pictures with white noise, and then all passes together. (Half-quadratic splitting with a
+learned denoiser: Zhang et al. 2017, "Learning deep CNN denoiser prior for image restoration", Eqs. 6-8.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from unblur.layers.orientation import ORIENTATIONS, turned, turned_back
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas, doubled, gradient
@@ -49,6 +48,10 @@ class CompactPlan(BaseModel):
     blocks: int = 2
 
 
+MEMBERS = len(_SNRS) + 1
+"""How many pictures a stack holds."""
+
+
 class CompactStack(nn.Module):
     """A stack of reconstructions `(B, N, H, W)`, as `Reconstructor.stack` makes them, to the picture `(B, 1, H, W)`.
 
@@ -67,9 +70,6 @@ class CompactStack(nn.Module):
         told = torch.cat((sigma, error), 1).expand(-1, -1, *first.shape[-2:])  # (B, 2, H, W)
         seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, told), 1)
         return first + self.network(seen).to(first)
-
-
-MEMBERS = len(_SNRS) + 1
 
 
 def surroundings(picture: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Reconstructor:
         self._power = canvas.otf.abs().square()  # (B, 1, H', W'//2 + 1)
 
     def stack(self, drawn: Tensor, level: Tensor) -> Tensor:
-        """`drawn`, `(B, 1, H', W')`, and three corrections of it, `(B, MEMBERS, H', W')`: see `_SNRS`; `drawn` last.
+        """Corrections of `drawn`, `(B, 1, H', W')`, under SNRs that suit the pass, and itself: `(B, MEMBERS, H', W')`.
 
         Each adds conj(K) / (|K|^2 + 1 / SNR) of what `drawn` does not explain of the observed pixels.
         """
@@ -121,7 +121,6 @@ def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
     return deconvolution.hyper_laplacian(canvas, hyper_laplacian_weight(sigma), steps=_FINE_STEPS, start=start, **size)
 
 
-@torch.no_grad()
 def deconvolve(
     network: CompactStack,
     blurry: Tensor,
@@ -133,6 +132,7 @@ def deconvolve(
     passes: int = PASSES,
     quick: bool = False,
     shifts: Sequence[tuple[int, int]] | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones.
 
@@ -147,15 +147,17 @@ def deconvolve(
         passes: times that the picture is reconstructed and shown to the network.
         quick: whether the network calculates in bfloat16.
         shifts: pixels down and to the right by which each result is moved; None: by none.
+        progress: hears of each pass.
     """
     canvas = Canvas.around(blurry, psf, trusted)
     reconstructor = Reconstructor(canvas, sigma, doubt)
     drawn = reconstructor.first
-    for number, level in enumerate(noise_levels(sigma, passes)):
-        way = number % ORIENTATIONS
-        with torch.autocast(blurry.device.type, torch.bfloat16, enabled=quick):
-            stack = turned(reconstructor.stack(drawn, level), way)
-            drawn = turned_back(network(stack, level, reconstructor.error), way)
+    for level in noise_levels(sigma, passes):
+        stack = reconstructor.stack(drawn, level)  # (B, MEMBERS, H', W')
+        with torch.autocast(blurry.device.type, torch.bfloat16) if quick else nullcontext():
+            drawn = network(stack, level, reconstructor.error)  # (B, 1, H', W')
+        if progress is not None:
+            progress.advance()
     if shifts is not None:
         drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
     return canvas.crop(drawn)

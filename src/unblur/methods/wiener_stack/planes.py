@@ -14,8 +14,8 @@ from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from unblur.imaging.psf import centre_psf, pad_psf, resize_psf
 from unblur.methods.wiener_stack.network import CompactStack, deconvolve
 from unblur.solvers.canvas import doubled
-from unblur.solvers.observed import noise_sigma
-from unblur.types import Observation
+from unblur.solvers.observed import SIGMA_FLOOR, noise_sigma
+from unblur.types import Observation, Progress
 
 
 def restore_planes(
@@ -29,6 +29,7 @@ def restore_planes(
     passes: int,
     half: bool = False,
     quick: bool = False,
+    progress: Progress,
 ) -> Tensor:
     """`(B, C, H, W)` -> the same, sharp.
 
@@ -42,20 +43,23 @@ def restore_planes(
         passes: times that grey or luma is shown to the network.
         half: whether chroma is restored at half the size, and in half the passes.
         quick: whether the network calculates in bfloat16.
+        progress: hears of each pass of each plane.
     """
+    fewer = (passes + 1) // 2 if half else passes  # of chroma
+    progress.stage("reconstructing", passes + (2 * fewer if blurry.shape[1] == 3 else 0))
     share = torch.ones(()) if sigma is None else sigma / noise_sigma(Observation(blurry=blurry))  # of what is measured
     if blurry.shape[1] == 1:
-        return _restore(network, blurry, psf, share, doubt, trusted, passes, quick)
+        return _restore(network, blurry, psf, share, doubt, trusted, passes, quick, progress)
     planes = rgb_to_ycbcr(blurry)
     trusted = None if trusted is None else trusted.amin(1, keepdim=True)  # (B, 1, H, W)
-    luma = _restore(network, planes[:, :1], psf, share, doubt, trusted, passes, quick)
+    luma = _restore(network, planes[:, :1], psf, share, doubt, trusted, passes, quick, progress)
     if not half:
         trusted = None if trusted is None else trusted.expand(-1, 2, -1, -1)
-        chroma = _restore(network, planes[:, 1:], psf, share, doubt, trusted, passes, quick)
+        chroma = _restore(network, planes[:, 1:], psf, share, doubt, trusted, passes, quick, progress)
         return ycbcr_to_rgb(torch.cat((luma, chroma), 1))
     trusted = None if trusted is None else halved(trusted.to(blurry)).expand(-1, 2, -1, -1) == 1
     half_psf = torch.stack([resize_psf(one[0], 0.5)[None] for one in psf])
-    chroma = _restore(network, halved(planes[:, 1:]), half_psf, share, doubt, trusted, (passes + 1) // 2, quick)
+    chroma = _restore(network, halved(planes[:, 1:]), half_psf, share, doubt, trusted, fewer, quick, progress)
     return ycbcr_to_rgb(torch.cat((luma, doubled(chroma)[..., : luma.shape[-2], : luma.shape[-1]]), 1))
 
 
@@ -68,33 +72,34 @@ def _restore(
     trusted: Tensor | None,
     passes: int,
     quick: bool,
+    progress: Progress,
 ) -> Tensor:
     """Planes `(B, P, h, w)` one by one, each with the PSF of its photo; `share` times the noise that is measured."""
-    level = share.to(planes) * noise_sigma(Observation(blurry=planes))  # (B, 1, 1, 1)
-    centred, shifts = _centred(psf)
+    level = (share.to(planes) * noise_sigma(Observation(blurry=planes))).clamp_min(SIGMA_FLOOR)  # (B, 1, 1, 1)
+    moved, shifts = centred(psf)
     sharp = [
         deconvolve(
             network,
             planes[:, [p]],
-            centred,
+            moved,
             level,
             torch.full_like(level, doubt),
             trusted=None if trusted is None else trusted[:, [p]],
             passes=passes,
             quick=quick,
             shifts=shifts,
+            progress=progress,
         )
         for p in range(planes.shape[1])
     ]
     return torch.cat(sharp, 1)
 
 
-def _centred(psf: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+def centred(psf: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
     """PSFs `(B, 1, h, w)` with their centres of mass at their middle pixels, and how far the results must be moved."""
     moved = [centre_psf(one[0]) for one in psf]
     side = max(max(one.shape) for one, _ in moved)
-    centred = torch.stack([pad_psf(one, side) for one, _ in moved])[:, None]
-    return centred, [(round(y), round(x)) for _, (y, x) in moved]
+    return torch.stack([pad_psf(one, side) for one, _ in moved])[:, None], [(round(y), round(x)) for _, (y, x) in moved]
 
 
 def halved(planes: Tensor) -> Tensor:

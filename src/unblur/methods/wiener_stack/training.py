@@ -16,17 +16,7 @@ from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
-from unblur.methods.wiener_stack.network import (
-    DOUBT_ESTIMATED,
-    DOUBT_GIVEN,
-    MEMBERS,
-    PASSES,
-    CompactStack,
-    Reconstructor,
-    deconvolve,
-    noise_levels,
-)
-from unblur.solvers.canvas import Canvas
+from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, MEMBERS, CompactStack, deconvolve
 from unblur.solvers.observed import SIGMA_FLOOR, unclipped
 
 
@@ -69,7 +59,7 @@ class Observations(BaseModel):
         return BlurRecipe(**self.model_dump(exclude={"side", "loss"}))
 
 
-_INVISIBLE = 1e-6  # a mean squared error (60 dB) below which nothing need be gained
+_INVISIBLE = 1e-4  # a mean squared error (40 dB) below which little need be gained
 _NOISIEST, _NOISE_RANGE = 0.1, 50  # of the stage `denoise`: drawn evenly in the logarithm
 _FRAME = 12  # pixels along the border, where less is known, that do not count
 _MEASURED = 0.3  # standard deviation of the logarithm of a measured noise level
@@ -79,9 +69,8 @@ _GIVEN = 0.25  # as wrong as a PSF may be that counts as given
 class WienerStackTraining:
     """`unblur.contract.Trainable` for both presets.
 
-    The published network deblurs, in one stage. The compact one does so pass by pass: of each batch, one pass drawn at
-    random is trained, on what the passes before it have made. A stage `denoise` before that teaches it, much quicker,
-    what all passes have in common.
+    The published network deblurs, in one stage. So does the compact one, through all its passes; a stage `denoise`
+    before that teaches it, much quicker, what all passes have in common.
     """
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
@@ -122,7 +111,8 @@ class WienerStackTraining:
         elif stage == "denoise":
             restored, sharp = self._denoised(batch), batch["sharp"]
         else:
-            restored, sharp = (picture[..., _FRAME:-_FRAME, _FRAME:-_FRAME] for picture in self._one_pass(batch))
+            pictures = self.restore(batch), batch["sharp"]
+            restored, sharp = (picture[..., _FRAME:-_FRAME, _FRAME:-_FRAME] for picture in pictures)
         if self._observations.loss == "ssim":
             yield "stack", ssim_loss(restored, sharp).mean()
         elif self._observations.loss == "l2":
@@ -137,24 +127,11 @@ class WienerStackTraining:
         """Through the network: `(B, C, H, W)`."""
         network = self.modules["stack"]
         if self._compact:
-            return deconvolve(network, batch["blurry"], batch["psf"], batch["sigma"], batch["doubt"])
+            trusted = unclipped(batch["blurry"], True)
+            return deconvolve(network, batch["blurry"], batch["psf"], batch["sigma"], batch["doubt"], trusted=trusted)
         return network(batch["blurry"], batch["psf"])
 
     def _denoised(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The sharp pictures with white noise, without it again."""
         level = batch["level"]
         return self.modules["stack"](batch["noisy"].expand(-1, MEMBERS, -1, -1), level, torch.zeros_like(level))
-
-    def _one_pass(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What one of the passes draws, and what it should."""
-        network, sigma = self.modules["stack"], batch["sigma"]
-        trained = int(torch.randint(PASSES, ()))
-        canvas = Canvas.around(batch["blurry"], batch["psf"], unclipped(batch["blurry"], True))
-        with torch.no_grad():
-            reconstructor = Reconstructor(canvas, sigma, batch["doubt"])
-            drawn = reconstructor.first
-            *before, level = noise_levels(sigma, PASSES)[: trained + 1]
-            for earlier in before:
-                drawn = network(reconstructor.stack(drawn, earlier), earlier, reconstructor.error)
-            stack = canvas.crop(reconstructor.stack(drawn, level))
-        return network(stack, level, reconstructor.error), batch["sharp"]
