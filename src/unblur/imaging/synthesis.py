@@ -27,7 +27,8 @@ class BlurRecipe:
             Poisson noise.
         softness: standard deviation in pixels of the Gaussian that stands for lens and demosaicking, at the most; it
             softens the sharp picture, too, and half of the times the noise as well.
-        perturbed: share of the PSFs that are known only about as well as blind estimates are.
+        perturbed: share of the PSFs that are not known exactly.
+        wrong: how wrong those are at the most: the `amount` of `perturb_psf`, drawn evenly.
     """
 
     psfs: str = "mixed"
@@ -36,6 +37,7 @@ class BlurRecipe:
     photons: tuple[float, float] | None = None
     softness: float = 0.0
     perturbed: float = 0.0
+    wrong: float = 1.0
 
     @property
     def support(self) -> int:
@@ -85,7 +87,7 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
         smooth = convolve(noise, soft)
         noise = smooth * (noise.std() / smooth.std().clamp_min(1e-9))
     blurry = quantise(light + noise, clip=True)[0]
-    wrong = _rand(generator) if _rand(generator) < recipe.perturbed else 0.0
+    wrong = recipe.wrong * _rand(generator) if _rand(generator) < recipe.perturbed else 0.0
     psf = perturb_psf(true_psf, wrong, generator) if wrong else true_psf
     sharp = picture[:, reach : picture.shape[1] - reach, reach : picture.shape[2] - reach]
     return Blurred(blurry, sharp, psf, true_psf, sigma, wrong)

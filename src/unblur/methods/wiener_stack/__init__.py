@@ -44,13 +44,13 @@ class WienerStackSettings(Settings):
         ge=1,
         le=30,
     )
-    chroma: Literal["full", "half"] = setting(
-        "full",
-        "size at which colour is restored; half takes half the time and blurs edges between colours",
+    chroma: Literal["half", "full"] = setting(
+        "half",
+        "size at which colour is restored; full takes twice the time and is sharper at edges between colours",
         probe=("half", "full"),
     )
     precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "the network's arithmetic; bfloat16 is twice as fast and less exact", probe=("float32", "bfloat16")
+        "bfloat16", "the network's arithmetic; float32 takes twice the time", probe=("float32", "bfloat16")
     )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 

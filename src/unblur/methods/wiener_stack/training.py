@@ -39,6 +39,7 @@ class Observations(BaseModel):
     photons: tuple[float, float] | None = None
     softness: Annotated[float, Field(ge=0)] = 0.0
     perturbed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    wrong: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     @field_validator("photons")
     @classmethod
@@ -63,7 +64,7 @@ _INVISIBLE = 1e-4  # a mean squared error (40 dB) below which little need be gai
 _NOISIEST, _NOISE_RANGE = 0.1, 50  # of the stage `denoise`: drawn evenly in the logarithm
 _FRAME = 12  # pixels along the border, where less is known, that do not count
 _MEASURED = 0.3  # standard deviation of the logarithm of a measured noise level
-_GIVEN = 0.25  # as wrong as a PSF may be that counts as given
+_GIVEN = 0.2  # as wrong as a PSF may be that counts as given
 
 
 class WienerStackTraining:
