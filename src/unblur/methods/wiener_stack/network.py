@@ -67,7 +67,7 @@ class CompactStack(nn.Module):
     def forward(self, stack: Tensor, sigma: Tensor, error: Tensor) -> Tensor:
         """`sigma`, `(B, 1, 1, 1)`: how much noise to expect in the first member; `error`: what a wrong PSF may add."""
         first = stack[:, :1]  # (B, 1, H, W)
-        told = torch.cat((sigma, error), 1).expand(-1, -1, *first.shape[-2:])  # (B, 2, H, W)
+        told = torch.cat((sigma, error), 1).expand(len(first), -1, *first.shape[-2:])  # (B, 2, H, W)
         seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, told), 1)
         return first + self.network(seen).to(first)
 

@@ -31,7 +31,7 @@ class Observations(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    side: Annotated[int, Field(ge=40)] = 128
+    side: Annotated[int, Field(ge=16)] = 128
     loss: Literal["psnr", "l1", "l2", "ssim"] = "psnr"
     psfs: Literal["mixed", "exposures"] = "mixed"
     psf_size: tuple[int, int] = (3, 41)
@@ -62,7 +62,6 @@ class Observations(BaseModel):
 
 _INVISIBLE = 1e-4  # a mean squared error (40 dB) below which little need be gained
 _NOISIEST, _NOISE_RANGE = 0.1, 50  # of the stage `denoise`: drawn evenly in the logarithm
-_FRAME = 12  # pixels along the border, where less is known, that do not count
 _MEASURED = 0.3  # standard deviation of the logarithm of a measured noise level
 _GIVEN = 0.2  # as wrong as a PSF may be that counts as given
 
@@ -107,13 +106,8 @@ class WienerStackTraining:
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """One loss for the one optimiser."""
-        if not self._compact:
-            restored, sharp = self.restore(batch), batch["sharp"]
-        elif stage == "denoise":
-            restored, sharp = self._denoised(batch), batch["sharp"]
-        else:
-            pictures = self.restore(batch), batch["sharp"]
-            restored, sharp = (picture[..., _FRAME:-_FRAME, _FRAME:-_FRAME] for picture in pictures)
+        restored = self._denoised(batch) if stage == "denoise" else self.restore(batch)
+        sharp = batch["sharp"]
         if self._observations.loss == "ssim":
             yield "stack", ssim_loss(restored, sharp).mean()
         elif self._observations.loss == "l2":
