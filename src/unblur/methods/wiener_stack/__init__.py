@@ -59,6 +59,9 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
     """Through the network; see `WienerStackSettings`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
+    channels = blurry.shape[1]
+    if (blurry == blurry[:, :1]).all():  # a colour picture may be grey all the same
+        blurry = blurry[:, :1]
     network = load_network(settings.weights or SHIPPED, str(blurry.device))
     with torch.no_grad():
         if isinstance(network, PublishedStack):
@@ -84,7 +87,7 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
                 quick=settings.precision == "bfloat16",
                 progress=progress,
             )
-    return Restoration(image=image, psf=psf)
+    return Restoration(image=image.expand(-1, channels, -1, -1), psf=psf)
 
 
 METHOD = Method(

@@ -32,6 +32,7 @@ _TRUST = 0.2  # in the data: by how much the network's error counts less than th
 _SNRS = (1.0, 0.1, 10.0)  # of the stack, times the one that suits the pass
 _LOCAL = 8.0  # pixels: structures much larger than this all count alike
 _SURROUNDINGS = 15  # pixels whose mean the network is not shown
+_AROUND = 16  # pixels that it is shown again on the other side: a canvas has no border
 
 
 class CompactPlan(BaseModel):
@@ -69,7 +70,9 @@ class CompactStack(nn.Module):
         first = stack[:, :1]  # (B, 1, H, W)
         told = torch.cat((sigma, error), 1).expand(len(first), -1, *first.shape[-2:])  # (B, 2, H, W)
         seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, told), 1)
-        return first + self.network(seen).to(first)
+        around = min(_AROUND, *first.shape[-2:])
+        drawn = self.network(F.pad(seen, [around] * 4, "circular"))
+        return first + drawn[..., around:-around, around:-around].to(first)
 
 
 def surroundings(picture: Tensor) -> Tensor:
@@ -122,7 +125,7 @@ def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
 
 
 def deconvolve(
-    network: CompactStack,
+    network: nn.Module,
     blurry: Tensor,
     psf: Tensor,
     sigma: Tensor,
@@ -137,7 +140,7 @@ def deconvolve(
     """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones.
 
     Args:
-        network: combines a stack.
+        network: a `CompactStack`, combines a stack.
         blurry: pictures.
         psf: their PSFs, centres of mass near the middle, `(B, 1, h, w)`.
         sigma: their noise levels, `(B, 1, 1, 1)`.

@@ -80,7 +80,9 @@ class WienerStackTraining:
         stack = network_of(network)
         self._compact = isinstance(stack, CompactStack)
         self.modules: dict[str, nn.Module] = {"stack": stack}
-        self.stages = {name: {"stack"} for name in (("denoise", "deblur") if self._compact else ("restore",))}
+        self.stages: Mapping[str, set[str]] = {
+            name: {"stack"} for name in (("denoise", "deblur") if self._compact else ("restore",))
+        }
         self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
     def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
