@@ -44,9 +44,9 @@ class WienerStackSettings(Settings):
         ge=1,
         le=30,
     )
-    chroma: Literal["half", "full"] = setting(
-        "half",
-        "size at which colour is restored; full takes twice the time and is sharper at edges between colours",
+    chroma: Literal["full", "half"] = setting(
+        "full",
+        "size at which colour is restored; half takes half the time and blurs edges between colours",
         probe=("half", "full"),
     )
     precision: Literal["float32", "bfloat16"] = setting(
