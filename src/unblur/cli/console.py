@@ -176,7 +176,8 @@ class _WrittenProgress(Progress):
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self._title, self._done, self._score = title, 0, None
+        self._title, self._done = title, 0
+        self._score: float | None = None
 
     def on_stage(self, name: str, total: int | None) -> None:
         self._done = 0
@@ -184,8 +185,9 @@ class _WrittenProgress(Progress):
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         self._done += steps
-        if figures.get("psnr") != self._score:
-            self._score = figures["psnr"]
+        score = figures.get("psnr")
+        if score is not None and score != self._score:
+            self._score = score
             typer.echo(f"{self._title}: step {self._done}, {_said(figures)}", err=True)
 
 

@@ -21,13 +21,14 @@ from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas, doubled, gradient
 from unblur.solvers.non_blind import hyper_laplacian_weight
+from unblur.solvers.observed import SIGMA_FLOOR
 from unblur.types import Progress
 
 PASSES = 4
 DOUBT_GIVEN, DOUBT_ESTIMATED = 0.03, 0.12  # of a PSF from the user, and of one from an estimator
 _EXPONENT = 0.8  # of the first estimate
 _COARSE_STEPS, _FINE_STEPS = 8, 1  # of conjugate gradients in it, at half the size and at full size
-_FIRST, _LAST, _LEAST = 0.47, 0.9, 0.003  # noise levels of the passes: times its root, times the noise, at least
+_FIRST, _LAST = 0.47, 0.9  # noise levels of the passes: times the root of the noise, times the noise
 _TRUST = 0.2  # in the data: by how much the network's error counts less than the noise it was told of
 _SNRS = (1.0, 0.1, 10.0)  # of the stack, times the one that suits the pass
 _LOCAL = 8.0  # pixels: structures much larger than this all count alike
@@ -118,10 +119,13 @@ def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
 
     That spreads inwards slowly, so it is worked out at half the size first.
     """
-    half, size = canvas.halved(), {"exponent": _EXPONENT, "progress": Progress()}
-    coarse = deconvolution.hyper_laplacian(half, hyper_laplacian_weight(sigma / 2), steps=_COARSE_STEPS, **size)
-    start = doubled(coarse)
-    return deconvolution.hyper_laplacian(canvas, hyper_laplacian_weight(sigma), steps=_FINE_STEPS, start=start, **size)
+
+    def sharp(canvas: Canvas, sigma: Tensor, steps: int, start: Tensor | None) -> Tensor:
+        weight = hyper_laplacian_weight(sigma)
+        return deconvolution.hyper_laplacian(canvas, weight, _EXPONENT, steps=steps, progress=Progress(), start=start)
+
+    coarse = sharp(canvas.halved(), sigma / 2, _COARSE_STEPS, None)  # (B, 1, H'/2, W'/2)
+    return sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
 
 
 def deconvolve(
@@ -168,7 +172,7 @@ def deconvolve(
 
 def noise_levels(noise: Tensor, passes: int) -> list[Tensor]:
     """What the network is told to take off at each pass, falling to the picture's own `noise`: `(B, 1, 1, 1)`."""
-    last = (_LAST * noise).clamp_min(_LEAST)
+    last = (_LAST * noise).clamp_min(SIGMA_FLOOR)
     first = torch.maximum(_FIRST * noise.sqrt(), last)
     shares = torch.linspace(0, 1, passes) if passes > 1 else torch.ones(1)
     return [first ** (1 - float(share)) * last ** float(share) for share in shares]
