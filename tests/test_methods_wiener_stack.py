@@ -12,7 +12,8 @@ import torch
 from helpers import CountingProgress, Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from unblur.imaging.psf import gaussian_psf, psf_centroid
+from unblur.imaging.convolution import convolve
+from unblur.imaging.psf import gaussian_psf, pad_psf, psf_centroid
 from unblur.methods.wiener_stack import planes
 from unblur.methods.wiener_stack.build import load_network, network_of
 from unblur.methods.wiener_stack.network import (
@@ -36,6 +37,7 @@ from unblur.training.checkpoint import halved, save, state_of
 from unblur.types import Observation, Progress, UnblurError
 
 TINY = {"widths": [8, 8], "blocks": 1}
+RAW = {"refinements": 0}  # the PSF is believed as it is
 SIGMA = torch.full((1, 1, 1, 1), 0.01)
 
 
@@ -252,7 +254,7 @@ def test_weights_come_back_as_they_were_written(weights_file):
     path, network = weights_file
     scene = blurred_scene(40, 52, psf=gaussian_psf(1.5))
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
-    image = methods.get("wiener_stack")(observation, {"weights": str(path), "precision": "float32"}).image
+    image = methods.get("wiener_stack")(observation, {**RAW, "weights": str(path), "precision": "float32"}).image
     with torch.no_grad():
         expected = deconvolve(network.half().float(), scene.blurry, scene.psf, SIGMA, 3 * SIGMA)
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
@@ -265,7 +267,7 @@ def test_an_estimated_psf_is_doubted_more_than_a_given_one(weights_file):
     given = Observation(blurry=scene.blurry, psf=scene.psf)
     estimated = replace(given, psf_estimated=True)
     images = [
-        methods.get("wiener_stack")(observation, {"weights": weights_file[0], **settings}).image
+        methods.get("wiener_stack")(observation, {**RAW, "weights": weights_file[0], **settings}).image
         for observation, settings in ((given, {}), (estimated, {}), (estimated, {"doubt": 0.03}))
     ]
     assert torch.equal(images[0], images[2]) and not torch.allclose(images[0], images[1], atol=1e-5)
@@ -274,9 +276,9 @@ def test_an_estimated_psf_is_doubted_more_than_a_given_one(weights_file):
 @pytest.mark.parametrize(("channels", "chroma", "passes"), [(1, "half", 3), (3, "half", 3 + 2 * 2), (3, "full", 3 * 3)])
 def test_every_pass_of_every_plane_is_reported(weights_file, channels, chroma, passes):
     scene, progress = blurred_scene(40, 52, channels), CountingProgress()
-    settings = {"weights": weights_file[0], "chroma": chroma, "passes": 3}
+    settings = {"weights": weights_file[0], "chroma": chroma, "passes": 3, "refinements": 2}
     methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=scene.psf), settings, progress)
-    assert progress.promised == progress.done == [passes]
+    assert progress.promised == progress.done == [2 * 3, passes]
 
 
 def test_other_weights_give_another_picture(weights_file):
@@ -301,6 +303,71 @@ def test_a_file_that_is_not_of_this_method_is_refused(tmp_path):
         load_network(tmp_path / "none.safetensors")
     with pytest.raises(UnblurError, match="'widths'"):
         network_of({"widths": "wide"})
+
+
+# --- a PSF that is a little wrong -----------------------------------------------------------------
+
+
+def too_thick(psf: torch.Tensor) -> torch.Tensor:
+    """A PSF as estimates often are."""
+    return convolve(psf, gaussian_psf(0.7), "zero")
+
+
+def too_bright_at_both_ends(psf: torch.Tensor) -> torch.Tensor:
+    wrong = psf * (0.6 + 0.8 * torch.linspace(-1, 1, psf.shape[-1]) ** 2)
+    return wrong / wrong.sum()
+
+
+def distance(psf: torch.Tensor, other: torch.Tensor) -> float:
+    """Of two PSFs."""
+    size = tuple(max(sides) for sides in zip(psf.shape[-2:], other.shape[-2:], strict=True))
+    one, two = (pad_psf(k[0, 0], size) for k in (psf, other))
+    return float((one - two).norm())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("wrong", "estimated", "gain"), [(too_thick, True, 1.0), (too_bright_at_both_ends, False, 0.1)]
+)
+def test_a_psf_that_is_a_little_wrong_is_set_right(channels, wrong, estimated, gain):
+    scene = blurred_scene(96, 104, channels, sigma=0.004)
+    observation = Observation(blurry=scene.blurry, psf=wrong(scene.psf), psf_estimated=estimated)
+    believed, refined = (methods.get("wiener_stack")(observation, settings) for settings in (RAW, {}))
+    assert torch.equal(believed.psf, observation.psf)
+    assert distance(refined.psf, scene.psf) < distance(believed.psf, scene.psf)
+    assert psnr(refined.image, scene.sharp) > psnr(believed.image, scene.sharp) + gain
+
+
+def test_a_psf_that_is_right_does_no_worse_for_it():
+    scene = blurred_scene(96, 104, sigma=0.004)
+    observation = Observation(blurry=scene.blurry, psf=scene.psf)
+    believed, refined = (methods.get("wiener_stack")(observation, settings).image for settings in (RAW, {}))
+    assert psnr(refined, scene.sharp) > psnr(believed, scene.sharp) - 0.1
+
+
+def test_a_refined_psf_stays_where_the_given_one_is():
+    scene = blurred_scene(96, 104, sigma=0.004)
+    moved = torch.nn.functional.pad(scene.psf, [4] * 4).roll((3, -2), (-2, -1))
+    observations = [Observation(blurry=scene.blurry, psf=psf) for psf in (scene.psf, moved)]
+    middle, aside = (methods.get("wiener_stack")(observation).psf[0, 0] for observation in observations)
+    offsets = [
+        [place - side // 2 for place, side in zip(psf_centroid(psf), psf.shape, strict=True)] for psf in (middle, aside)
+    ]
+    assert offsets[1] == pytest.approx([offsets[0][0] + 3, offsets[0][1] - 2], abs=0.05)
+
+
+@pytest.mark.parametrize(("side", "chroma"), [(64, "full"), (2100, "half")])
+def test_what_the_whole_photo_tells_is_found_out_once(side, chroma):
+    """The tiles of a photo get the same PSF, and so the same colours at the same size."""
+    method = methods.get("wiener_stack")
+    scene = blurred_scene(64, 64, 3)
+    repeats = -(-side // 64)
+    observation = Observation(blurry=scene.blurry.repeat(1, 1, repeats, repeats)[..., :side, :side], psf=scene.psf)
+    prepared, settings = method.prepare(observation, method.settings(refinements=1, passes=1), Progress())
+    assert (settings.refinements, settings.chroma) == (0, chroma)
+    assert not torch.equal(prepared.psf[..., 2:-2, 2:-2], scene.psf)
+    again, same = method.prepare(prepared, settings, Progress())
+    assert torch.equal(again.psf, prepared.psf) and same == settings
 
 
 # --- colour ---------------------------------------------------------------------------------------

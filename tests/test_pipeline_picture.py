@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fakes import PSF, believe, brightening, estimating, fake_method, judge_by
 from helpers import CountingProgress, blurred_scene, structured_picture
+from unblur.contract import Card, Method, Settings
 from unblur.imaging.colour import luminance
+from unblur.imaging.psf import delta_psf, pad_psf
 from unblur.pipeline import picture
 from unblur.pipeline import picture as pipeline
 from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
-from unblur.types import Cancelled, Progress, UnblurError
+from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
 
@@ -32,15 +36,14 @@ def test_luminance_is_rec_601_and_leaves_grey_alone():
     assert luminance(grey) is grey
 
 
-def test_a_known_psf_is_used_as_it_is_and_judged_by_nobody(monkeypatch):
+def test_a_known_psf_is_judged_by_nobody(monkeypatch):
     calls = judge_by(monkeypatch, lambda *_: (False, "never"))
     scene = blurred_scene(60, 80, channels=3, sigma=0.005)
     outcome = restored(Options(psf=scene.psf[0, 0]), scene.blurry)
     before, after = ((scene.sharp - image).square().mean() for image in (scene.blurry, outcome.image))
     assert after < before / 2
     assert (outcome.method, outcome.changed, calls) == ("wiener_stack", True, [])
-    assert outcome.psf is not None
-    assert outcome.psf.shape == (9, 11)
+    torch.testing.assert_close(outcome.psf, pad_psf(scene.psf[0, 0], outcome.psf.shape), atol=0.02, rtol=0)
 
 
 def test_auto_estimates_on_luminance_and_restores_the_colours(tmp_path, monkeypatch):
@@ -49,9 +52,10 @@ def test_auto_estimates_on_luminance_and_restores_the_colours(tmp_path, monkeypa
     outcome = restored(Options())
     assert outcome.method == "estimating+wiener_stack"
     assert outcome.image.shape == PICTURE.shape
-    (blurry, nothing, psf, sigma), (_, image, same_psf, _) = calls
+    (blurry, nothing, psf, sigma), (_, image, refined, _) = calls
     assert nothing is None
-    assert psf is same_psf
+    assert psf.shape == (1, 1, 7, 7)
+    assert torch.equal(refined[0, 0], outcome.psf)
     assert sigma >= 0
     torch.testing.assert_close(blurry, luminance(PICTURE))
     torch.testing.assert_close(image, luminance(outcome.image))
@@ -104,6 +108,27 @@ def test_a_large_picture_is_tiled_where_the_method_allows_and_all_tiles_have_one
 
 
 tiled = pipeline.tiled
+
+
+def test_what_only_the_whole_photo_tells_is_found_out_before_it_is_cut(monkeypatch):
+    """Here: how many pixels it has, and a PSF of that side."""
+    seen = []
+
+    def prepare(observation, settings, progress):
+        return replace(observation, psf=delta_psf(observation.blurry.shape[-1] - 1)[None, None]), settings
+
+    def restore(observation, settings, progress):
+        seen.append((observation.blurry.shape[-1], observation.psf.shape[-1]))
+        return Restoration(image=observation.blurry, psf=observation.psf)
+
+    card = Card("m", "m", "", frozenset({"blurry", "psf"}), frozenset({"image"}), tiling=True)
+    method = Method(card, Settings, restore, prepare=prepare)
+    monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 100)
+    monkeypatch.setattr(pipeline, "tiled", lambda *a, **k: tiled(*a, **k, tile=60))
+    observation = Observation(blurry=PICTURE, psf=PSF[None, None])
+    result = pipeline._restore_image(method, observation, Settings(), Progress())
+    assert len(seen) > 1 and {side for _, side in seen} == {79} == {result.psf.shape[-1]}
+    assert max(width for width, _ in seen) <= 80
 
 
 def test_the_size_of_the_psf_reaches_the_estimator(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The PSF that explains a blurry picture: against dense non-negative least squares, and its housekeeping."""
+"""The PSF that explains a blurry picture: against dense least squares, and its housekeeping."""
 
 import math
 
@@ -9,10 +9,10 @@ from scipy.optimize import nnls
 
 from helpers import hook_psf, structured_picture
 from unblur.imaging.convolution import convolve
-from unblur.imaging.psf import psf_centroid
+from unblur.imaging.psf import gaussian_psf, psf_centroid
 from unblur.metrics import kernel_similarity
-from unblur.solvers.canvas import gradient
-from unblur.solvers.psf_fit import fit_psf, prune, salient, tidy
+from unblur.solvers.canvas import Canvas, gradient
+from unblur.solvers.psf_fit import correct_psf, fit_psf, prune, salient, tidy
 
 # --- fitting --------------------------------------------------------------------------------------
 
@@ -96,6 +96,97 @@ def test_nothing_to_learn_from_leaves_the_start():
     nothing = torch.zeros(2, 20, 20, dtype=torch.float64)
     fitted = fit_psf(nothing, torch.ones_like(nothing), start, 0.3)
     torch.testing.assert_close(fitted, start)
+
+
+# --- correcting -------------------------------------------------------------------------------------
+
+
+def dense_correction(sharp, blurry, psf, observed, *, noise: float, doubt: float, finest: float) -> torch.Tensor:
+    """`k + G s u` with the `u` that minimises `|observed (D y - D x * k - D x * G s u)|^2 / noise^2 + |u|^2`.
+
+    Pictures `(H, W)` that are their own torus, one `observed` for all pixels, and every operator a matrix.
+    """
+    h, w = psf.shape
+    slopes = [sharp.roll(-1, axis) - sharp for axis in (1, 0)]
+    blur = torch.stack(  # of the slopes, by a PSF of one pixel each
+        [
+            torch.cat([s.roll((i - h // 2, j - w // 2), (0, 1)).flatten() for s in slopes])
+            for i in range(h)
+            for j in range(w)
+        ],
+        1,
+    )
+    pixels = torch.eye(h * w, dtype=torch.float64).reshape(-1, 1, h, w)
+    smooth = convolve(pixels, gaussian_psf(finest).double(), "zero").flatten(1).T
+    light = convolve(psf[None, None], gaussian_psf(1.0).double(), "zero").flatten()
+    expected = doubt * (0.02 / (h * w) + 0.98 * light / light.sum()).sqrt()
+    design = observed**0.5 * blur @ smooth @ torch.diag(expected) / noise
+    target = torch.cat([(blurry.roll(-1, axis) - blurry).flatten() for axis in (1, 0)])
+    left = observed**0.5 * (target - blur @ psf.flatten()) / noise
+    u = torch.linalg.solve(design.T @ design + torch.eye(h * w, dtype=torch.float64), design.T @ left)
+    corrected = (psf + (smooth @ (expected * u)).reshape(h, w)).clamp_min(0)
+    return corrected / corrected.sum()
+
+
+@pytest.mark.parametrize("finest", [0.4, 1.5])
+@pytest.mark.parametrize("size", [(9, 11), (11, 9)], ids=str)
+def test_a_correction_is_the_dense_least_squares_solution(size, finest):
+    true = hook_psf().double() if size == (9, 11) else hook_psf().double().T.contiguous()
+    sharp = structured_picture(32, 36).double()
+    wrong = true * torch.linspace(0.5, 1.5, size[1])
+    wrong = wrong / wrong.sum()
+    blurry = convolve(sharp, true, "circular")
+    canvas = Canvas.circular(blurry, wrong)
+    noise, doubt = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.01, 0.1))
+    given = wrong[None, None]
+    corrected = correct_psf(canvas, sharp, given, noise=noise, doubt=doubt, finest=finest, steps=300)[0, 0]
+    expected = dense_correction(sharp[0, 0], blurry[0, 0], wrong, 1.0, noise=0.01, doubt=0.1, finest=finest)
+    torch.testing.assert_close(corrected, expected, rtol=0, atol=1e-6)
+    usual = correct_psf(canvas, sharp, given, noise=noise, doubt=doubt, finest=finest)[0, 0]
+    assert (usual - expected).norm() < 0.1 * (wrong - expected).norm(), "the usual steps are enough"
+
+
+def test_what_was_not_observed_does_not_correct_a_psf():
+    """Nor what got light from beyond the border, of which the sharp picture there is only a guess."""
+    psf = hook_psf()[None, None]
+    sharp = structured_picture(60, 64)
+    blurry = convolve(sharp, psf, "valid")  # (1, 1, 52, 54)
+    trusted = torch.ones_like(blurry, dtype=torch.bool)
+    trusted[..., 20:30, 20:30] = False
+    noise, doubt = (torch.full((1, 1, 1, 1), value) for value in (0.01, 0.1))
+    corrected = []
+    for spoilt in (blurry, torch.where(trusted, blurry, 1.0)):
+        canvas = Canvas.around(spoilt, psf, trusted)
+        guess = torch.full_like(canvas.blurry, 0.5)
+        canvas.crop(guess).copy_(sharp[..., 4:-4, 5:-5])
+        corrected.append(correct_psf(canvas, guess, psf, noise=noise, doubt=doubt, finest=0.5))
+    torch.testing.assert_close(corrected[1], corrected[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(corrected[0], psf, rtol=0, atol=1e-4)
+
+
+def test_the_less_a_psf_is_doubted_the_less_it_is_corrected_and_each_of_a_batch_by_itself():
+    true, sharp = hook_psf()[None, None], structured_picture(40, 44)
+    blurry = convolve(sharp, true, "circular")
+    wrong = true * torch.linspace(0.5, 1.5, 11)
+    wrong = wrong / wrong.sum()
+    noise, doubts = torch.full((3, 1, 1, 1), 0.02), torch.tensor([0.003, 0.03, 0.3]).reshape(3, 1, 1, 1)
+    canvas = Canvas.circular(blurry.expand(3, -1, -1, -1), wrong)
+    corrected = correct_psf(
+        canvas, sharp.expand(3, -1, -1, -1), wrong.expand(3, -1, -1, -1), noise=noise, doubt=doubts, finest=0.5
+    )
+    moved = (corrected - wrong).flatten(1).norm(dim=1)
+    assert 0 < moved[0] < moved[1] < moved[2]
+    alone = correct_psf(Canvas.circular(blurry, wrong), sharp, wrong, noise=noise[:1], doubt=doubts[1:2], finest=0.5)
+    torch.testing.assert_close(corrected[1:2], alone, rtol=0, atol=1e-6)
+    assert corrected.min() >= 0
+    torch.testing.assert_close(corrected.sum((1, 2, 3)), torch.ones(3))
+
+
+def test_a_flat_picture_corrects_nothing():
+    psf, flat = hook_psf()[None, None], torch.full((1, 1, 40, 44), 0.5)
+    noise, doubt = torch.full((1, 1, 1, 1), 0.01), torch.full((1, 1, 1, 1), 0.3)
+    corrected = correct_psf(Canvas.circular(flat, psf), flat, psf, noise=noise, doubt=doubt, finest=0.5)
+    torch.testing.assert_close(corrected, psf, rtol=0, atol=1e-6)
 
 
 # --- which gradients count --------------------------------------------------------------------------

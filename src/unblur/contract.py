@@ -134,12 +134,15 @@ class Method:
         settings: what can be set.
         restore: does the work.
         trainable: makes a `Trainable` of a recipe's tables `network` and `observations`; None: nothing is learned.
+        prepare: finds out what only the whole photo tells, before it is cut into tiles; what comes back is for
+            `restore` in each tile. None: there is nothing. Of a photo in one piece `restore` finds it out itself.
     """
 
     card: Card
     settings: type[Settings]
     restore: Callable[[Observation, Any, Progress], Restoration]
     trainable: Callable[[Mapping[str, Any], Mapping[str, Any]], Trainable] | None = None
+    prepare: Callable[[Observation, Any, Progress], tuple[Observation, Any]] | None = None
 
     def __call__(
         self,

@@ -252,12 +252,14 @@ def _estimate(method: Method, observation: Observation, settings: Settings, prog
 
 
 def _restore_image(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    picture, psf = observation.blurry, observation.psf
+    picture = observation.blurry
     assert picture is not None
     if observation.sigma is None:
         observation = replace(observation, sigma=noise_of(picture, blurred=_undoes_blur(method)))
     if not method.card.tiles(settings) or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
         return fitted(method, observation, settings, progress)
+    if method.prepare is not None:
+        observation, settings = method.prepare(observation, settings, progress)
     notes: dict[str, None] = {}  # what several tiles say alike is said once
 
     def restore_tile(tile: Tensor, within: Progress) -> Tensor:
@@ -266,8 +268,8 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
         assert result.image is not None
         return result.image
 
-    image = tiled(restore_tile, picture, halo=halo_for(psf), progress=progress)
-    return Restoration(image=image, psf=psf, notes=list(notes))
+    image = tiled(restore_tile, picture, halo=halo_for(observation.psf), progress=progress)
+    return Restoration(image=image, psf=observation.psf, notes=list(notes))
 
 
 def _require_credible(observation: Observation, result: Restoration, progress: Progress) -> None:

@@ -1,8 +1,12 @@
-"""The PSF that explains a blurry picture, given a guess of the sharp one: the PSF half of blind deconvolution."""
+"""The PSF that explains a blurry picture, given a guess of the sharp one: the PSF half of blind deconvolution.
+
+`fit_psf` finds one from next to nothing, `correct_psf` sets right one that is nearly known.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -10,8 +14,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from unblur.imaging.convolution import fast_shape
-from unblur.imaging.psf import centre_psf, crop_psf
+from unblur.imaging.convolution import convolve, fast_shape, psf_to_otf
+from unblur.imaging.psf import centre_psf, crop_psf, gaussian_psf
+from unblur.solvers.canvas import Canvas, gradient
 
 PSF_STEPS = 50  # projected-gradient steps per PSF fit; three times as many change nothing
 
@@ -57,6 +62,99 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
         ahead = following + (momentum - 1) / next_momentum * (following - k)
         k, momentum = following, next_momentum
     return k / k.sum() if k.sum() > 0 else start
+
+
+_ANYWHERE = 0.02  # share of the error that may lie anywhere, and not where the light is
+_NEARBY = 1.0  # pixels that the light's own place is uncertain by
+_INSIDE = 0.98  # share of a blurry pixel's light that must come from within the photo
+_CORRECTION_STEPS = 10  # of conjugate gradients; twice as many change nothing
+
+
+def correct_psf(
+    canvas: Canvas,
+    sharp: Tensor,
+    psf: Tensor,
+    *,
+    noise: Tensor,
+    doubt: Tensor,
+    finest: float,
+    steps: int = _CORRECTION_STEPS,
+) -> Tensor:
+    """The most probable PSF, `k = psf + G (s u)`, given how wrong `psf` may be; `u` minimises
+
+        |m (D y - D sharp * k)|^2 / noise^2  +  |u|^2.
+
+    `D` are derivatives (as in `fit_psf`) and `m` is 1 where a blurry pixel was observed whole. The error that is
+    expected is independent from pixel to pixel with standard deviations `s`, more where there is light, and then
+    blurred with the Gaussian `G`. So that all steps work on arrays of the PSF's size, `m` counts by its mean, and not
+    pixel by pixel, in the quadratic term.
+
+    Args:
+        canvas: blurry pictures `y`, `(B, 1, H', W')`.
+        sharp: what is thought of the sharp ones, same shape.
+        psf: a guess, `(B, 1, h, w)`, odd sides.
+        noise: standard deviation of what `sharp` and the true PSF leave unexplained of a derivative, `(B, 1, 1, 1)`.
+        doubt: length of the error (root of its sum of squares) that is expected before `G`, `(B, 1, 1, 1)`.
+        finest: standard deviation of `G` in pixels; more forbids finer corrections.
+        steps: of conjugate gradients.
+
+    Returns:
+        `(B, 1, h, w)`, non-negative, each sums to 1.
+    """
+    h, w = psf.shape[-2:]
+    edges = torch.fft.rfft2(gradient(sharp))  # (2, B, 1, H', W'//2 + 1)
+    whole = _observed_whole(canvas)  # (2, B, 1, H', W')
+    explained = torch.fft.irfft2(edges * psf_to_otf(psf, canvas.shape), s=canvas.shape)
+    unexplained = whole * (gradient(canvas.blurry) - explained)  # (2, B, 1, H', W')
+    cross = torch.fft.irfft2((edges.conj() * torch.fft.rfft2(unexplained)).sum(0), s=canvas.shape)
+    power = edges.abs().square().sum(0) * whole.mean((0, -2, -1), keepdim=True)[0]
+    auto = torch.fft.irfft2(power.to(edges.dtype), s=canvas.shape)  # (B, 1, H', W'), lag (0, 0) first
+    small = fast_shape(3 * h - 2, 3 * w - 2)
+    toeplitz = torch.fft.rfft2(auto.roll((h - 1, w - 1), (-2, -1))[..., : 2 * h - 1, : 2 * w - 1], s=small)
+
+    light = convolve(psf, gaussian_psf(_NEARBY).to(psf), "zero").clamp_min(0)
+    light = light / light.sum((-2, -1), keepdim=True)
+    expected = doubt * (_ANYWHERE / (h * w) + (1 - _ANYWHERE) * light).sqrt()  # s, (B, 1, h, w)
+    kernel = gaussian_psf(finest).to(psf)
+
+    def error_of(u: Tensor) -> Tensor:  # G s
+        return convolve(expected * u, kernel, "zero")
+
+    def adjoint(lags: Tensor) -> Tensor:  # s G
+        return expected * convolve(lags, kernel, "zero") / noise.square()
+
+    def normal(u: Tensor) -> Tensor:
+        product = torch.fft.irfft2(toeplitz * torch.fft.rfft2(error_of(u), s=small), s=small)
+        return adjoint(product[..., h - 1 : 2 * h - 1, w - 1 : 2 * w - 1]) + u
+
+    right = adjoint(cross.roll((h // 2, w // 2), (-2, -1))[..., :h, :w])
+    corrected = (psf + error_of(_conjugate_gradients(normal, right, steps))).clamp_min(0)
+    return corrected / corrected.sum((-2, -1), keepdim=True)
+
+
+def _observed_whole(canvas: Canvas) -> Tensor:
+    """1 where both pixels of a derivative were observed and got all their light from within: `(2, B, 1, H', W')`."""
+    photo = torch.zeros_like(canvas.blurry)
+    canvas.crop(photo).fill_(1)
+    whole = canvas.mask * (canvas.blur(photo) > _INSIDE)
+    return torch.stack((whole * whole.roll(-1, -1), whole * whole.roll(-1, -2)))
+
+
+def _conjugate_gradients(normal: Callable[[Tensor], Tensor], right: Tensor, steps: int) -> Tensor:
+    """Solve `normal(u) = right` for each `(1, h, w)` of a batch, from 0."""
+
+    def inner(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum((-3, -2, -1), keepdim=True)  # (B, 1, 1, 1)
+
+    u, residual, direction = torch.zeros_like(right), right, right
+    length = inner(residual, residual)
+    for _ in range(steps):
+        image = normal(direction)
+        stride = length / inner(direction, image).clamp_min(1e-30)
+        u, residual = u + stride * direction, residual - stride * image
+        before, length = length, inner(residual, residual)
+        direction = residual + length / before.clamp_min(1e-30) * direction
+    return u
 
 
 def salient(gradient: Tensor, pixels: int) -> float:

@@ -2,25 +2,32 @@
 
 A Wiener filter needs to be told the signal-to-noise ratio, which no one knows, and which is another at every edge. So
 the picture is reconstructed under several assumed ratios, and a network combines the stack. `published` is the network
-of the paper, `network` the compact one whose weights ship, `training` what both learn from.
+of the paper, `network` the compact one whose weights ship, `refinement` corrects the PSF by what that one makes of the
+picture, `training` says what both learn from.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import FilePath
 
 from unblur.contract import Card, Method, Settings, setting
 from unblur.methods.wiener_stack.build import load_network
-from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, PASSES
+from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, DOUBT_REFINED, PASSES
 from unblur.methods.wiener_stack.planes import centred, restore_planes
 from unblur.methods.wiener_stack.published import PublishedStack
+from unblur.methods.wiener_stack.refinement import refined_psf
 from unblur.methods.wiener_stack.training import WienerStackTraining
 from unblur.solvers.observed import unclipped
 from unblur.types import Observation, Progress, Restoration, UnblurError
+
+_HALF_FROM = 4_000_000  # pixels
+_ROUNDS_GIVEN, _ROUNDS_ESTIMATED = 2, 1
+_FINEST_GIVEN, _FINEST_ESTIMATED = 1.5, 0.4  # pixels: measured PSFs are wrong less abruptly than estimated ones
 
 SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
 
@@ -32,7 +39,8 @@ class WienerStackSettings(Settings):
     doubt: float | None = setting(
         None,
         "how wrong the PSF may be at a frequency, as a share of a point's spectrum: less brings out more detail, more "
-        f"leaves fewer artefacts; None: {DOUBT_GIVEN} for a PSF that is given, {DOUBT_ESTIMATED} for an estimate",
+        f"leaves fewer artefacts; None: {DOUBT_GIVEN} for a PSF that is given, {DOUBT_ESTIMATED} for an estimate and "
+        f"{DOUBT_REFINED} for a refined one",
         probe=(0.0, 1.0),
         ge=0,
         le=1,
@@ -44,9 +52,18 @@ class WienerStackSettings(Settings):
         ge=1,
         le=30,
     )
-    chroma: Literal["full", "half"] = setting(
-        "full",
-        "size at which colour is restored; half takes half the time and blurs edges between colours",
+    refinements: int | None = setting(
+        None,
+        "times that the PSF is corrected by what was restored with it, before all is restored with the last; 0: it is "
+        f"believed as it is; None: {_ROUNDS_GIVEN} for a PSF that is given, {_ROUNDS_ESTIMATED} for an estimate",
+        probe=(0, 2),
+        ge=0,
+        le=10,
+    )
+    chroma: Literal["auto", "full", "half"] = setting(
+        "auto",
+        "size at which colour is restored; half takes half the time and blurs edges between colours; auto: half for a "
+        f"photo of more than {_HALF_FROM / 1e6:.0f} megapixels, since cameras and JPEG do not record more",
         probe=("half", "full"),
     )
     precision: Literal["float32", "bfloat16"] = setting(
@@ -55,8 +72,47 @@ class WienerStackSettings(Settings):
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
 
+def prepare(
+    observation: Observation, settings: WienerStackSettings, progress: Progress
+) -> tuple[Observation, WienerStackSettings]:
+    """What is to be found out of the photo as a whole: a better PSF, and how big its colours are to be restored."""
+    blurry, psf = observation.blurry, observation.psf
+    assert blurry is not None and psf is not None
+    network = load_network(settings.weights or SHIPPED, str(blurry.device))
+    if isinstance(network, PublishedStack):
+        return observation, settings
+    chroma = settings.chroma
+    if chroma == "auto":
+        chroma = "half" if blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM else "full"
+    estimated = observation.psf_estimated
+    first, last = (DOUBT_ESTIMATED, DOUBT_REFINED) if estimated else (DOUBT_GIVEN, DOUBT_GIVEN)
+    rounds = (
+        (_ROUNDS_ESTIMATED if estimated else _ROUNDS_GIVEN) if settings.refinements is None else settings.refinements
+    )
+    if rounds:
+        with torch.no_grad():
+            psf = refined_psf(
+                network,
+                blurry,
+                psf,
+                sigma=observation.sigma,
+                doubt=first if settings.doubt is None else settings.doubt,
+                finest=_FINEST_ESTIMATED if estimated else _FINEST_GIVEN,
+                rounds=rounds,
+                mask_clipped=settings.mask_clipped,
+                passes=settings.passes,
+                quick=settings.precision == "bfloat16",
+                progress=progress,
+            )
+        first = last
+    doubt = first if settings.doubt is None else settings.doubt
+    known: dict[str, Any] = {"chroma": chroma, "doubt": doubt, "refinements": 0}
+    return replace(observation, psf=psf), settings.model_copy(update=known)
+
+
 def restore(observation: Observation, settings: WienerStackSettings, progress: Progress) -> Restoration:
     """Through the network; see `WienerStackSettings`."""
+    observation, settings = prepare(observation, settings, progress)
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
     channels = blurry.shape[1]
@@ -74,13 +130,13 @@ def restore(observation: Observation, settings: WienerStackSettings, progress: P
             image = torch.stack([one.roll(shift, (-2, -1)) for one, shift in zip(image, shifts, strict=True)])
             image = image if blurry.shape[1] == 3 else image.mean(1, keepdim=True)
         else:
-            default = DOUBT_ESTIMATED if observation.psf_estimated else DOUBT_GIVEN
+            assert settings.doubt is not None
             image = restore_planes(
                 network,
                 blurry,
                 psf,
                 sigma=observation.sigma,
-                doubt=default if settings.doubt is None else settings.doubt,
+                doubt=settings.doubt,
                 trusted=unclipped(blurry, settings.mask_clipped),
                 passes=settings.passes,
                 half=settings.chroma == "half",
@@ -102,4 +158,5 @@ METHOD = Method(
     WienerStackSettings,
     restore,
     WienerStackTraining,
+    prepare,
 )

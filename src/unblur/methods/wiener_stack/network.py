@@ -26,6 +26,7 @@ from unblur.types import Progress
 
 PASSES = 4
 DOUBT_GIVEN, DOUBT_ESTIMATED = 0.03, 0.12  # of a PSF from the user, and of one from an estimator
+DOUBT_REFINED = 0.08  # of the latter, once it is corrected
 _EXPONENT = 0.8  # of the first estimate
 _COARSE_STEPS, _FINE_STEPS = 8, 1  # of conjugate gradients in it, at half the size and at full size
 _FIRST, _LAST = 0.47, 0.9  # noise levels of the passes: times the root of the noise, times the noise
@@ -157,17 +158,32 @@ def deconvolve(
         progress: hears of each pass.
     """
     canvas = Canvas.around(blurry, psf, trusted)
+    drawn = draw(network, canvas, sigma, doubt, passes=passes, quick=quick, progress=progress)
+    if shifts is not None:
+        drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
+    return canvas.crop(drawn)
+
+
+def draw(
+    network: nn.Module,
+    canvas: Canvas,
+    sigma: Tensor,
+    doubt: Tensor,
+    *,
+    passes: int = PASSES,
+    quick: bool = False,
+    progress: Progress | None = None,
+) -> Tensor:
+    """All of a canvas, sharp: `(B, 1, H', W')`. See `deconvolve`."""
     reconstructor = Reconstructor(canvas, sigma, doubt)
     drawn = reconstructor.first
     for level in noise_levels(sigma, passes):
         stack = reconstructor.stack(drawn, level)  # (B, MEMBERS, H', W')
-        with torch.autocast(blurry.device.type, torch.bfloat16) if quick else nullcontext():
+        with torch.autocast(canvas.blurry.device.type, torch.bfloat16) if quick else nullcontext():
             drawn = network(stack, level, reconstructor.error)  # (B, 1, H', W')
         if progress is not None:
             progress.advance()
-    if shifts is not None:
-        drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
-    return canvas.crop(drawn)
+    return drawn
 
 
 def noise_levels(noise: Tensor, passes: int) -> list[Tensor]:

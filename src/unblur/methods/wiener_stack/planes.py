@@ -47,7 +47,7 @@ def restore_planes(
     """
     fewer = (passes + 1) // 2 if half else passes  # of chroma
     progress.stage("reconstructing", passes + (2 * fewer if blurry.shape[1] == 3 else 0))
-    share = torch.ones(()) if sigma is None else sigma / noise_sigma(Observation(blurry=blurry))  # of what is measured
+    share = share_of_measured(blurry, sigma)
     if blurry.shape[1] == 1:
         return _restore(network, blurry, psf, share, doubt, trusted, passes, quick, progress)
     planes = rgb_to_ycbcr(blurry)
@@ -75,7 +75,7 @@ def _restore(
     progress: Progress,
 ) -> Tensor:
     """Planes `(B, P, h, w)` one by one, each with the PSF of its photo; `share` times the noise that is measured."""
-    level = (share.to(planes) * noise_sigma(Observation(blurry=planes))).clamp_min(SIGMA_FLOOR)  # (B, 1, 1, 1)
+    level = noise_level(planes, share)
     moved, shifts = centred(psf)
     sharp = [
         deconvolve(
@@ -93,6 +93,16 @@ def _restore(
         for p in range(planes.shape[1])
     ]
     return torch.cat(sharp, 1)
+
+
+def share_of_measured(blurry: Tensor, sigma: float | None) -> Tensor:
+    """How much more noise photos have than would be measured, if someone knows it: `(B, 1, 1, 1)`, or 1 for all."""
+    return blurry.new_ones(()) if sigma is None else sigma / noise_sigma(Observation(blurry=blurry))
+
+
+def noise_level(planes: Tensor, share: Tensor) -> Tensor:
+    """Noise in planes `(B, P, H, W)` of photos: what is measured, times the photos' `share`; `(B, 1, 1, 1)`."""
+    return (share.to(planes) * noise_sigma(Observation(blurry=planes))).clamp_min(SIGMA_FLOOR)
 
 
 def centred(psf: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
