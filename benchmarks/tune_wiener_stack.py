@@ -1,9 +1,10 @@
-"""What `wiener_stack` gains on validation photos from its passes, its noise levels, its trust and its doubt.
+"""What `wiener_stack` gains on validation photos from passes, noise levels, trust, doubt and corrections of the PSF.
 
     python benchmarks/tune_wiener_stack.py DIR [--count 8]
 
-Crops of validation photos (names ending in hex digit 0 or 1): with 0.5 % and 2 % white noise, and as a hand-held camera
-takes them; each with its PSF and with the one that `l0_psf` finds. A row changes one thing; `sparse` is what to beat.
+Crops of validation photos (names ending in hex digit 0 or 1): with 2, 0.5 and 0.15 % white noise, and as a hand-held
+camera takes them, with the right PSF and with one that is a little wrong, as if measured; and all of these with the PSF
+that `l0_psf` finds. A row changes one thing; `sparse` is what to beat.
 The weights have learned with the constants as they are, so what only a little beats them says nothing; after a change,
 train again.
 """
@@ -11,9 +12,12 @@ train again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+import torch
+import torch.nn.functional as F
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -22,16 +26,24 @@ from validation import blurred_crops, camera_crops
 
 from unblur import methods
 from unblur.datasets.base import Sample
-from unblur.methods.wiener_stack import network
+from unblur.imaging.synthesis import perturb_psf
+from unblur.methods import wiener_stack
+from unblur.methods.wiener_stack import network, refinement
 from unblur.metrics import psnr_aligned
 from unblur.types import Observation
 
 CONSTANTS = (
-    ("_TRUST", (0.1, 0.2, 0.4)),
-    ("_FIRST", (0.3, 0.47, 0.7)),
-    ("_LAST", (0.7, 0.9, 1.2)),
+    (network, "_TRUST", (0.1, 0.2, 0.4)),
+    (network, "_FIRST", (0.3, 0.47, 0.7)),
+    (network, "_LAST", (0.7, 0.9, 1.2)),
+    (refinement, "_UNEXPLAINED", (3.4, 6.7, 13.0)),
+    (wiener_stack, "_FINEST_GIVEN", (0.6, 1.0, 1.5, 2.0)),
+    (wiener_stack, "_FINEST_ESTIMATED", (0.2, 0.4, 0.8, 1.5)),
 )
 PASSES = (1, 2, 4, 8)
+REFINEMENTS = (0, 1, 2, 3)
+_LARGE = (13, 17, 19, 21, 23, 27, 31, 37)  # sides of PSFs in pixels
+_WRONG = 0.15  # amount of `perturb_psf`
 DOUBTS = (0.0, 0.03, 0.06, 0.12, 0.2)
 
 
@@ -40,7 +52,9 @@ def main(photos: Path, count: int = 8) -> None:
     sets = {
         "0.5 %": blurred_crops(photos, count=count, sigma=0.005, seed=11),
         "2 %": blurred_crops(photos, count=count, sigma=0.02, seed=12),
+        "0.15 %": blurred_crops(photos, count=count, sigma=0.0015, seed=21, psf_sizes=_LARGE),
         "camera": camera_crops(photos, count=count, seed=13),
+        "measured": measured(camera_crops(photos, count=count, sigma=0.0015, seed=22, psf_sizes=_LARGE)),
     }
     estimate = methods.get("l0_psf")
     estimates = {
@@ -61,11 +75,20 @@ def main(photos: Path, count: int = 8) -> None:
         row(f"passes {passes}", "wiener_stack", passes=passes)
     for doubt in DOUBTS:
         row(f"doubt {doubt}", "wiener_stack", doubt=doubt)
-    for constant, values in CONSTANTS:
+    for refinements in REFINEMENTS:
+        row(f"refinements {refinements}", "wiener_stack", refinements=refinements)
+    for module, constant, values in CONSTANTS:
         for value in values:
-            with patch.object(network, constant, value):
+            with patch.object(module, constant, value):
                 row(f"{constant} {value}", "wiener_stack")
     Console().print(table)
+
+
+def measured(samples: list[Sample]) -> list[Sample]:
+    """The same, their PSFs a little wrong."""
+    generator = torch.Generator().manual_seed(5)
+    wrong = [perturb_psf(F.pad(sample.psf[0, 0].double(), [2] * 4), _WRONG, generator) for sample in samples]
+    return [replace(sample, psf=psf[None, None].float()) for sample, psf in zip(samples, wrong, strict=True)]
 
 
 def mean(samples: list[Sample], psfs: list[Tensor], method: str, settings: dict[str, object], estimated: bool) -> float:
