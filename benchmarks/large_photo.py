@@ -54,7 +54,7 @@ def main(
             ("blind, --force", ["--force"]),
             ("selfdeblur, --force", ["--method", "selfdeblur", "--force"]),
             ("known PSF", ["--psf", str(psf)]),
-            ("known PSF, chroma=half", ["--psf", str(psf), "--set", "chroma=half"]),
+            ("known PSF, chroma=full", ["--psf", str(psf), "--set", "chroma=full"]),
             ("known PSF, hyper_laplacian", ["--psf", str(psf), "--method", "hyper_laplacian"]),
         ):
             output = folder / f"large.{len(table.rows)}.jpg"

@@ -36,13 +36,15 @@ def test_luminance_is_rec_601_and_leaves_grey_alone():
     assert luminance(grey) is grey
 
 
-def test_a_known_psf_is_judged_by_nobody(monkeypatch):
+@pytest.mark.parametrize("refinements", [0, 2])
+def test_a_known_psf_is_judged_by_nobody_and_used_as_it_is_if_one_says_so(monkeypatch, refinements):
     calls = judge_by(monkeypatch, lambda *_: (False, "never"))
     scene = blurred_scene(60, 80, channels=3, sigma=0.005)
-    outcome = restored(Options(psf=scene.psf[0, 0]), scene.blurry)
+    outcome = restored(Options(psf=scene.psf[0, 0], settings={"refinements": refinements}), scene.blurry)
     before, after = ((scene.sharp - image).square().mean() for image in (scene.blurry, outcome.image))
     assert after < before / 2
     assert (outcome.method, outcome.changed, calls) == ("wiener_stack", True, [])
+    assert torch.equal(outcome.psf, scene.psf[0, 0]) == (refinements == 0)
     torch.testing.assert_close(outcome.psf, pad_psf(scene.psf[0, 0], outcome.psf.shape), atol=0.02, rtol=0)
 
 

@@ -74,6 +74,8 @@ def doubt_restoration(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float)
     """Why `restored` `(1, 1, H, W)` is not to be believed, or None."""
     if _excess(grey, restored) > _RINGING:
         return "No credible PSF was found: restoring with it makes ringing."
+    if psf.shape[-2] > grey.shape[-2] or psf.shape[-1] > grey.shape[-1]:
+        return "No credible PSF was found: it is larger than the photo."
     height, width = psf.shape[-2] // 2, psf.shape[-1] // 2
     inside = (..., slice(height, grey.shape[-2] - height), slice(width, grey.shape[-1] - width))
     misfit = (convolve(restored, psf, "valid") - grey[inside])[_trusted(grey)[inside]]

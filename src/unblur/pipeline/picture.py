@@ -105,7 +105,7 @@ class Outcome:
     Attributes:
         image: `(1, C, H, W)`, not clipped; the very tensor that came in when nothing changed.
         method: the chain that ran.
-        psf: the PSF given or estimated, `(h, w)`, credible or not; None when there was none.
+        psf: the PSF given or estimated, as the last method used it, `(h, w)`, credible or not; None: there was none.
         sigma: the noise's standard deviation, given or measured; None for a picture too small to measure.
         changed: False when the picture is as it was.
         notes: plain sentences; the first says why, when nothing changed.

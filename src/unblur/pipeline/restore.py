@@ -27,7 +27,7 @@ class FileResult:
         input: the file read.
         output: the file written.
         method: the chain of methods.
-        psf: the PSF given or estimated, `(h, w)`; None when there was none.
+        psf: the PSF given or estimated, as the last method used it, `(h, w)`; None when there was none.
         noise_sigma: on the [0, 1] scale; None for a photo too small to measure.
         seconds: from reading to writing.
         changed: False when the photo is as it was.

@@ -36,11 +36,17 @@ class WienerStackSettings(Settings):
     """Settings of `wiener_stack`."""
 
     weights: FilePath | None = setting(None, "file of weights from `unblur train`; None: those that ship", probe=None)
+    psf_is: Literal["auto", "measured", "estimated"] = setting(
+        "auto",
+        "how the PSF came about: the errors of an estimated one are larger and as fine as a pixel, those of a measured "
+        "one small and smooth; auto: measured, unless it was estimated just before",
+        probe=("measured", "estimated"),
+    )
     doubt: float | None = setting(
         None,
         "how wrong the PSF may be at a frequency, as a share of a point's spectrum: less brings out more detail, more "
-        f"leaves fewer artefacts; None: {DOUBT_GIVEN} for a PSF that is given, {DOUBT_ESTIMATED} for an estimate and "
-        f"{DOUBT_REFINED} for a refined one",
+        f"leaves fewer artefacts; None: {DOUBT_GIVEN} for a measured PSF, {DOUBT_ESTIMATED} for an estimate and "
+        f"{DOUBT_REFINED} for a corrected one",
         probe=(0.0, 1.0),
         ge=0,
         le=1,
@@ -54,11 +60,12 @@ class WienerStackSettings(Settings):
     )
     refinements: int | None = setting(
         None,
-        "times that the PSF is corrected by what was restored with it, before all is restored with the last; 0: it is "
-        f"believed as it is; None: {_ROUNDS_GIVEN} for a PSF that is given, {_ROUNDS_ESTIMATED} for an estimate",
+        "times that the PSF is corrected by what was restored with it, before all is restored with the last; many make "
+        f"an estimate too thin; 0: it is believed as it is; None: {_ROUNDS_GIVEN} for a measured PSF, "
+        f"{_ROUNDS_ESTIMATED} for an estimate",
         probe=(0, 2),
         ge=0,
-        le=10,
+        le=4,
     )
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
@@ -84,19 +91,20 @@ def prepare(
     chroma = settings.chroma
     if chroma == "auto":
         chroma = "half" if blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM else "full"
-    estimated = observation.psf_estimated
+    estimated = observation.psf_estimated if settings.psf_is == "auto" else settings.psf_is == "estimated"
     first, last = (DOUBT_ESTIMATED, DOUBT_REFINED) if estimated else (DOUBT_GIVEN, DOUBT_GIVEN)
-    rounds = (
-        (_ROUNDS_ESTIMATED if estimated else _ROUNDS_GIVEN) if settings.refinements is None else settings.refinements
-    )
-    if rounds:
+    doubt = first if settings.doubt is None else settings.doubt
+    rounds = settings.refinements
+    if rounds is None:
+        rounds = _ROUNDS_ESTIMATED if estimated else _ROUNDS_GIVEN
+    if rounds and doubt > 0:
         with torch.no_grad():
             psf = refined_psf(
                 network,
                 blurry,
                 psf,
                 sigma=observation.sigma,
-                doubt=first if settings.doubt is None else settings.doubt,
+                doubt=doubt,
                 finest=_FINEST_ESTIMATED if estimated else _FINEST_GIVEN,
                 rounds=rounds,
                 mask_clipped=settings.mask_clipped,
@@ -104,8 +112,7 @@ def prepare(
                 quick=settings.precision == "bfloat16",
                 progress=progress,
             )
-        first = last
-    doubt = first if settings.doubt is None else settings.doubt
+        doubt = last if settings.doubt is None else doubt
     known: dict[str, Any] = {"chroma": chroma, "doubt": doubt, "refinements": 0}
     return replace(observation, psf=psf), settings.model_copy(update=known)
 

@@ -54,14 +54,14 @@ def refined_psf(
         progress: hears of each pass.
 
     Returns:
-        `(B, 1, h', w')`, a few pixels larger, with the middle where it was.
+        `(B, 1, h', w')`, two pixels larger on each side, with the middle where it was.
     """
     progress.stage("refining the PSF", passes * rounds)
     grey = luminance(blurry)  # (B, 1, H, W)
     places = [informative_place(one[None], _AREA) for one in grey]
     level = noise_level(grey, share_of_measured(blurry, sigma))  # (B, 1, 1, 1)
-    trusted = unclipped(blurry, mask_clipped)
-    trusted = None if trusted is None else _cut(trusted.amin(1, keepdim=True), places)  # (B, 1, h, w)
+    trusted = unclipped(_cut(blurry, places), mask_clipped)  # (B, C, h, w)
+    trusted = None if trusted is None else trusted.amin(1, keepdim=True)
     believed = torch.full_like(level, doubt)
     moved, shifts = centred(psf)
     moved = F.pad(moved.to(grey), [_ROOM] * 4)
@@ -69,9 +69,17 @@ def refined_psf(
         canvas = Canvas.around(_cut(grey, places), moved, trusted)
         drawn = draw(network, canvas, level, believed, passes=passes, quick=quick, progress=progress)
         moved = correct_psf(canvas, drawn, moved, noise=_UNEXPLAINED * level, doubt=believed, finest=finest)
-    reach = max(abs(step) for shift in shifts for step in shift)
-    back = [one.roll((-y, -x), (-2, -1)) for one, (y, x) in zip(F.pad(moved, [reach] * 4), shifts, strict=True)]
-    return torch.stack(back)
+    return _moved_back(moved, shifts, (psf.shape[-2], psf.shape[-1]))
+
+
+def _moved_back(psf: Tensor, shifts: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+    """PSFs with their middle where it was before `centred`, as large as they were, and room."""
+    reach = [max(abs(shift[axis]) for shift in shifts) for axis in (0, 1)]
+    wide = F.pad(psf, [reach[1], reach[1], reach[0], reach[0]])
+    back = torch.stack([one.roll((-y, -x), (-2, -1)) for one, (y, x) in zip(wide, shifts, strict=True)])
+    over = [(now - (before | 1)) // 2 - _ROOM for now, before in zip(back.shape[-2:], size, strict=True)]
+    back = F.pad(back, [-over[1], -over[1], -over[0], -over[0]])
+    return back / back.sum((-2, -1), keepdim=True)
 
 
 def _cut(pictures: Tensor, places: list[tuple[slice, slice]]) -> Tensor:
