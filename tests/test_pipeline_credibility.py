@@ -8,7 +8,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods import get
-from unblur.pipeline.credibility import judge, sharpness
+from unblur.pipeline.credibility import doubt_restoration, judge, sharpness
 from unblur.types import Observation, Progress
 
 SIGMA = 0.005
@@ -68,6 +68,11 @@ def test_a_wrong_psf_is_not_believed(scene, wrong):
 def test_a_restoration_that_does_not_reblur_to_the_photo_is_not_believed(scene):
     restored = deconvolved(scene.blurry, hook_psf()).roll((3, 3), (-2, -1))
     assert "does not give the photo back" in opinion(scene.blurry, restored, hook_psf())
+
+
+def test_a_psf_larger_than_the_photo_is_not_believed():
+    blurry = structured_picture(24, 28)
+    assert "larger than the photo" in (doubt_restoration(blurry, blurry, gaussian_psf(4.0, 25), 0.01) or "")
 
 
 def test_blur_that_differs_from_place_to_place_is_recognised():
