@@ -95,7 +95,7 @@ def test_a_large_picture_is_tiled_where_the_method_allows_and_all_tiles_have_one
 ):
     picture = torch.rand(1, 3, 40, 400, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 40 * 400 - 1)
-    monkeypatch.setattr(pipeline, "tiled", lambda *a, **k: tiled(*a, **k, tile=100))
+    monkeypatch.setattr(pipeline, "tiled", lambda *a, **k: tiled(*a, **{**k, "tile": 100}))
     body = (
         "b = observation.blurry; "
         "return Restoration(image=b, notes=['alike', f'{b.mean()} {b.shape[3]} {observation.sigma}'])"
@@ -123,10 +123,9 @@ def test_what_only_the_whole_photo_tells_is_found_out_before_it_is_cut(monkeypat
         seen.append((observation.blurry.shape[-1], observation.psf.shape[-1]))
         return Restoration(image=observation.blurry, psf=observation.psf)
 
-    card = Card("m", "m", "", frozenset({"blurry", "psf"}), frozenset({"image"}), tiling=True)
+    card = Card("m", "m", "", frozenset({"blurry", "psf"}), frozenset({"image"}), tiling=True, tile=60)
     method = Method(card, Settings, restore, prepare=prepare)
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 100)
-    monkeypatch.setattr(pipeline, "tiled", lambda *a, **k: tiled(*a, **k, tile=60))
     observation = Observation(blurry=PICTURE, psf=PSF[None, None])
     result = pipeline._restore_image(method, observation, Settings(), Progress())
     assert len(seen) > 1 and {side for _, side in seen} == {79} == {result.psf.shape[-1]}

