@@ -23,7 +23,7 @@ WHOLE_UP_TO = 1_500_000
 """Pictures of at most so many pixels are restored in one piece."""
 
 TILE = 768
-"""Largest side of a tile in pixels, without its halo. From 512 to 1024 most methods take the same time and more memory."""
+"""Largest side of a tile in pixels, without its halo. From 512 to 1024 most methods take as long, and more memory."""
 
 BLEND = 16
 
