@@ -87,7 +87,7 @@ def test_json_is_one_object_a_photo_and_nothing_else(photo):
     first, second = map(json.loads, result.stdout.splitlines())
     keys = {"input", "output", "method", "psf_size", "noise_sigma", "seconds", "changed", "notes"}
     assert set(first) == set(second) == keys
-    assert (first["input"], first["output"], first["psf_size"]) == ("a.jpg", "a.restored.jpg", 7)
+    assert (first["input"], first["output"], first["psf_size"]) == ("a.jpg", "a.restored.jpg", 7 + 4)
     assert (second["output"], second["changed"], second["notes"]) == ("b.restored.png", True, [])
     assert result.stderr == ""
 
