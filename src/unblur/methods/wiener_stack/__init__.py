@@ -99,19 +99,24 @@ def prepare(
         rounds = _ROUNDS_ESTIMATED if estimated else _ROUNDS_GIVEN
     if rounds and doubt > 0:
         with torch.no_grad():
-            psf = refined_psf(
-                network,
-                blurry,
-                psf,
-                sigma=observation.sigma,
-                doubt=doubt,
-                finest=_FINEST_ESTIMATED if estimated else _FINEST_GIVEN,
-                rounds=rounds,
-                mask_clipped=settings.mask_clipped,
-                passes=settings.passes,
-                quick=settings.precision == "bfloat16",
-                progress=progress,
-            )
+            photos = zip(blurry.split(1), psf.split(1), strict=True)
+            refined = [
+                refined_psf(
+                    network,
+                    photo,
+                    one,
+                    sigma=observation.sigma,
+                    doubt=doubt,
+                    finest=_FINEST_ESTIMATED if estimated else _FINEST_GIVEN,
+                    rounds=rounds,
+                    mask_clipped=settings.mask_clipped,
+                    passes=settings.passes,
+                    quick=settings.precision == "bfloat16",
+                    progress=progress,
+                )
+                for photo, one in photos
+            ]
+        psf = torch.cat(refined)
         doubt = last if settings.doubt is None else doubt
     known: dict[str, Any] = {"chroma": chroma, "doubt": doubt, "refinements": 0}
     return replace(observation, psf=psf), settings.model_copy(update=known)

@@ -38,50 +38,45 @@ def refined_psf(
     quick: bool,
     progress: Progress,
 ) -> Tensor:
-    """The PSFs of photos, restored and corrected in turn, from the most informative area of their luminance.
+    """The PSF of a photo, restored and corrected in turn, from the most informative area of its luminance.
 
     Args:
         network: restores a plane.
-        blurry: photos, `(B, C, H, W)`, C = 1 or 3.
-        psf: their PSFs as they were given, `(B, 1, h, w)`.
+        blurry: the photo, `(1, C, H, W)`, C = 1 or 3.
+        psf: its PSF as it was given, `(1, 1, h, w)`.
         sigma: noise level of each channel; None: measured.
-        doubt: how wrong the PSFs may be, from 0 to 1.
+        doubt: how wrong the PSF may be, from 0 to 1.
         finest: the size in pixels of the finest error.
-        rounds: times that they are corrected.
+        rounds: times that it is corrected.
         mask_clipped: whether clipped pixels tell nothing.
         passes: times that the picture is shown to the network in each round.
         quick: whether the network calculates in bfloat16.
         progress: hears of each pass.
 
     Returns:
-        `(B, 1, h', w')`, two pixels larger on each side, with the middle where it was.
+        `(1, 1, h', w')`, two pixels larger on each side, with the middle where it was.
     """
     progress.stage("refining the PSF", passes * rounds)
-    grey = luminance(blurry)  # (B, 1, H, W)
-    places = [informative_place(one[None], _AREA) for one in grey]
-    level = noise_level(grey, share_of_measured(blurry, sigma))  # (B, 1, 1, 1)
-    trusted = unclipped(_cut(blurry, places), mask_clipped)  # (B, C, h, w)
-    trusted = None if trusted is None else trusted.amin(1, keepdim=True)
+    grey = luminance(blurry)  # (1, 1, H, W)
+    level = noise_level(grey, share_of_measured(blurry, sigma))  # (1, 1, 1, 1)
+    rows, columns = informative_place(grey, _AREA)
+    area = grey[..., rows, columns]
+    trusted = unclipped(blurry[..., rows, columns], mask_clipped)
+    trusted = None if trusted is None else trusted.amin(1, keepdim=True)  # (1, 1, h, w)
     believed = torch.full_like(level, doubt)
-    moved, shifts = centred(psf)
+    moved, (shift,) = centred(psf)
     moved = F.pad(moved.to(grey), [_ROOM] * 4)
     for _ in range(rounds):
-        canvas = Canvas.around(_cut(grey, places), moved, trusted)
+        canvas = Canvas.around(area, moved, trusted)
         drawn = draw(network, canvas, level, believed, passes=passes, quick=quick, progress=progress)
         moved = correct_psf(canvas, drawn, moved, noise=_UNEXPLAINED * level, doubt=believed, finest=finest)
-    return _moved_back(moved, shifts, (psf.shape[-2], psf.shape[-1]))
+    return _moved_back(moved, shift, (psf.shape[-2], psf.shape[-1]))
 
 
-def _moved_back(psf: Tensor, shifts: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
-    """PSFs with their middle where it was before `centred`, as large as they were, and room."""
-    reach = [max(abs(shift[axis]) for shift in shifts) for axis in (0, 1)]
-    wide = F.pad(psf, [reach[1], reach[1], reach[0], reach[0]])
-    back = torch.stack([one.roll((-y, -x), (-2, -1)) for one, (y, x) in zip(wide, shifts, strict=True)])
+def _moved_back(psf: Tensor, shift: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """A PSF with its middle where it was before `centred`, as large as it was, and room."""
+    y, x = shift
+    back = F.pad(psf, [abs(x), abs(x), abs(y), abs(y)]).roll((-y, -x), (-2, -1))
     over = [(now - (before | 1)) // 2 - _ROOM for now, before in zip(back.shape[-2:], size, strict=True)]
     back = F.pad(back, [-over[1], -over[1], -over[0], -over[0]])
     return back / back.sum((-2, -1), keepdim=True)
-
-
-def _cut(pictures: Tensor, places: list[tuple[slice, slice]]) -> Tensor:
-    """The part of each picture that lies at its place."""
-    return torch.stack([one[..., rows, columns] for one, (rows, columns) in zip(pictures, places, strict=True)])
