@@ -9,12 +9,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers import CountingProgress, Scene, blurred_scene, hook_psf, observe, structured_picture
+from helpers import CountingProgress, blurred_scene, structured_picture
 from unblur import methods
-from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from unblur.imaging.convolution import convolve
-from unblur.imaging.psf import gaussian_psf, pad_psf, psf_centroid
-from unblur.methods.wiener_stack import planes
+from unblur.imaging.psf import gaussian_psf, psf_centroid
 from unblur.methods.wiener_stack.build import load_network, network_of
 from unblur.methods.wiener_stack.network import (
     MEMBERS,
@@ -305,124 +302,6 @@ def test_a_file_that_is_not_of_this_method_is_refused(tmp_path):
         load_network(tmp_path / "none.safetensors")
     with pytest.raises(UnblurError, match="'widths'"):
         network_of({"widths": "wide"})
-
-
-# --- a PSF that is a little wrong -----------------------------------------------------------------
-
-
-def too_thick(psf: torch.Tensor) -> torch.Tensor:
-    """A PSF as estimates often are."""
-    return convolve(psf, gaussian_psf(0.7), "zero")
-
-
-def too_bright_at_both_ends(psf: torch.Tensor) -> torch.Tensor:
-    wrong = psf * (0.6 + 0.8 * torch.linspace(-1, 1, psf.shape[-1]) ** 2)
-    return wrong / wrong.sum()
-
-
-def distance(psf: torch.Tensor, other: torch.Tensor) -> float:
-    """Of two PSFs."""
-    size = tuple(max(sides) for sides in zip(psf.shape[-2:], other.shape[-2:], strict=True))
-    one, two = (pad_psf(k[0, 0], size) for k in (psf, other))
-    return float((one - two).norm())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(
-    ("wrong", "estimated", "gain"), [(too_thick, True, 1.0), (too_bright_at_both_ends, False, 0.1)]
-)
-def test_a_psf_that_is_a_little_wrong_is_set_right(channels, wrong, estimated, gain):
-    scene = blurred_scene(96, 104, channels, sigma=0.004)
-    observation = Observation(blurry=scene.blurry, psf=wrong(scene.psf), psf_estimated=estimated)
-    believed, refined = (methods.get("wiener_stack")(observation, settings) for settings in (RAW, {}))
-    assert torch.equal(believed.psf, observation.psf)
-    assert distance(refined.psf, scene.psf) < distance(believed.psf, scene.psf)
-    assert psnr(refined.image, scene.sharp) > psnr(believed.image, scene.sharp) + gain
-
-
-def test_a_psf_that_is_right_does_no_worse_for_it():
-    scene = blurred_scene(96, 104, sigma=0.004)
-    observation = Observation(blurry=scene.blurry, psf=scene.psf)
-    believed, refined = (methods.get("wiener_stack")(observation, settings).image for settings in (RAW, {}))
-    assert psnr(refined, scene.sharp) > psnr(believed, scene.sharp) - 0.1
-
-
-def test_a_refined_psf_stays_where_the_given_one_is():
-    scene = blurred_scene(96, 104, sigma=0.004)
-    moved = torch.nn.functional.pad(scene.psf, [4] * 4).roll((3, -2), (-2, -1))
-    observations = [Observation(blurry=scene.blurry, psf=psf) for psf in (scene.psf, moved)]
-    middle, aside = (methods.get("wiener_stack")(observation).psf[0, 0] for observation in observations)
-    assert middle.shape == (9 + 4, 11 + 4) and aside.shape == (17 + 4, 19 + 4)
-    offsets = [
-        [place - side // 2 for place, side in zip(psf_centroid(psf), psf.shape, strict=True)] for psf in (middle, aside)
-    ]
-    assert offsets[1] == pytest.approx([offsets[0][0] + 3, offsets[0][1] - 2], abs=0.05)
-
-
-@pytest.mark.parametrize(("side", "chroma"), [(64, "full"), (2100, "half")])
-def test_what_the_whole_photo_tells_is_found_out_once(side, chroma):
-    """The tiles of a photo get the same PSF, and so the same colours at the same size."""
-    method = methods.get("wiener_stack")
-    scene = blurred_scene(64, 64, 3)
-    repeats = -(-side // 64)
-    observation = Observation(blurry=scene.blurry.repeat(1, 1, repeats, repeats)[..., :side, :side], psf=scene.psf)
-    prepared, settings = method.prepare(observation, method.settings(psf_is="estimated", passes=2), Progress())
-    assert (settings.refinements, settings.chroma) == (0, chroma)
-    assert distance(prepared.psf, scene.psf) > 1e-3
-    again, same = method.prepare(prepared, settings, Progress())
-    assert torch.equal(again.psf, prepared.psf) and same == settings
-
-
-# --- colour ---------------------------------------------------------------------------------------
-
-
-def tinted(height: int, width: int) -> Scene:
-    """Light of slowly changing colour on a grey scene, as in most photos, shaken and noisy."""
-    grey = structured_picture(height, width, 1)
-    colour = torch.linspace(0.6, 1, width) * torch.tensor([1.0, 0.8, 0.5])[:, None, None]
-    return observe(grey * colour, hook_psf().float(), sigma=0.03)
-
-
-def test_a_grey_picture_in_rgb_is_restored_as_in_grey():
-    scene = blurred_scene(64, 72, sigma=0.005)
-    grey, rgb = (
-        methods.get("wiener_stack")(Observation(blurry=blurry, psf=scene.psf, sigma=0.005)).image
-        for blurry in (scene.blurry, scene.blurry.expand(-1, 3, -1, -1))
-    )
-    torch.testing.assert_close(rgb, grey.expand(-1, 3, -1, -1), atol=2e-3, rtol=0)
-
-
-@pytest.mark.parametrize("size", [(75, 84), (76, 83)])
-def test_colour_is_restored_better_than_channel_by_channel(size):
-    scene = tinted(*size)
-    method = methods.get("wiener_stack")
-    together = method(Observation(blurry=scene.blurry, psf=scene.psf), {"chroma": "full"}).image
-    apart = [method(Observation(blurry=channel, psf=scene.psf)).image for channel in scene.blurry.split(1, 1)]
-    assert together.shape == scene.blurry.shape
-    assert psnr(together, scene.sharp) > psnr(torch.cat(apart, 1), scene.sharp)
-
-
-def test_edges_between_colours_are_sharper_with_full_chroma():
-    scene = blurred_scene(64, 72, 3, sigma=0.003)
-    half, full = (
-        methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=scene.psf), {"chroma": chroma}).image
-        for chroma in ("half", "full")
-    )
-    assert psnr(full, scene.sharp) > psnr(half, scene.sharp) + 1
-
-
-def test_chroma_goes_to_half_the_size_with_its_border():
-    plane = torch.rand(1, 2, 5, 7)
-    half = planes.halved(plane)
-    assert half.shape == (1, 2, 3, 4)
-    torch.testing.assert_close(half[..., 1, 2], plane[..., 2:4, 4:6].mean((-2, -1)))
-    torch.testing.assert_close(half[..., 1, 3], plane[..., 2:4, 6].mean(-1))
-
-
-def test_ycbcr_is_a_change_of_coordinates_with_grey_at_zero():
-    picture = torch.rand(2, 3, 5, 6, dtype=torch.float64)
-    torch.testing.assert_close(ycbcr_to_rgb(rgb_to_ycbcr(picture)), picture)
-    assert rgb_to_ycbcr(picture[:, :1].expand(-1, 3, -1, -1))[:, 1:].abs().max() < 1e-12
 
 
 # --- restoring ------------------------------------------------------------------------------------
