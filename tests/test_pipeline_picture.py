@@ -45,6 +45,7 @@ def test_a_known_psf_is_judged_by_nobody_and_used_as_it_is_if_one_says_so(monkey
     assert after < before / 2
     assert (outcome.method, outcome.changed, calls) == ("wiener_stack", True, [])
     assert torch.equal(outcome.psf, scene.psf[0, 0]) == (refinements == 0)
+    assert outcome.notes == (["wiener_stack corrected the PSF that was given."] if refinements else [])
     torch.testing.assert_close(outcome.psf, pad_psf(scene.psf[0, 0], outcome.psf.shape), atol=0.02, rtol=0)
 
 

@@ -164,7 +164,9 @@ def _restore(picture: Tensor, options: Options, progress: Progress) -> Outcome:
     if not torch.isfinite(result.image).all():
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
     image = torch.lerp(picture, result.image.to(picture), options.strength)
-    return replace(outcome, image=image, psf=psf, notes=result.notes)
+    as_given = psf is None or outcome.psf is None or torch.equal(psf, outcome.psf)
+    notes = result.notes if as_given else [*result.notes, f"{chain.name} corrected the PSF that was given."]
+    return replace(outcome, image=image, psf=psf, notes=notes)
 
 
 def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Outcome:
