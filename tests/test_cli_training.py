@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,6 +152,21 @@ def test_a_recipe_of_ones_own_is_trained_by(tmp_path, photos):
     (tmp_path / "mine.toml").write_text(RECIPE)
     code, said = train(photos, tmp_path / "run", "--recipe", tmp_path / "mine.toml")
     assert code == 0 and "after 4 steps" in said
+
+
+def test_ctrl_c_ends_the_step_and_keeps_it(tmp_path, photos):
+    (tmp_path / "mine.toml").write_text(RECIPE.replace("steps = 2", "steps = 5000"))
+    words = f"train wiener_stack --photos {photos} -o {tmp_path / 'run'} --recipe {tmp_path / 'mine.toml'}"
+    command = [sys.executable, "-m", "unblur", *words.split(), "--accelerator", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "step 2" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == f"stopped; --resume goes on from the last checkpoint in {tmp_path / 'run'}."
+    assert 2 <= read_tensors(tmp_path / "run" / "checkpoint.safetensors")[1]["step"] < 10_000
 
 
 def test_synth_writes_psfs_as_they_are_and_to_look_at(tmp_path):

@@ -9,9 +9,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers import CountingProgress, blurred_scene, structured_picture
+from helpers import CountingProgress, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.imaging.psf import gaussian_psf, psf_centroid
+from unblur.methods.wiener_stack import network
 from unblur.methods.wiener_stack.build import load_network, network_of
 from unblur.methods.wiener_stack.network import (
     MEMBERS,
@@ -104,6 +105,22 @@ def test_the_first_estimate_knows_what_lies_beyond_the_border():
     few, many = (hyper_laplacian(canvas, weight, 0.8, steps=steps, progress=Progress()) for steps in (1, 20))
     scores = [float(psnr(canvas.crop(image), scene.sharp)) for image in (few, first_estimate(canvas, sigma), many)]
     assert scores[1] > (scores[0] + scores[2]) / 2
+
+
+@pytest.mark.parametrize(("bright", "gain"), [(1.5, 6), (5, 1)])
+def test_a_clipped_light_stands_without_rings(monkeypatch, bright, gain):
+    """How bright it is has to be found out before the passes, which hardly do."""
+    lamps = 0.3 * structured_picture(116, 124)
+    for y, x in ((30, 40), (60, 75)):
+        lamps[..., y : y + 6, x : x + 6] = bright
+    scene = observe(lamps, hook_psf(), sigma=0.004)
+    assert 0 < (scene.blurry == 1).float().mean() < 0.02
+    scores = []
+    for light in (network._LIGHT, float("inf")):
+        monkeypatch.setattr(network, "_LIGHT", light)
+        image = methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=scene.psf), RAW).image
+        scores.append(psnr(image.clamp(0, 1), scene.sharp.clamp(0, 1)))
+    assert scores[0] > scores[1] + gain
 
 
 def test_each_pass_is_told_of_less_noise_than_the_one_before_down_to_the_pictures_own():
@@ -323,6 +340,8 @@ def test_a_picture_blurred_off_centre_comes_back_in_its_place(down, right):
     [
         ({"widhts": [8, 8]}, {}, "no key 'widhts'.*'widths'"),
         ({"published": {"block": 3}}, {}, "no key 'published.block'.*'blocks'"),
+        ({"widths": []}, {}, "'widths'.*at least 1"),
+        ({"widths": [8, 0]}, {}, "'widths.1'.*greater than or equal to 1"),
         ({"published": {}, "widths": [8]}, {}, "no key 'widths'"),
         ({}, {"sgma": 0.1}, "no key 'sgma'.*'sigma'"),
         ({}, {"psf_size": [4, 8]}, "'psf_size'.*odd"),

@@ -206,6 +206,13 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, photos, mon
     assert [line.rpartition(",")[0] for line in logs[0]] == [line.rpartition(",")[0] for line in logs[1]]
 
 
+def test_a_run_that_is_stopped_keeps_all_its_steps(tmp_path, photos):
+    """Though the next checkpoint was not due for minutes."""
+    with pytest.raises(Cancelled):
+        run_in(tmp_path / "run", photos, progress=StopsAfter(2))
+    assert read_tensors(tmp_path / "run" / CHECKPOINT)[1]["step"] == 3
+
+
 @pytest.mark.parametrize("more", ["6,,12.0,\n", "6,,12.0\n\0"], ids=["a line", "part of a line"])
 def test_what_the_log_says_beyond_the_checkpoint_is_dropped(tmp_path, photos, more):
     run_in(tmp_path, photos, steps=4, validate_every=2)

@@ -80,6 +80,11 @@ class Progress:
         """Ask the work to stop at its next `advance` or `stage`."""
         self._cancelled.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone asked the work to stop."""
+        return self._cancelled.is_set()
+
     def stage(self, name: str, total: int | None = None) -> None:
         """Begin a phase called `name` of `total` steps (None: not known)."""
         self._check()
@@ -105,5 +110,5 @@ class Progress:
         """Draw what there is so far. Override me."""
 
     def _check(self) -> None:
-        if self._cancelled.is_set():
+        if self.cancelled:
             raise Cancelled

@@ -47,7 +47,7 @@ def bench(
     from unblur.image_io.write import check_place, put_in_place
 
     if json_file is not None:
-        check_place(json_file, overwrite=overwrite)
+        check_place(json_file, overwrite=overwrite, option="--json")
     methods = [name.strip() for name in method.split(",") if name.strip()]
     with progress_bar(dataset, quiet=quiet) as progress:
         result = benchmark.run(

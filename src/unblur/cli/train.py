@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unblur.cli.console import INTERRUPTED, make_folder, progress_bar
-from unblur.types import UnblurError
+from unblur.types import Cancelled, Progress, UnblurError
 
 
 def train(
@@ -48,7 +51,7 @@ def train(
     from unblur import methods
     from unblur.layers.weights import read_tensors
     from unblur.training.checkpoint import put_state
-    from unblur.training.journal import LOG
+    from unblur.training.journal import LOG, is_begun
     from unblur.training.loop import CHECKPOINT, WEIGHTS, Run
     from unblur.training.loop import train as run_training
     from unblur.training.photos import Photos
@@ -71,8 +74,9 @@ def train(
     begun = (out / CHECKPOINT).exists()
     if begun and not resume:
         raise UnblurError(f"{out} holds a run already. Add --resume to go on with it, or take another -o.")
-    if not resume and (kept := [name for name in (WEIGHTS, LOG) if (out / name).exists()]):
-        raise UnblurError(f"{out / kept[0]} is there already and would be overwritten. Take another -o.")
+    if not resume and ((out / WEIGHTS).exists() or is_begun(out)):
+        kept = WEIGHTS if (out / WEIGHTS).exists() else LOG
+        raise UnblurError(f"{out / kept} is there already and would be overwritten. Take another -o.")
     if resume and not begun:
         raise UnblurError(f"{out} holds no checkpoint to resume from. Leave --resume out to begin.")
     if resume and init is not None:
@@ -98,10 +102,30 @@ def train(
     if weights is not None:
         put_state(trainable.modules, weights, str(init))
     try:
-        with progress_bar(out.name, quiet=quiet or not fabric.is_global_zero, remaining=True) as progress:
+        silent = quiet or not fabric.is_global_zero
+        with progress_bar(out.name, quiet=silent, remaining=True) as progress, _ending_the_step(progress):
             score = run_training(run, trainable, fabric, progress, resume=resume)
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; --resume goes on from the last checkpoint in {out}, if there is one.", err=True)
+    except (KeyboardInterrupt, Cancelled):
+        kept = (out / CHECKPOINT).exists()
+        what = f"--resume goes on from the last checkpoint in {out}" if kept else "no step was done"
+        typer.echo(f"stopped; {what}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if fabric.is_global_zero and not quiet:
         typer.echo(f"{out / WEIGHTS}: {score:.2f} dB on the validation photos after {recipe.steps} steps")
+
+
+@contextmanager
+def _ending_the_step(progress: Progress) -> Iterator[None]:
+    """Ctrl-C lets the step end and a checkpoint be written; a second one stops at once."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def cancel(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        progress.cancel()
+
+    if before is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -91,15 +91,14 @@ def check_place(path: Path, *, overwrite: bool, source: str | Path | None = None
         raise ImageFileError(path, "this is a folder. Name a file in it.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise ImageFileError(path, f"you may not write in {path.parent}. Choose another folder.")
-    if overwrite or not os.path.lexists(path):
-        return
     if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
-        raise ImageFileError(path, f"this is the picture being read. {_remedies(option)}")
-    raise ImageFileError(path, f"it exists already. {_remedies(option)}")
+        raise ImageFileError(path, f"this is the picture being read, which is kept. Choose another name with {option}.")
+    if not overwrite and os.path.lexists(path):
+        raise ImageFileError(path, _taken(option))
 
 
-def _remedies(option: str) -> str:
-    return f"Choose another name with {option}, or replace it with --overwrite."
+def _taken(option: str) -> str:
+    return f"it exists already. Choose another name with {option}, or replace it with --overwrite."
 
 
 def write_photo(
@@ -158,7 +157,7 @@ def put_in_place(content: bytes, path: Path, *, overwrite: bool) -> None:
         else:
             _move_without_replacing(temporary, target)
     except FileExistsError as error:
-        raise ImageFileError(path, f"it exists already. {_remedies('-o')}") from error
+        raise ImageFileError(path, _taken("-o")) from error
     except OSError as error:
         raise ImageFileError(path, f"not written ({error.strerror}). Choose another folder.") from error
     finally:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from unblur.contract import Card, Method, Settings, setting
-from unblur.solvers import deconvolution
-from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import noise_sigma, prior_weight, unclipped
+from unblur.solvers.non_blind import total_variation
 from unblur.types import Observation, Progress, Restoration
 
 
@@ -23,16 +21,15 @@ class TvAdmmSettings(Settings):
 
 def restore(observation: Observation, settings: TvAdmmSettings, progress: Progress) -> Restoration:
     """Isotropic total variation; see `TvAdmmSettings`."""
-    blurry, psf = observation.blurry, observation.psf
-    assert blurry is not None and psf is not None
-    weight = prior_weight(noise_sigma(observation), settings.strength * WEIGHT)
-    canvas = Canvas.around(blurry, psf, unclipped(blurry, settings.mask_clipped))
-    progress.stage("deconvolving", settings.iterations)
-    image = deconvolution.total_variation(canvas, weight, iterations=settings.iterations, progress=progress)
-    return Restoration(image=canvas.crop(image), psf=psf)
+    image = total_variation(
+        observation,
+        progress,
+        strength=settings.strength,
+        iterations=settings.iterations,
+        mask_clipped=settings.mask_clipped,
+    )
+    return Restoration(image=image, psf=observation.psf)
 
-
-WEIGHT = 0.7  # tuned on validation photos: benchmarks/tune_nonblind.py
 
 METHOD = Method(
     Card(

@@ -22,6 +22,7 @@ from torch import Tensor
 from unblur.contract import Method, Settings
 from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
+from unblur.imaging.psf import pad_psf
 from unblur.pipeline.chain import BEST_NON_BLIND, DEFAULT_ESTIMATOR, Chain, Step, complete
 from unblur.pipeline.credibility import judge
 from unblur.pipeline.device import find_device
@@ -164,9 +165,23 @@ def _restore(picture: Tensor, options: Options, progress: Progress) -> Outcome:
     if not torch.isfinite(result.image).all():
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
     image = torch.lerp(picture, result.image.to(picture), options.strength)
-    as_given = psf is None or outcome.psf is None or torch.equal(psf, outcome.psf)
-    notes = result.notes if as_given else [*result.notes, f"{chain.name} corrected the PSF that was given."]
+    notes = [*result.notes, *_corrections(chain.name, outcome.psf, psf)]
     return replace(outcome, image=image, psf=psf, notes=notes)
+
+
+def _corrections(name: str, given: Tensor | None, psf: Tensor | None) -> list[str]:
+    """What to say of a PSF that was given and is now another, `(h, w)` both."""
+    if given is None or psf is None:
+        return []
+    size = max(given.shape[0], psf.shape[0]), max(given.shape[1], psf.shape[1])
+    before, after = (pad_psf(one / one.sum(), size) for one in (given, psf))
+    moved = float((before - after).abs().sum()) / 2
+    if moved < _NOTABLE:
+        return []
+    return [f"{name} corrected the PSF that was given: {moved:.0%} of its light lies elsewhere now."]
+
+
+_NOTABLE = 0.01  # share of a PSF's light that may move without a word
 
 
 def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Outcome:

@@ -219,6 +219,5 @@ def _copy(photo: Photo, path: Path, output: Path, *, overwrite: bool) -> list[st
     formats = {FORMATS.get(path.suffix.lower()), FORMATS[output.suffix.lower()], photo.format}
     if len(formats) > 1:  # the suffix of the input counts too: a GIF or a BMP is read as a PNG
         return write_photo(photo, output, overwrite=overwrite, source=path)
-    if not (output.exists() and output.samefile(path)):
-        put_in_place(path.read_bytes(), output, overwrite=overwrite)
+    put_in_place(path.read_bytes(), output, overwrite=overwrite)
     return []

@@ -74,10 +74,11 @@ def hyper_laplacian(
     return canvas.inverse(spectrum)
 
 
-def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress) -> Tensor:
+def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress, steps: int = 2) -> Tensor:
     """phi = the length of the gradient (isotropic TV), by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
 
-    Convex, so the result is the minimiser itself once `iterations` are enough.
+    Convex, so the result is the minimiser itself once `iterations`, each with `steps` of conjugate gradients, are
+    enough. It takes many steps to find how bright a light is that was clipped.
     """
     rho = weight / _EDGE
     data = canvas.adjoint_of_data()
@@ -89,7 +90,7 @@ def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress
         w = isotropic_soft_threshold(field + dual, _EDGE)
         dual = dual + field - w
         right = data + rho * canvas.forward(gradient_adjoint(w - dual))
-        spectrum = solve_masked(canvas, spectrum, right, rho * canvas.gradient_power, 2)
+        spectrum = solve_masked(canvas, spectrum, right, rho * canvas.gradient_power, steps)
         progress.advance()
     return canvas.inverse(spectrum)
 

@@ -15,6 +15,7 @@ from unblur.types import Observation, Progress
 
 _HYPER_LAPLACIAN_WEIGHT = 0.5
 _SPARSE_WEIGHT = 0.35
+_TOTAL_VARIATION_WEIGHT = 0.7
 
 
 def hyper_laplacian(
@@ -36,6 +37,26 @@ def hyper_laplacian(
 def hyper_laplacian_weight(sigma: Tensor) -> Tensor:
     """The weight of the hyper-Laplacian prior that suits each picture's noise level: `(B, 1, 1, 1)`."""
     return prior_weight(sigma, _HYPER_LAPLACIAN_WEIGHT)
+
+
+def total_variation(
+    observation: Observation,
+    progress: Progress,
+    *,
+    strength: float = 1.0,
+    iterations: int = 120,
+    mask_clipped: bool = True,
+) -> Tensor:
+    """`deconvolution.total_variation` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
+    canvas = _canvas(observation, mask_clipped)
+    weight = strength * total_variation_weight(noise_sigma(observation))
+    progress.stage("deconvolving", iterations)
+    return canvas.crop(deconvolution.total_variation(canvas, weight, iterations=iterations, progress=progress))
+
+
+def total_variation_weight(sigma: Tensor) -> Tensor:
+    """The weight of total variation that suits each picture's noise level: `(B, 1, 1, 1)`."""
+    return prior_weight(sigma, _TOTAL_VARIATION_WEIGHT)
 
 
 def sparse(

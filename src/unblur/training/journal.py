@@ -79,6 +79,11 @@ class Journal:
 _COLUMNS: tuple[str, ...] = ("step", "loss", "psnr", "per_second")
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a run in this folder has left anything in its log."""
+    return bool(_rows(folder / LOG))
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []

@@ -65,6 +65,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
 
     Raises:
         UnblurError: when the checkpoint is that of another recipe, or the loss is no longer a number.
+        Cancelled: after `progress.cancel()` and a last checkpoint.
     """
     recipe = run.recipe
     modules = dict(trainable.modules)  # as they are, without what Fabric wraps around them
@@ -105,11 +106,11 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
                 score = _validate(trainable, modules, average, shown, journal, step)
             journal.note(step, figures, clock.tick(), last=step == recipe.steps)
             known = {"psnr": score} if score == score else {}  # no validation yet
-            progress.advance(1, loss=sum(figures.values()), **known, per_second=clock.rate)
-            if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop:
+            if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop or progress.cancelled:
                 if fabric.is_global_zero:
                     _save(run, trainable, modules, average, optimizers, step, score, journal)
                 saved_at = time.monotonic()
+            progress.advance(1, loss=sum(figures.values()), **known, per_second=clock.rate)
     journal.close()
     fabric.barrier()
     return score

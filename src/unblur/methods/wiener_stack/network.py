@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas, doubled, gradient
-from unblur.solvers.non_blind import hyper_laplacian_weight
+from unblur.solvers.non_blind import hyper_laplacian_weight, total_variation_weight
 from unblur.solvers.observed import SIGMA_FLOOR
 from unblur.types import Progress
 
@@ -29,6 +30,8 @@ DOUBT_GIVEN, DOUBT_ESTIMATED = 0.03, 0.12  # of a PSF from the user, and of one 
 DOUBT_REFINED = 0.08  # of the latter, once it is corrected
 _EXPONENT = 0.8  # of the first estimate
 _COARSE_STEPS, _FINE_STEPS = 8, 1  # of conjugate gradients in it, at half the size and at full size
+_LIGHT = 1.2  # a first estimate that is brighter holds lights that were clipped
+_LIGHT_ITERATIONS, _LIGHT_STEPS = 20, 4  # of total variation, and of conjugate gradients in each, to find how bright
 _FIRST, _LAST = 0.47, 0.9  # noise levels of the passes: times the root of the noise, times the noise
 _TRUST = 0.2  # in the data: by how much the network's error counts less than the noise it was told of
 _SNRS = (1.0, 0.1, 10.0)  # of the stack, times the one that suits the pass
@@ -47,8 +50,8 @@ class CompactPlan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[int, ...] = (40, 64, 96)
-    blocks: int = 2
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (40, 64, 96)
+    blocks: Annotated[int, Field(ge=1)] = 2
 
 
 MEMBERS = len(_SNRS) + 1
@@ -116,9 +119,11 @@ class Reconstructor:
 
 
 def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
-    """Sharp pictures by a classical prior, which say what may lie beyond the border: `(B, 1, H', W')`.
+    """Sharp pictures by a classical prior, which say what was not observed: `(B, 1, H', W')`.
 
-    That spreads inwards slowly, so it is worked out at half the size first.
+    What lies beyond the border spreads inwards slowly, so it is worked out at half the size first. How bright a clipped
+    light is the passes hardly find out any more, and what they take it for too dark stands around it as rings. So
+    pictures with lights get many more steps, and a convex prior.
     """
 
     def sharp(canvas: Canvas, sigma: Tensor, steps: int, start: Tensor | None) -> Tensor:
@@ -126,7 +131,19 @@ def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
         return deconvolution.hyper_laplacian(canvas, weight, _EXPONENT, steps=steps, progress=Progress(), start=start)
 
     coarse = sharp(canvas.halved(), sigma / 2, _COARSE_STEPS, None)  # (B, 1, H'/2, W'/2)
-    return sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
+    first = sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
+    clipped = (canvas.crop(canvas.mask) == 0).flatten(1).any(1)  # (B,)
+    lit = clipped & (first.abs().flatten(1).amax(1) > _LIGHT)
+    if not lit.any():
+        return first
+    slow = deconvolution.total_variation(
+        canvas,
+        total_variation_weight(sigma),
+        iterations=_LIGHT_ITERATIONS,
+        steps=_LIGHT_STEPS,
+        progress=Progress(),
+    )
+    return torch.where(lit[:, None, None, None], slow, first)
 
 
 def deconvolve(
