@@ -229,6 +229,14 @@ def test_a_checkpoint_of_other_photos_is_refused(tmp_path, photos):
         run_in(tmp_path / "run", others, resume=True)
 
 
+def test_a_damaged_checkpoint_is_named_with_a_way_out(tmp_path, photos):
+    run_in(tmp_path, photos)
+    checkpoint = tmp_path / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(UnblurError, match=r"checkpoint\.safetensors: not a file of weights.*--init .*weights\.safet"):
+        run_in(tmp_path, photos, resume=True)
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, photos):
     run_in(tmp_path, photos)
     said = r"checkpoint\.safetensors is of another run: not the same recipe \(batch was 4, is 2\)"

@@ -46,8 +46,11 @@ def train(
         from lightning_fabric import Fabric
     except ImportError:
         raise UnblurError("training needs more packages: pip install 'unblur[train]'.") from None
+    import logging
+
     import torch
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says what was asked for
     from unblur import methods
     from unblur.layers.weights import read_tensors
     from unblur.training.checkpoint import put_state

@@ -66,7 +66,7 @@ class Options:
             raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
         if self.sigma is not None and not 0 <= self.sigma <= 0.5:
             raise UnblurError(
-                f"sigma is the noise's standard deviation on the 0..1 scale, not {self.sigma:g}; "
+                f"sigma is the noise's standard deviation on the 0..1 scale, 0.5 at the most, not {self.sigma:g}; "
                 "for 5 of 255 levels give 0.0196 (or --sigma 5/255)."
             )
         if self.device is not None:

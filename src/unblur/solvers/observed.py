@@ -43,7 +43,7 @@ def unclipped(blurry: Tensor, mask_clipped: bool) -> Tensor | None:
 
     A clipped pixel only says "at least this bright". Its neighbours are left out too, since demosaicking and
     JPEG blocks spread the flattening by a pixel. A white wall is clipped as well, but there the model
-    holds up to a constant; leaving it out loses nothing.
+    holds up to a constant; leaving it out loses little. How bright what was left out is takes solvers many steps.
     """
     if not mask_clipped:
         return None

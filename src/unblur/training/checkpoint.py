@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def put_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], sou
         try:
             module.load_state_dict(own)
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
+            reason = shorten(str(error).splitlines()[-1], 160)
             raise UnblurError(f"{source}: these are the weights of another network ({reason}).") from None
 
 

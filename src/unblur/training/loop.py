@@ -246,7 +246,11 @@ def _resume(
 ) -> tuple[int, float, dict[str, Tensor], dict[str, list[float]]]:
     """Steps done, last score, optimisers' memory and unwritten losses; weights and average are put in their places."""
     path = run.folder / CHECKPOINT
-    tensors, facts = read_tensors(path)
+    try:
+        tensors, facts = read_tensors(path)
+    except UnblurError as error:
+        remedy = f"To begin again with what was learned: --init {path.with_name(WEIGHTS)} and another -o."
+        raise UnblurError(f"{error} {remedy}") from None
     for key, value in run.facts().items():
         if facts.get(key) != value:
             was = difference(facts.get(key), value)

@@ -52,7 +52,10 @@ def _load(path: Path, changed: int, device: str) -> CompactStack | PublishedStac
     if facts.get("method") != "wiener_stack":
         raise UnblurError(f"{path}: not weights of wiener_stack. `unblur train wiener_stack` makes them.")
     if "network" not in facts:
-        raise UnblurError(f"{path}: it does not say what network its weights are of. Train them again.")
+        raise UnblurError(
+            f"{path}: it does not say what network its weights are of. A run's weights.safetensors does; "
+            "its checkpoint.safetensors is for going on with the training."
+        )
     network = network_of(json.loads(facts["network"]))
     try:
         network.load_state_dict({name.removeprefix("stack."): tensor.float() for name, tensor in tensors.items()})
