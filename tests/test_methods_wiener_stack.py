@@ -20,6 +20,7 @@ from unblur.methods.wiener_stack.network import (
     CompactStack,
     Reconstructor,
     deconvolve,
+    draw,
     first_estimate,
     noise_levels,
     spectrum_of,
@@ -133,6 +134,19 @@ def test_each_pass_is_told_of_less_noise_than_the_one_before_down_to_the_picture
         assert ratios == pytest.approx([ratios[0]] * 4)
     assert noise_levels(loud, 1) == [noise_levels(loud, 4)[-1]]
     assert float(noise_levels(torch.zeros(1, 1, 1, 1), 3)[-1]) > 0
+
+
+def test_what_the_network_does_not_do_alike_in_all_directions_evens_out():
+    """One that makes everything brighter from left to right does so towards all four sides in turn."""
+
+    class Slanted(torch.nn.Module):
+        def forward(self, stack: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+            return stack[:, -1:] + torch.linspace(-1, 1, stack.shape[-1])
+
+    canvas = Canvas.circular(torch.full((1, 1, 40, 52), 0.5), gaussian_psf(1.0))
+    drawn = draw(Slanted(), canvas, SIGMA, SIGMA, passes=4)
+    assert drawn.shape == (1, 1, 40, 52)
+    torch.testing.assert_close(drawn, torch.full_like(drawn, 0.5), atol=1e-4, rtol=0)
 
 
 def test_the_more_a_psf_is_doubted_the_more_the_drawn_picture_counts():

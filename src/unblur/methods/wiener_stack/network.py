@@ -191,13 +191,17 @@ def draw(
     quick: bool = False,
     progress: Progress | None = None,
 ) -> Tensor:
-    """All of a canvas, sharp: `(B, 1, H', W')`. See `deconvolve`."""
+    """All of a canvas, sharp: `(B, 1, H', W')`. See `deconvolve`.
+
+    Each pass shows it to the network turned by a quarter more, so that what the network does not do alike in all
+    directions evens out.
+    """
     reconstructor = Reconstructor(canvas, sigma, doubt)
     drawn = reconstructor.first
-    for level in noise_levels(sigma, passes):
-        stack = reconstructor.stack(drawn, level)  # (B, MEMBERS, H', W')
+    for turns, level in enumerate(noise_levels(sigma, passes)):
+        stack = reconstructor.stack(drawn, level).rot90(turns, (-2, -1))  # (B, MEMBERS, H', W') or its sides swapped
         with torch.autocast(canvas.blurry.device.type, torch.bfloat16) if quick else nullcontext():
-            drawn = network(stack, level, reconstructor.error)  # (B, 1, H', W')
+            drawn = network(stack, level, reconstructor.error).rot90(-turns, (-2, -1))  # (B, 1, H', W')
         if progress is not None:
             progress.advance()
     return drawn
