@@ -193,7 +193,7 @@ def test_nan_is_refused(tmp_path):
     ("options", "message"),
     [
         ({"strength": 1.5, "psf": PSF}, "strength goes from 0"),
-        ({"sigma": 5}, "0..1 scale, not 5"),
+        ({"sigma": 5}, "0.5 at the most, not 5"),
         ({"method": "hyper_laplacan"}, "Did you mean 'hyper_laplacian'"),
         ({"method": "wiener"}, "needs a psf: give --psf FILE"),
         ({"psf": PSF, "settings": {"pases": 2}}, "Did you mean 'passes'"),
