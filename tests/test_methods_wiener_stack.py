@@ -124,6 +124,19 @@ def test_a_clipped_light_stands_without_rings(monkeypatch, bright, gain):
     assert scores[0] > scores[1] + gain
 
 
+def test_a_photo_without_lights_is_estimated_as_if_no_other_of_the_batch_had_any():
+    dark = blurred_scene(60, 64, sigma=0.004)
+    lamp = dark.blurry.clone()
+    lamp[..., 20:40, 20:40] = 1.5  # of which the camera shows 1
+    blurry = torch.cat((dark.blurry, lamp.clamp(0, 1))).double()
+    trusted, sigma = blurry < 1, SIGMA.double().expand(2, -1, -1, -1)
+    psf = dark.psf.double().expand(2, -1, -1, -1)
+    both = first_estimate(Canvas.around(blurry, psf, trusted), sigma)
+    for i in (0, 1):
+        alone = first_estimate(Canvas.around(blurry[[i]], psf[[i]], trusted[[i]]), sigma[[i]])
+        torch.testing.assert_close(both[[i]], alone, atol=1e-6, rtol=0)
+
+
 def test_each_pass_is_told_of_less_noise_than_the_one_before_down_to_the_pictures_own():
     quiet, loud = torch.tensor([0.004, 0.05]).reshape(2, 1, 1, 1).split(1)
     for noise in (quiet, loud):

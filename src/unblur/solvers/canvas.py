@@ -9,7 +9,7 @@ observed. Solvers then fit only those, so no border has to be invented and none 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -70,6 +70,11 @@ class Canvas:
         shape = (blurry.shape[-2], blurry.shape[-1])
         otf = psf_to_otf(as_psf_batch(psf).to(blurry), shape)
         return cls(blurry, torch.ones_like(blurry), otf, gradient_power(shape, blurry), (0, 0), shape)
+
+    def some(self, which: Tensor) -> Canvas:
+        """Those photos of the batch that `which`, `(B,)` of True and False, names."""
+        otf = self.otf if len(self.otf) < len(which) else self.otf[which]  # one PSF may serve all
+        return replace(self, blurry=self.blurry[which], mask=self.mask[which], otf=otf)
 
     def halved(self) -> Canvas:
         """All of this canvas at half the size, from means of 2 x 2 pixels, observed where all four are.

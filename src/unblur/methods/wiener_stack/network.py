@@ -134,16 +134,15 @@ def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
     first = sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
     clipped = (canvas.crop(canvas.mask) == 0).flatten(1).any(1)  # (B,)
     lit = clipped & (first.abs().flatten(1).amax(1) > _LIGHT)
-    if not lit.any():
-        return first
-    slow = deconvolution.total_variation(
-        canvas,
-        total_variation_weight(sigma),
-        iterations=_LIGHT_ITERATIONS,
-        steps=_LIGHT_STEPS,
-        progress=Progress(),
-    )
-    return torch.where(lit[:, None, None, None], slow, first)
+    if lit.any():
+        first[lit] = deconvolution.total_variation(
+            canvas.some(lit),
+            total_variation_weight(sigma[lit]),
+            iterations=_LIGHT_ITERATIONS,
+            steps=_LIGHT_STEPS,
+            progress=Progress(),
+        )
+    return first
 
 
 def deconvolve(
