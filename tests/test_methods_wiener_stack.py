@@ -134,7 +134,7 @@ def test_a_photo_without_lights_is_estimated_as_if_no_other_of_the_batch_had_any
     both = first_estimate(Canvas.around(blurry, psf, trusted), sigma)
     for i in (0, 1):
         alone = first_estimate(Canvas.around(blurry[[i]], psf[[i]], trusted[[i]]), sigma[[i]])
-        torch.testing.assert_close(both[[i]], alone, atol=1e-6, rtol=0)
+        torch.testing.assert_close(both[[i]], alone, atol=1e-3, rtol=0)
 
 
 def test_each_pass_is_told_of_less_noise_than_the_one_before_down_to_the_pictures_own():
