@@ -126,9 +126,9 @@ def test_a_clipped_light_stands_without_rings(monkeypatch, bright, gain):
 
 def test_a_photo_without_lights_is_estimated_as_if_no_other_of_the_batch_had_any():
     dark = blurred_scene(60, 64, sigma=0.004)
-    lamp = dark.blurry.clone()
+    lamp = 0.6 * dark.blurry
     lamp[..., 20:40, 20:40] = 1.5  # of which the camera shows 1
-    blurry = torch.cat((dark.blurry, lamp.clamp(0, 1))).double()
+    blurry = torch.cat((0.6 * dark.blurry, lamp.clamp(0, 1))).double()
     trusted, sigma = blurry < 1, SIGMA.double().expand(2, -1, -1, -1)
     psf = dark.psf.double().expand(2, -1, -1, -1)
     both = first_estimate(Canvas.around(blurry, psf, trusted), sigma)
