@@ -125,13 +125,14 @@ def test_a_clipped_light_stands_without_rings(monkeypatch, bright, gain):
 
 
 def test_a_photo_without_lights_is_estimated_as_if_no_other_of_the_batch_had_any():
-    dark = blurred_scene(60, 64, sigma=0.004)
-    lamp = 0.6 * dark.blurry
-    lamp[..., 20:40, 20:40] = 1.5  # of which the camera shows 1
-    blurry = torch.cat((0.6 * dark.blurry, lamp.clamp(0, 1))).double()
+    dark = 0.5 * structured_picture(68, 74).double()
+    lit = dark.clone()
+    lit[..., 30:36, 30:36] = 5
+    psf = hook_psf().double().expand(2, 1, -1, -1)
+    blurry = torch.cat([observe(sharp, hook_psf().double()).blurry for sharp in (dark, lit)])
     trusted, sigma = blurry < 1, SIGMA.double().expand(2, -1, -1, -1)
-    psf = dark.psf.double().expand(2, -1, -1, -1)
     both = first_estimate(Canvas.around(blurry, psf, trusted), sigma)
+    assert both[0].max() < network._LIGHT < both[1].max()
     for i in (0, 1):
         alone = first_estimate(Canvas.around(blurry[[i]], psf[[i]], trusted[[i]]), sigma[[i]])
         torch.testing.assert_close(both[[i]], alone, atol=1e-3, rtol=0)
