@@ -119,6 +119,11 @@ def test_a_bug_is_not_hidden(photo, tmp_path):
     assert isinstance(run("restore", "a.jpg", "--method", buggy).exception, RuntimeError)
 
 
+def test_one_photo_goes_into_a_folder_that_is_made_too(photo):
+    assert run("restore", "a.jpg", "-o", "new/deep/", "--psf", "psf.npy").exit_code == 0
+    assert names("new/deep") == ["a.restored.jpg"]
+
+
 def test_several_photos_go_into_a_folder_which_is_made(photo):
     write_photo_file(photo.with_name("b.png"))
     assert run("restore", "a.jpg", "b.png", "-o", "new/deep", "--psf", "psf.npy").exit_code == 0

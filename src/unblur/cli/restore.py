@@ -119,7 +119,7 @@ def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path
 
     if output is None:
         places = [default_output(photo, tag) for photo in photos]
-    elif output.is_dir() or len(photos) > 1 or not output.suffix:
+    elif output.is_dir() or len(photos) > 1 or not (output.suffix or output.exists()):
         if not output.is_dir() and (output.exists() or output.suffix.lower() in FORMATS):
             raise UnblurError(f"{output}: {len(photos)} photos do not go into one file. Name a folder.")
         places = [output / default_output(photo, tag).name for photo in photos]

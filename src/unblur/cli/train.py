@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -46,8 +47,6 @@ def train(
         from lightning_fabric import Fabric
     except ImportError:
         raise UnblurError("training needs more packages: pip install 'unblur[train]'.") from None
-    import logging
-
     import torch
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says what was asked for
@@ -109,8 +108,8 @@ def train(
         with progress_bar(out.name, quiet=silent, remaining=True) as progress, _ending_the_step(progress):
             score = run_training(run, trainable, fabric, progress, resume=resume)
     except (KeyboardInterrupt, Cancelled):
-        kept = (out / CHECKPOINT).exists()
-        what = f"--resume goes on from the last checkpoint in {out}" if kept else "no step was done"
+        resumable = (out / CHECKPOINT).exists()
+        what = f"--resume goes on from the last checkpoint in {out}" if resumable else "no step was done"
         typer.echo(f"stopped; {what}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if fabric.is_global_zero and not quiet:
