@@ -1,4 +1,6 @@
-"""One thread for all tests: on pictures this small, threads spend their time waiting for each other."""
+"""What all tests share."""
+
+import signal
 
 import pytest
 import torch
@@ -12,10 +14,19 @@ from unblur.solvers import workers
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
+    """On pictures this small, threads spend their time waiting for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c():
+    """Heard by what the tests start, even where they run in the background of a script: there it would be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
