@@ -92,7 +92,13 @@ def parse_settings(assignments: list[str]) -> dict[str, str]:
 
 
 def with_weights(settings: dict[str, str], weights: Path | None) -> dict[str, str]:
-    """The settings, with `--weights FILE` as one of them."""
+    """The settings, with `--weights FILE` as one of them.
+
+    Raises:
+        UnblurError: if they hold weights of their own.
+    """
+    if weights is not None and "weights" in settings:
+        raise UnblurError(f"--weights {weights} and --set weights={settings['weights']}: leave one out.")
     return settings if weights is None else {**settings, "weights": str(weights)}
 
 
