@@ -144,6 +144,7 @@ def test_a_folder_that_cannot_be_made_and_a_device_that_is_not_there_are_named(t
     assert code == 2 and "no such folder can be made" in said
     code, said = train(photos, tmp_path / "run", "--accelerator", "abacus")
     assert code == 2 and "--accelerator abacus" in said
+    assert not (tmp_path / "run").exists()
     code, said = unblur_says("synth", "wiener_stack", "--photos", photos, "-o", tmp_path / "file")
     assert code == 2 and "no such folder can be made" in said
 

@@ -12,7 +12,7 @@ import torch
 from helpers import CountingProgress, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.imaging.psf import gaussian_psf, psf_centroid
-from unblur.methods.wiener_stack import network
+from unblur.methods.wiener_stack import network as compact
 from unblur.methods.wiener_stack.build import load_network, network_of
 from unblur.methods.wiener_stack.network import (
     MEMBERS,
@@ -117,8 +117,8 @@ def test_a_clipped_light_stands_without_rings(monkeypatch, bright, gain):
     scene = observe(lamps, hook_psf(), sigma=0.004)
     assert 0 < (scene.blurry == 1).float().mean() < 0.02
     scores = []
-    for light in (network._LIGHT, float("inf")):
-        monkeypatch.setattr(network, "_LIGHT", light)
+    for light in (compact._LIGHT, float("inf")):
+        monkeypatch.setattr(compact, "_LIGHT", light)
         image = methods.get("wiener_stack")(Observation(blurry=scene.blurry, psf=scene.psf), RAW).image
         scores.append(psnr(image.clamp(0, 1), scene.sharp.clamp(0, 1)))
     assert scores[0] > scores[1] + gain
@@ -132,7 +132,7 @@ def test_a_photo_without_lights_is_estimated_as_if_no_other_of_the_batch_had_any
     blurry = torch.cat([observe(sharp, hook_psf().double()).blurry for sharp in (dark, lit)])
     trusted, sigma = blurry < 1, SIGMA.double().expand(2, -1, -1, -1)
     both = first_estimate(Canvas.around(blurry, psf, trusted), sigma)
-    assert both[0].max() < network._LIGHT < both[1].max()
+    assert both[0].max() < compact._LIGHT < both[1].max()
     for i in (0, 1):
         alone = first_estimate(Canvas.around(blurry[[i]], psf[[i]], trusted[[i]]), sigma[[i]])
         torch.testing.assert_close(both[[i]], alone, atol=1e-3, rtol=0)

@@ -85,7 +85,6 @@ def train(
         raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
     weights = None if init is None else read_tensors(init)[0]
     run = Run(method, preset, recipe, Photos.of(photos, out=out), out, workers)
-    make_folder(out)
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -96,6 +95,7 @@ def train(
         )
     except (ValueError, RuntimeError) as error:
         raise UnblurError(f"--accelerator {accelerator}, --devices {devices}: {error}") from None
+    make_folder(out)
     fabric.launch()
     torch.manual_seed(recipe.seed)
     build = methods.get(method).trainable
