@@ -71,7 +71,9 @@ class Cast:
             "single": ("image", lambda o: Restoration(image=o.blurry[:1])),
         }
         gives, work = stand_ins[name]
-        card = Card(name, name, "", frozenset({"blurry"}), frozenset({gives}))
+        card = Card(
+            name, name, "", frozenset({"blurry"}), frozenset({gives}), frozenset({"blur"} if gives == "image" else ())
+        )
         return Method(card, Settings, self._watched(name, lambda o, settings, progress: work(o)))
 
     def _watched(self, name, restore):

@@ -29,17 +29,29 @@ def restore(observation, settings, progress):
     {body}
 
 METHOD = Method(
-    Card(name="{name}", title="A fake", paper="", needs=frozenset({needs}), gives=frozenset({gives}), {card}),
+    Card(name="{name}", title="A fake", paper="", needs=frozenset({needs}), gives=frozenset({gives}),
+         undoes=frozenset({undoes}), {card}),
     FakeSettings,
     restore,
 )
 """
 
 
-def fake_method(folder: Path, name: str, body: str, needs=("blurry",), gives=("image",), card: str = "") -> str:
+def fake_method(
+    folder: Path, name: str, body: str, needs=("blurry",), gives=("image",), card: str = "", undoes=("blur",)
+) -> str:
     """Write a method that lives outside the package; its name for `--method`."""
     path = folder / f"{name}.py"
-    path.write_text(_METHOD.format(name=name, body=body, needs=set(needs), gives=set(gives), card=card))
+    path.write_text(
+        _METHOD.format(
+            name=name,
+            body=body,
+            needs=set(needs),
+            gives=set(gives),
+            undoes=set(undoes if "image" in gives else ()),
+            card=card,
+        )
+    )
     return str(path)
 
 

@@ -27,6 +27,7 @@ CARD = Card(
     paper="",
     needs=frozenset({"blurry"}),
     gives=frozenset({"image"}),
+    undoes=frozenset({"blur"}),
     presets={"much": {"amount": 0.5, "rounds": 2}},
 )
 METHOD = Method(CARD, BrightenSettings, brighten)
@@ -108,7 +109,7 @@ from unblur.contract import Card, Method, Settings
 from unblur.types import Restoration
 
 METHOD = Method(
-    Card("mine", "Mine", "", frozenset({"blurry"}), frozenset({"image"})),
+    Card("mine", "Mine", "", frozenset({"blurry"}), frozenset({"image"}), frozenset({"blur"})),
     Settings,
     lambda observation, settings, progress: Restoration(image=1 - observation.blurry),
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from helpers import CountingProgress, Scene, blurred_scene, copied, hook_psf, observe, structured_picture
 from unblur import methods
-from unblur.contract import Card, Method
+from unblur.contract import Card, Method, probe_of
 from unblur.imaging.psf import delta_psf
 from unblur.metrics import best_shift, kernel_similarity, psnr
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
@@ -37,7 +37,7 @@ PROBED = [
     (name, key)
     for name in ALL
     for key, declared in methods.get(name).settings.model_fields.items()
-    if declared.json_schema_extra["probe"] is not None  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+    if probe_of(declared) is not None
 ]
 SETTINGS = [(name, key) for name in ALL for key in methods.get(name).settings.model_fields]
 
@@ -57,7 +57,7 @@ def observation_for(name: str, scene: Scene, *, sigma: float | None = None) -> O
 
 def restored(name: str, observation: Observation, progress: Progress | None = None, **settings: Any) -> Restoration:
     method = methods.get(name)
-    return method(observation, {**method.card.quick, **settings}, progress)
+    return method(observation, {**method.quick, **settings}, progress)
 
 
 def image_of(name: str, observation: Observation, **settings: Any) -> Tensor:
@@ -184,7 +184,7 @@ def test_the_card_describes_its_method(name):
     card = CARDS[name]
     assert card.name == name
     assert card.title and card.gives and card.needs and card.channels
-    for values in ({}, card.quick, *({"preset": preset} for preset in card.presets)):
+    for values in ({}, methods.get(name).quick, *({"preset": preset} for preset in card.presets)):
         methods.get(name).configure(values)
 
 
@@ -193,12 +193,10 @@ def test_every_setting_changes_the_output(name, key):
     method = methods.get(name)
     declared = method.settings.model_fields[key]
     assert declared.description
-    extra: Any = declared.json_schema_extra
-    assert extra, "declare settings with unblur.contract.setting"
-    low, high = extra["probe"]
-    given = extra["given"]
+    probe = probe_of(declared)
+    assert probe, "declare settings with unblur.contract.setting"
     observation = observation_for(name, _scene_with_everything(max(method.card.channels)))
-    results = [restored(name, observation, **{**given, key: value}) for value in (low, high)]
+    results = [restored(name, observation, **{**probe.given, key: value}) for value in probe.values]
     assert any(_differ(*pair) for pair in zip(*(gifts(name, r) for r in results), strict=True))
 
 

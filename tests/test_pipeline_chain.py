@@ -47,7 +47,8 @@ class Cast:
 
     def _method(self, name: str, needs: str, gives: str, settings: type[Settings], **more: Any) -> Method:
         fields: Any = (frozenset(words.split()) for words in (needs, gives))
-        card = Card(name, name, "", *fields, **more)
+        undone = "" if "image" not in gives else "noise" if name == "nlm" else "blur"
+        card = Card(name, name, "", *fields, undoes=frozenset(undone.split()), **more)
 
         def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
             progress.stage(name)

@@ -101,8 +101,8 @@ def test_every_method_makes_its_tensors_where_its_input_is(stand_in, name):
     method = methods.get(name)
     scene = blurred_scene(48, 56, max(method.card.channels))
     observation = Observation(blurry=scene.blurry, psf=scene.psf if "psf" in method.card.needs else None)
-    here = method(observation, method.card.quick)
-    there = method(moved(observation, torch.device(stand_in)), method.card.quick)
+    here = method(observation, method.quick)
+    there = method(moved(observation, torch.device(stand_in)), method.quick)
     for gift in method.card.gives:
         given = getattr(there, gift)
         assert given.device.type == NAME

@@ -134,7 +134,9 @@ def test_what_only_the_whole_photo_tells_is_found_out_before_it_is_cut(monkeypat
         seen.append((observation.blurry.shape[-1], observation.psf.shape[-1]))
         return Restoration(image=observation.blurry, psf=observation.psf)
 
-    card = Card("m", "m", "", frozenset({"blurry", "psf"}), frozenset({"image"}), tiling=True, tile=60)
+    card = Card(
+        "m", "m", "", frozenset({"blurry", "psf"}), frozenset({"image"}), frozenset({"blur"}), tiling=True, tile=60
+    )
     method = Method(card, Settings, restore, prepare=prepare)
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 100)
     observation = Observation(blurry=PICTURE, psf=PSF[None, None])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
@@ -21,43 +22,64 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Need = Literal["blurry", "noisy", "psf", "frames"]
-Gift = Literal["image", "psf"]
+Input = Literal["blurry", "noisy", "psf", "frames", "exposure_ratio"]
+Output = Literal["image", "psf"]
+Defect = Literal["blur", "noise"]
 
 
 @dataclass(frozen=True)
 class Card:
-    """A method's visiting card.
+    """What a method says about itself, so that nothing else has to guess it.
 
     Attributes:
         name: what a person types; equal to the module's name.
         title: one line for a table.
-        paper: who published it, or "" for folklore.
-        needs: the fields of `Observation` it cannot do without.
-        gives: the fields of `Restoration` it fills.
-        channels: channel counts it accepts.
-        multiple_of: sides must be multiples of this (the pipeline pads).
-        tiling: True when the result at a pixel depends on a neighbourhood of bounded size, so
-            that a large picture may be restored in overlapping tiles.
-        tile: largest side in pixels of such a tile, without what surrounds it: a larger one needs more memory, and less
-            is calculated twice. None: what suits most methods.
-        whole_when: settings under which it does not, after all (a circular boundary, say).
+        paper: who published it, or "" if nobody did.
+        needs: the fields of `Observation` that it cannot work without.
+        gives: the fields of `Restoration` that it fills.
+        undoes: what the image it gives no longer has: blur, noise, or both. Empty for a method that gives no image.
+        takes: further fields of `Observation` that it uses if they are there.
+        channels: the numbers of channels it accepts.
+        multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
+        tiling: True if a large picture may be restored in overlapping tiles: the result at a pixel then depends on
+            its surroundings only.
+        reach: how far those surroundings go, in pixels, besides one and a half times the size of the PSF. A network
+            that looks 100 pixels around says 100.
+        tile: largest side of a tile in pixels, without its surroundings. A larger one needs more memory and computes
+            less twice. None: what suits most methods.
+        whole_when: settings with which a large picture may not be restored in tiles after all.
         presets: named groups of settings.
-        quick: settings that make it fast enough for the contract tests.
     """
 
     name: str
     title: str
     paper: str
-    needs: frozenset[Need]
-    gives: frozenset[Gift]
+    needs: frozenset[Input]
+    gives: frozenset[Output]
+    undoes: frozenset[Defect] = frozenset()
+    takes: frozenset[Input] = frozenset()
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
     tiling: bool = False
+    reach: int = 0
     tile: int | None = None
     whole_when: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    quick: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a card that contradicts itself.
+
+        Raises:
+            ValueError: naming the method and what is wrong.
+        """
+        if ("image" in self.gives) != bool(self.undoes):
+            raise ValueError(
+                f"the card of '{self.name}': a method that gives an image says in `undoes` what the image no longer "
+                "has, blur or noise; a method that gives none leaves `undoes` out."
+            )
+        if self.needs & self.takes:
+            twice = ", ".join(sorted(self.needs & self.takes))
+            raise ValueError(f"the card of '{self.name}': {twice} stands in `needs` and in `takes`.")
 
     def tiles(self, settings: Settings) -> bool:
         """Whether a large picture may be restored in tiles with these settings."""
@@ -68,6 +90,24 @@ class Settings(BaseModel):
     """Base of every method's settings. Immutable; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How the contract tests see that a setting has an effect. It is no part of the settings' JSON schema.
+
+    Attributes:
+        values: two values that must give different results.
+        given: other settings with which they do.
+    """
+
+    values: tuple[Any, Any]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def probe_of(declared: FieldInfo) -> Probe | None:
+    """The probe of a setting that was declared with `setting`, or None if it has none."""
+    return next((entry for entry in declared.metadata if isinstance(entry, Probe)), None)
 
 
 def setting(
@@ -90,8 +130,10 @@ def setting(
         le: largest value allowed.
         given: other settings under which the probe makes sense.
     """
-    extra = {"probe": probe and list(probe), "given": dict(given or {})}
-    return Field(default=default, description=help, ge=ge, le=le, json_schema_extra=extra)
+    declared: Any = Field(default=default, description=help, ge=ge, le=le)
+    if probe is not None:
+        declared.metadata.append(Probe(probe, dict(given or {})))
+    return declared
 
 
 class Trainable(Protocol):
@@ -139,6 +181,7 @@ class Method:
         trainable: makes a `Trainable` of a recipe's tables `network` and `observations`; None: nothing is learned.
         prepare: finds out what only the whole photo tells, before it is cut into tiles; what comes back is for
             `restore` in each tile. None: there is nothing. Of a photo in one piece `restore` finds it out itself.
+        quick: settings with which it is fast enough for the contract tests.
     """
 
     card: Card
@@ -146,6 +189,7 @@ class Method:
     restore: Callable[[Observation, Any, Progress], Restoration]
     trainable: Callable[[Mapping[str, Any], Mapping[str, Any]], Trainable] | None = None
     prepare: Callable[[Observation, Any, Progress], tuple[Observation, Any]] | None = None
+    quick: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,

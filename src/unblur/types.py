@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -44,6 +46,26 @@ class Observation:
     frames: Tensor | None = None
     exposure_ratio: float | None = None
     sigma: float | None = None
+
+    def pictures(self) -> dict[str, Tensor]:
+        """The pictures of one scene, by the names of their fields; the last two axes of each are `(H, W)`."""
+        fields = {"blurry": self.blurry, "noisy": self.noisy, "frames": self.frames}
+        return {name: picture for name, picture in fields.items() if picture is not None}
+
+    def with_pictures(self, change: Callable[[Tensor], Tensor]) -> Observation:
+        """The same observation with every picture changed alike: cut, padded, or with other channels.
+
+        Args:
+            change: is given pictures `(B, C, H, W)` or frames `(B, T, C, H, W)` and returns them changed.
+        """
+        changed: dict[str, Any] = {name: change(picture) for name, picture in self.pictures().items()}
+        return replace(self, **changed)
+
+    def to(self, device: torch.device | str) -> Observation:
+        """The same observation with all its tensors on `device`; those that are there already are not copied."""
+        tensors = {**self.pictures(), **({} if self.psf is None else {"psf": self.psf})}
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return replace(self, **moved)
 
 
 @dataclass(slots=True)

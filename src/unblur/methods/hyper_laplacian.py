@@ -39,6 +39,7 @@ METHOD = Method(
         paper="Krishnan & Fergus 2009",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
         tiling=True,
     ),
     HyperLaplacianSettings,

@@ -58,8 +58,8 @@ METHOD = Method(
         paper="Xu, Zheng & Jia 2013; Pan et al. 2014, 2017",
         needs=frozenset({"blurry"}),
         gives=frozenset({"psf"}),
-        quick={"size": 15, "iterations": 3},
     ),
     L0PsfSettings,
     restore,
+    quick={"size": 15, "iterations": 3},
 )

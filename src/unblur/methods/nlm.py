@@ -53,9 +53,10 @@ METHOD = Method(
         paper="Buades, Coll & Morel 2005",
         needs=frozenset({"blurry"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"noise"}),
         tiling=True,
-        quick={"search": 9},
     ),
     NlmSettings,
     restore,
+    quick={"search": 9},
 )

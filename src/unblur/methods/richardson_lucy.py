@@ -82,10 +82,11 @@ METHOD = Method(
         paper="Richardson 1972; Lucy 1974; Dey et al. 2006",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
         tiling=True,
         whole_when={"boundary": "circular"},
-        quick={"iterations": 10},
     ),
     RichardsonLucySettings,
     restore,
+    quick={"iterations": 10},
 )

@@ -49,9 +49,10 @@ METHOD = Method(
         paper="Levin et al. 2007",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
         tiling=True,
-        quick={"steps": 10},
     ),
     SparseSettings,
     restore,
+    quick={"steps": 10},
 )

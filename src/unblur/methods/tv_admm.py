@@ -38,9 +38,10 @@ METHOD = Method(
         paper="Rudin, Osher & Fatemi 1992; Wang et al. 2008",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
         tiling=True,
-        quick={"iterations": 20},
     ),
     TvAdmmSettings,
     restore,
+    quick={"iterations": 20},
 )

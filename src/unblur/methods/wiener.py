@@ -79,6 +79,7 @@ METHOD = Method(
         paper="Wiener 1949; Hunt 1973 (constrained least squares)",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
         tiling=True,
         whole_when={"boundary": "circular"},
     ),

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from unblur import methods
-from unblur.contract import Card, Gift, Method, Need, Settings, nearest
+from unblur.contract import Card, Input, Method, Output, Settings, nearest
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 DEFAULT_ESTIMATOR = "l0_psf"
@@ -70,12 +70,12 @@ class Chain:
         return "+".join(step.method.card.name for step in self.steps)
 
     @property
-    def needs(self) -> frozenset[Need]:
+    def needs(self) -> frozenset[Input]:
         """The fields of `Observation` that must come from outside."""
         return frozenset(_wanted(self._cards))
 
     @property
-    def gives(self) -> frozenset[Gift]:
+    def gives(self) -> frozenset[Output]:
         """The fields of `Restoration` that are filled."""
         return frozenset(gift for card in self._cards for gift in card.gives)
 
@@ -169,10 +169,10 @@ def _deblurs(card: Card) -> bool:
     return "image" in card.gives and ("psf" in card.needs or "psf" in card.gives)
 
 
-def _wanted(cards: Sequence[Card]) -> dict[Need, str]:
+def _wanted(cards: Sequence[Card]) -> dict[Input, str]:
     """What must come from outside, and the first step that needs it."""
-    wanted: dict[Need, str] = {}
-    found: set[Need] = set()
+    wanted: dict[Input, str] = {}
+    found: set[Input] = set()
     deblurred_by = ""
     psf_is_spent = False
     for card in cards:
@@ -195,7 +195,7 @@ def _wanted(cards: Sequence[Card]) -> dict[Need, str]:
     return wanted
 
 
-def _unmet(need: Need, step: str, chain: str) -> str:
+def _unmet(need: Input, step: str, chain: str) -> str:
     if need == "psf":
         names = chain.split("+")
         names.insert(names.index(step), DEFAULT_ESTIMATOR)

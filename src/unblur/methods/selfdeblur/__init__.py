@@ -274,9 +274,10 @@ METHOD = Method(
         paper="Ren et al. 2020",
         needs=frozenset({"blurry"}),
         gives=frozenset({"image", "psf"}),
+        undoes=frozenset({"blur"}),
         presets={"fast": {}, "released": RELEASED, "paper": PAPER},
-        quick={"size": 11, "iterations": 2, "candidates": 1, "rounds": 1},
     ),
     SelfDeblurSettings,
     restore,
+    quick={"size": 11, "iterations": 2, "candidates": 1, "rounds": 1},
 )

@@ -165,6 +165,7 @@ METHOD = Method(
         paper="Gilbert, Messinger & Patel",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
         tiling=True,
         tile=1024,  # an eighth quicker than 768, with 2.3 GB
     ),
