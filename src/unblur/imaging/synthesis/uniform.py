@@ -1,4 +1,4 @@
-"""From a sharp picture to what a camera would have made of it: observations to train and test with."""
+"""A scene that does not move, blurred by one PSF: observations to train and test with."""
 
 from __future__ import annotations
 
