@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.layers.weights import read_tensors
+from unblur.trained import read_tensors
 from unblur.training.checkpoint import halved, save
 
 

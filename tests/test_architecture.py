@@ -16,7 +16,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports from its own row (its own room, or a neighbour's) and from the rows above.
 ROWS = (
-    {"types", "contract"},
+    {"types", "contract", "trained"},
     {"imaging", "layers", "metrics", "image_io"},
     {"solvers", "losses"},
     {"methods", "datasets"},

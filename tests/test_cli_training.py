@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from PIL import Image
 from typer.testing import CliRunner
@@ -17,12 +19,12 @@ from typer.testing import CliRunner
 import unblur.training.recipe
 from trainables import photo_folder
 from unblur.cli import app
-from unblur.imaging.psf import gaussian_psf
-from unblur.layers.weights import read_tensors
+from unblur.trained import read_tensors
 from unblur.methods.wiener_stack.training import WienerStackTraining
-from unblur.training.photos import Photos, Samples
+from unblur.training.batches import Samples
 from unblur.training.recipe import parse_recipe
-from unblur.training.sheets import write_sample
+from unblur.training.sample_files import read_sample
+from unblur.training.sources import Photos
 
 RECIPE = """
 [compact]
@@ -75,8 +77,8 @@ def train(photos, run, *more):
 
 def test_a_run_leaves_weights_that_restore(tmp_path, photos, small):
     code, said = train(photos, tmp_path / "run", "--workers", "1")
-    assert code == 0 and "dB on the validation photos after 4 steps" in said
-    assert "run: training wiener_stack, 4 steps" in said and "run: step 2, loss" in said, "nobody is looking at a bar"
+    assert code == 0 and "dB in validation after 4 steps" in said
+    assert "run: training wiener_stack, 4 steps" in said and "run: step 2, stack/psnr" in said, "nobody is looking at a bar"
     weights = tmp_path / "run" / "weights.safetensors"
     psf = tmp_path / "psf.npy"
     np.save(psf, np.full((1, 5), 0.2, np.float32))
@@ -170,27 +172,100 @@ def test_ctrl_c_ends_the_step_and_keeps_it(tmp_path, photos):
     assert 2 <= read_tensors(tmp_path / "run" / "checkpoint.safetensors")[1]["step"] < 10_000
 
 
-def test_synth_writes_psfs_as_they_are_and_to_look_at(tmp_path):
-    psf = gaussian_psf(1.0, 5)
-    write_sample(tmp_path, "7", {"blurry": torch.rand(3, 8, 9), "psf": psf[None], "seen": torch.rand(5, 8, 9)})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["7_blurry.png", "7_psf.png", "7_psf.tif"]
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "7_psf.tif"), psf.float().numpy())
-    assert np.asarray(Image.open(tmp_path / "7_psf.png")).max() == 255
-
-
 def test_synth_writes_what_training_sees(tmp_path, photos, small):
     words = ("synth", "wiener_stack", "--photos", photos, "--count", "2", "-o")
-    for folder in ("a", "b"):
-        assert unblur_says(*words, tmp_path / folder)[0] == 0
-    names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    parts = (".json", "_blurry.png", "_noisy.png", "_psf.png", "_psf.tif", "_sharp.png")
-    assert names == [f"{n}{part}" for n in (0, 1) for part in parts]
-    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
-    assert 0 < json.loads((tmp_path / "a" / "0.json").read_text())["sigma"] <= 0.2
+    for folder, workers in (("a", 0), ("b", 2)):
+        assert unblur_says(*words, tmp_path / folder, "--workers", workers)[0] == 0
+    written = {folder: contents(tmp_path / folder) for folder in ("a", "b")}
+    assert written["a"] == written["b"]
     recipe = parse_recipe(RECIPE, "compact", "recipe.toml")
-    trainable = WienerStackTraining(recipe.network, recipe.observations)
-    sample = Samples(Photos.of(photos).training, trainable, 0)[1]
-    written = np.asarray(Image.open(tmp_path / "a" / "1_blurry.png")) / 255
-    assert np.abs(written - sample["blurry"][0].numpy()).max() < 1 / 255
-    code, said = unblur_says(*words, tmp_path / "a")
-    assert code == 2 and "is not empty" in said
+    make = partial(WienerStackTraining, recipe.network, recipe.observations)
+    sample = Samples(Photos.of(photos), "training", make, 0)[1]
+    read = read_sample(tmp_path / "a" / "0000001")
+    assert read.keys() == sample.keys()
+    for name, tensor in sample.items():
+        torch.testing.assert_close(read[name], tensor, atol=1e-5, rtol=0)
+    assert torch.equal(read["psf"], sample["psf"]) and torch.equal(read["blurry"], sample["blurry"])
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_learns_from_samples_and_the_folder_is_filled_on(tmp_path, photos, small):
+    words = ("synth", "wiener_stack", "--photos", photos, "-o", tmp_path / "samples", "--workers", "0")
+    assert unblur_says(*words, "--count", "2")[0] == 0
+    code, said = unblur_says(*words, "--count", "4")
+    assert code == 2 and "Add --resume" in said
+    code, said = unblur_says(*words, "--count", "4", "--seed", "1", "--resume")
+    assert code == 2 and "not the same seed (was 0, is 1)" in said
+    assert unblur_says(*words, "--count", "4", "--resume")[0] == 0
+    learn = ("train", "wiener_stack", "--samples", tmp_path / "samples", "-o", tmp_path / "run", "--accelerator", "cpu")
+    code, said = unblur_says(*learn)
+    assert code == 0 and "after 4 steps" in said
+    manifest = json.loads((tmp_path / "samples" / "samples.json").read_text())
+    assert (manifest["method"], manifest["seed"]) == ("wiener_stack", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "Name one folder to learn from. 'wiener_stack' learns from --photos, or from --samples"),
+        (("--photos", "{photos}", "--samples", "{photos}"), "Name one folder"),
+        (("--pairs", "{pairs}"), "'wiener_stack' learns from --photos, not from pairs"),
+        (("--samples", "{photos}"), "samples.json: missing or damaged"),
+    ],
+)
+def test_a_source_that_will_not_do_is_refused(tmp_path, photos, words, said):
+    for scene in ("a", "b"):
+        for part in ("blur", "sharp"):
+            folder = tmp_path / "pairs" / scene / part
+            folder.mkdir(parents=True)
+            (folder / "0.png").write_bytes((photos / "photo-0.png").read_bytes())
+    given = [word.format(photos=photos, pairs=tmp_path / "pairs") for word in words]
+    code, output = unblur_says("train", "wiener_stack", "-o", tmp_path / "run", *given)
+    assert code == 2 and said in output
+    assert not (tmp_path / "run").exists()
+
+
+# --- two processes --------------------------------------------------------------------------------
+
+TWO_NETWORKS = Path(__file__).parent / "two_networks" / "two_networks.py"
+
+
+@pytest.fixture(scope="module")
+def more_photos(tmp_path_factory):
+    return photo_folder(tmp_path_factory.mktemp("photos"))
+
+
+def command(photos, run, *more) -> list[str]:
+    words = ("train", TWO_NETWORKS, "--photos", photos, "-o", run, "--accelerator", "cpu", *more)
+    return [sys.executable, "-m", "unblur", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def test_two_processes_come_to_the_weights_of_one(tmp_path, more_photos):
+    """With two optimisers, and several forward passes of each network in a step."""
+    for run, more in (("one", ()), ("two", ("--devices", 2))):
+        subprocess.run(command(more_photos, tmp_path / run, *more), check=True, env=environment(), capture_output=True)
+    one, two = (read_tensors(tmp_path / run / "checkpoint.safetensors") for run in ("one", "two"))
+    assert one[0].keys() == two[0].keys() and one[1]["step"] == two[1]["step"] == 6
+    for name, tensor in one[0].items():
+        torch.testing.assert_close(two[0][name], tensor, rtol=1e-4, atol=1e-6)
+    assert one[1]["score"] == pytest.approx(two[1]["score"], abs=1e-3)
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_and_their_run_goes_on(tmp_path, more_photos):
+    run, log = tmp_path / "run", tmp_path / "said"
+    words = command(more_photos, run, "--devices", 2, "--steps", 4000)
+    with log.open("w") as said, subprocess.Popen(words, stderr=said, env=environment()) as process:
+        while "step 2" not in log.read_text():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)  # not to its child
+        assert process.wait(timeout=60) == 130
+    assert log.read_text().splitlines()[-1] == f"stopped; --resume goes on from the last checkpoint in {run}."
+    step = read_tensors(run / "checkpoint.safetensors")[1]["step"]
+    assert 2 <= step < 4000

@@ -47,12 +47,46 @@ def test_what_is_wrong_is_said_with_the_nearest_right_thing(before, after, said)
 
 
 def test_the_rate_rises_to_its_highest_and_falls_along_half_a_cosine():
-    stage = recipe(steps=12).stages[0].model_copy(update={"last_rate": 0.1})
+    stage = stage_with({"kind": "cosine", "last": 0.1})
     rates = [stage.rate_at("all", step) / 0.01 for step in range(13)]
     assert rates[:3] == pytest.approx([0.5, 1, 1])
     assert rates[7] == pytest.approx(0.55), "half way down after the warm-up"
     assert rates[12] == pytest.approx(0.1)
     assert rates[4] == pytest.approx(0.1 + 0.9 * (1 + math.cos(0.2 * math.pi)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"kind": "constant"}, [1, 1, 1]),
+        ({"kind": "steps", "at": [0.5, 0.9], "factor": 0.1}, [1, 0.1, 0.01]),
+        ({"kind": "power"}, [1, 0.5, 0]),
+        ({"kind": "power", "exponent": 2.0, "last": 0.2}, [1, 0.2 + 0.8 * 0.25, 0.2]),
+    ],
+)
+def test_each_schedule_falls_as_it_says(schedule, expected):
+    stage = stage_with(schedule)
+    assert [stage.rate_at("all", step) / 0.01 for step in (2, 7, 12)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ('{ kind = "cosnie" }', "schedule.*'cosine'"),
+        ('{ kind = "power", expnent = 2 }', "'expnent'|expnent'.*'exponent'"),
+        ('{ kind = "steps", at = [0.9, 0.5] }', "do not rise"),
+    ],
+)
+def test_a_schedule_that_will_not_do_is_refused(schedule, said):
+    with pytest.raises(UnblurError, match=f"recipe.toml.*{said}"):
+        parse_recipe(TEXT + f"schedule = {schedule}\n", "small", "recipe.toml")
+
+
+def stage_with(schedule):
+    """Twelve steps, two of them of warm-up."""
+    optimizers = {"all": {"trains": ["denoiser"], "rate": 0.01, "schedule": schedule}}
+    (stage,) = recipe(stages=[{"name": "only", "steps": 12, "warmup": 2, "optimizers": optimizers}]).stages
+    return stage
 
 
 def test_other_steps_are_shared_out_to_the_stages_in_proportion():

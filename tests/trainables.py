@@ -11,47 +11,47 @@ from PIL import Image
 from torch import Tensor, nn
 
 from helpers import structured_picture
+from unblur.contract import Trainable
 from unblur.training.recipe import Recipe
 
 
-class Denoiser:
-    """Learns to take noise off: one convolution. `unblur.contract.Trainable`.
-
-    Its losses throw dice, as dropout does.
-    """
+class Denoiser(Trainable):
+    """Learns to take noise off, with one convolution. Its loss is random, as with dropout."""
 
     def __init__(self, network: Mapping[str, Any] | None = None, observations: Mapping[str, Any] | None = None) -> None:
         self.modules: dict[str, nn.Module] = {"denoiser": nn.Conv2d(3, 3, 5, padding=2, bias=False)}
         self.stages: Mapping[str, set[str]] = {name: {"all"} for name in ("only", "first", "second")}
         self.area = 24
-        self.description: Mapping[str, str] = {"network": "{}"}
 
-    def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        sharp = sample["sharp"]
         return {"blurry": sharp + 0.1 * torch.randn(sharp.shape, generator=generator), "sharp": sharp}
 
-    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
         share = 0.5 + torch.rand(())
-        yield "all", share * (self.restore(batch) - batch["sharp"]).square().mean()
+        yield "all", {"square": share * (self.restore(batch) - batch["sharp"]).square().mean()}
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.modules["denoiser"](batch["blurry"])
 
 
 class Adversaries(Denoiser):
-    """Two optimisers in one step, each with a loss of its own."""
+    """Two optimisers in one step, each network used several times, and two losses for one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Mapping[str, Any] | None = None, observations: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.modules["judge"] = nn.Conv2d(3, 1, 3)
-        self.stages = {name: {"all", "judge"} for name in ("first", "second")}
+        self.modules["critic"] = nn.Conv2d(3, 1, 3)
+        self.stages = {name: {"all", "critic"} for name in ("first", "second")}
         self.order: list[str] = []
 
-    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        judge = self.modules["judge"]
-        self.order.append(f"{stage}:judge")
-        yield "judge", judge(self.restore(batch).detach()).mean() - judge(batch["sharp"]).mean()
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+        critic = self.modules["critic"]
+        self.order.append(f"{stage}:critic")
+        yield "critic", {"gap": critic(self.restore(batch).detach()).square().mean() - critic(batch["sharp"]).mean()}
         self.order.append(f"{stage}:all")
-        yield "all", (self.restore(batch) - batch["sharp"]).square().mean()
+        restored = self.restore(batch)
+        error = (self.restore({"blurry": restored}) - batch["sharp"]).square().mean()
+        yield "all", {"square": error, "critic": 0.01 * critic(restored).square().mean()}
 
 
 def recipe(steps: int = 8, batch: int = 4, **changed: Any) -> Recipe:

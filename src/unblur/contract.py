@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from unblur.trained import Trained
+
 Input = Literal["blurry", "noisy", "psf", "frames", "exposure_ratio"]
 Output = Literal["image", "psf"]
 Defect = Literal["blur", "noise"]
+SourceKind = Literal["photos", "pairs", "frames"]
 
 
 @dataclass(frozen=True)
@@ -137,32 +140,46 @@ def setting(
 
 
 class Trainable(Protocol):
-    """What `unblur train` must be told by a method with networks.
+    """What `unblur train` is told by a method with networks.
 
-    The loop knows nothing of pictures: it asks for samples, asks for losses, and moves the weights.
+    The training loop knows nothing of pictures: it asks for samples and for losses, and changes the weights. A class
+    that inherits from this one gets the values given here.
 
     Attributes:
-        modules: the networks by the names that the recipe's optimisers use. The loop exchanges each for one that is on
-            its device, and one of several there if need be; so call them as `self.modules[name](...)`.
+        modules: the networks by the names that the recipe uses. The loop replaces each by one on its device, and for
+            a validation by one with the average weights; so call them as `self.modules[name](...)`.
         stages: what a recipe's stages may be called, each with the names of the optimisers that its losses are for.
-        area: side in pixels of the sharp area that `observe` is given.
-        description: what the network is, for the weights file: text by key.
+        area: side in pixels of the pictures that `observe` is given.
+        sources: the kinds of source that `observe` accepts.
+        frames: how many consecutive frames `observe` is given of a source of frames.
     """
 
     modules: dict[str, nn.Module]
     stages: Mapping[str, set[str]]
     area: int
-    description: Mapping[str, str]
+    sources: frozenset[SourceKind] = frozenset({"photos"})
+    frames: int = 1
 
-    def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """One sample: what the camera gave of a sharp area `(3, area, area)`, in tensors that stack to a batch.
+    def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """What the networks learn from, made of one sample of a source.
 
-        The entry `sharp` is what `restore` should give back. All randomness comes from `generator`.
+        Args:
+            sample: pictures in [0, 1]. Of photos: `sharp`, `(3, area, area)`. Of pairs: `sharp` and `blurry`, each
+                `(3, area, area)`, and whatever else was stored of the pair. Of frames: `frames`,
+                `(frames, 3, area, area)`, consecutive and sharp.
+            generator: where all randomness comes from.
+
+        Returns:
+            Tensors that stack to a batch. `sharp` is what `restore` should give back, `blurry` is shown beside it;
+            both `(C, H, W)`.
         """
         ...
 
-    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Pairs of an optimiser's name and a loss, `()`; that optimiser has stepped when the next one is asked for."""
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+        """Pairs of an optimiser's name and its losses by name, each a mean over the batch, `()`.
+
+        The optimiser makes the sum of its losses smaller, and has stepped when the next pair is asked for.
+        """
         ...
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -182,6 +199,7 @@ class Method:
         prepare: finds out what only the whole photo tells, before it is cut into tiles; what comes back is for
             `restore` in each tile. None: there is nothing. Of a photo in one piece `restore` finds it out itself.
         quick: settings with which it is fast enough for the contract tests.
+        trained: its networks and their files of weights; None: it has none.
     """
 
     card: Card
@@ -190,6 +208,7 @@ class Method:
     trainable: Callable[[Mapping[str, Any], Mapping[str, Any]], Trainable] | None = None
     prepare: Callable[[Observation, Any, Progress], tuple[Observation, Any]] | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
+    trained: Trained | None = None
 
     def __call__(
         self,

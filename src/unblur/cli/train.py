@@ -1,4 +1,4 @@
-"""`unblur train`: a method's networks, trained on a folder of sharp photos."""
+"""`unblur train`: a method's networks, trained on a folder of pictures."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ from typing import Annotated
 import typer
 
 from unblur.cli.console import INTERRUPTED, make_folder, progress_bar
+from unblur.cli.sources import CacheOption, FramesOption, PairsOption, PhotosOption, chosen_source
 from unblur.types import Cancelled, Progress, UnblurError
 
 
 def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="The name of a method with a network.")],
-    photos: Annotated[Path, typer.Option("--photos", metavar="DIR", help="Sharp photos, in any subfolders.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for weights, log and pictures.")],
+    photos: PhotosOption = None,
+    pairs: PairsOption = None,
+    frames: FramesOption = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", metavar="DIR", help="Samples that `unblur synth` wrote.")
+    ] = None,
     preset: Annotated[str, typer.Option("--preset", help="Which recipe of the method.")] = "compact",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Fewer or more steps than planned.")] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", metavar="FILE", help="Begin with these weights of the same network.")
+        list[str] | None,
+        typer.Option(
+            "--init", metavar="FILE", help="Begin with these weights; MODULE=FILE for one module. Repeatable."
+        ),
     ] = None,
     recipe_file: Annotated[
         Path | None, typer.Option("--recipe", metavar="FILE", help="A recipe.toml of your own.")
@@ -36,28 +45,27 @@ def train(
         str | None, typer.Option("--precision", help="bf16 or 32; by default what the recipe says.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make samples; 0: none.")] = 1,
+    cache: CacheOption = 4.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Train a method's networks on a folder of sharp photos.
+    """Train a method's networks on one folder: of photos, pairs, frames or samples.
 
-    What they learn from is made of the photos on the fly. Photos whose names end in 0 or 1 are never trained on; they
-    are restored now and then to see how it goes.
+    A part of the folder is never trained on and restored every so often, to see how it goes: photos whose names end in
+    0 or 1, every tenth scene or clip, every twentieth sample.
     """
     try:
-        from lightning_fabric import Fabric
+        import lightning_fabric  # noqa: F401
     except ImportError:
         raise UnblurError("training needs more packages: pip install 'unblur[train]'.") from None
     import torch
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says what was asked for
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats what was typed
     from unblur import methods
-    from unblur.layers.weights import read_tensors
-    from unblur.training.checkpoint import put_state
-    from unblur.training.journal import LOG, is_begun
-    from unblur.training.loop import CHECKPOINT, WEIGHTS, Run
+    from unblur.training.devices import make_fabric
+    from unblur.training.initial import put_initial_weights
     from unblur.training.loop import train as run_training
-    from unblur.training.photos import Photos
     from unblur.training.recipe import read_recipe
+    from unblur.training.run import CHECKPOINT, WEIGHTS, Run, check_folder, maker
 
     recipe = read_recipe(method, preset, recipe_file)
     if precision is not None:
@@ -66,54 +74,54 @@ def train(
         recipe = recipe.model_copy(update={"precision": precision})
     if steps is not None:
         recipe = recipe.with_steps(steps)
-    if recipe.batch % (devices * nodes):
-        raise UnblurError(f"a batch of {recipe.batch} cannot be shared out evenly to {devices * nodes} devices.")
+    _check_processes(recipe.batch, devices, nodes)
+    check_folder(out, resume=resume)
+    if resume and init:
+        raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
+    make = maker(method, recipe)
+    torch.manual_seed(recipe.seed)
+    trainable = make()
+    notes = put_initial_weights(trainable.modules, init or [])
+    name = methods.get(method).card.name
+    source = chosen_source(
+        trainable,
+        name,
+        out=out,
+        cache=cache,
+        photos=photos,
+        pairs=pairs,
+        frames=frames,
+        samples=samples,
+        observations=recipe.observations,
+    )
+    run = Run(name, preset, recipe, source, make, out, workers)
+    fabric = make_fabric(accelerator, devices, nodes, recipe.precision)
+    make_folder(out)
+    fabric.launch()
+    silent = quiet or not fabric.is_global_zero
+    for note in notes if not silent else ():
+        typer.echo(f"begun: {note}.", err=True)
+    try:
+        with progress_bar(out.name, quiet=silent, remaining=True) as progress, _ending_the_step(progress):
+            score = run_training(run, trainable, fabric, progress, resume=resume)
+    except (KeyboardInterrupt, Cancelled):
+        if fabric.is_global_zero:
+            resumable = (out / CHECKPOINT).exists()
+            what = f"--resume goes on from the last checkpoint in {out}" if resumable else "no step was done"
+            typer.echo(f"stopped; {what}.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not silent:
+        typer.echo(f"{out / WEIGHTS}: {score:.2f} dB in validation after {recipe.steps} steps")
+
+
+def _check_processes(batch: int, devices: int, nodes: int) -> None:
+    if batch % (devices * nodes):
+        raise UnblurError(f"a batch of {batch} cannot be shared out evenly to {devices * nodes} devices.")
     processes = int(os.environ.get("WORLD_SIZE", devices * nodes))  # what torchrun has started
     if processes != devices * nodes:
         raise UnblurError(
             f"torchrun has started {processes} processes. Say --devices and --nodes so that they make as many."
         )
-    begun = (out / CHECKPOINT).exists()
-    if begun and not resume:
-        raise UnblurError(f"{out} holds a run already. Add --resume to go on with it, or take another -o.")
-    if not resume and ((out / WEIGHTS).exists() or is_begun(out)):
-        kept = WEIGHTS if (out / WEIGHTS).exists() else LOG
-        raise UnblurError(f"{out / kept} is there already and would be overwritten. Take another -o.")
-    if resume and not begun:
-        raise UnblurError(f"{out} holds no checkpoint to resume from. Leave --resume out to begin.")
-    if resume and init is not None:
-        raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
-    weights = None if init is None else read_tensors(init)[0]
-    run = Run(method, preset, recipe, Photos.of(photos, out=out), out, workers)
-    try:
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        )
-    except (ValueError, RuntimeError) as error:
-        raise UnblurError(f"--accelerator {accelerator}, --devices {devices}: {error}") from None
-    make_folder(out)
-    fabric.launch()
-    torch.manual_seed(recipe.seed)
-    build = methods.get(method).trainable
-    assert build is not None
-    trainable = build(recipe.network, recipe.observations)
-    if weights is not None:
-        put_state(trainable.modules, weights, str(init))
-    try:
-        silent = quiet or not fabric.is_global_zero
-        with progress_bar(out.name, quiet=silent, remaining=True) as progress, _ending_the_step(progress):
-            score = run_training(run, trainable, fabric, progress, resume=resume)
-    except (KeyboardInterrupt, Cancelled):
-        resumable = (out / CHECKPOINT).exists()
-        what = f"--resume goes on from the last checkpoint in {out}" if resumable else "no step was done"
-        typer.echo(f"stopped; {what}.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    if fabric.is_global_zero and not quiet:
-        typer.echo(f"{out / WEIGHTS}: {score:.2f} dB on the validation photos after {recipe.steps} steps")
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Training of the methods' networks: a recipe, samples made from sharp photos, one loop, checkpoints."""
+"""Training of the networks of methods: sources, samples, recipes, one loop, checkpoints."""

@@ -18,7 +18,10 @@ from unblur.types import UnblurError
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and facts (as JSON); what was there before stays until the new file is complete."""
+    """Write tensors and facts (as JSON); what was there before stays until the new file is complete.
+
+    `unblur.trained.read_tensors` reads both.
+    """
     partial = path.with_suffix(".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with partial.open("wb") as file:
@@ -27,47 +30,40 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     partial.replace(path)
 
 
-def state_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The weights of several modules: `module.weight` by name."""
-    return {f"{name}.{key}": tensor for name, module in modules.items() for key, tensor in module.state_dict().items()}
-
-
 def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same in half precision."""
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
-def put_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], source: str) -> None:
-    """Give several modules their weights back.
+def put_weights(modules: Mapping[str, nn.Module], weights: Mapping[str, Tensor], source: str) -> None:
+    """Give several modules their weights, called `MODULE.WEIGHT`.
 
     Raises:
-        UnblurError: when they are those of another network.
+        UnblurError: when they are those of another network; `source` is named.
     """
-    for name, module in modules.items():
-        own = {key[len(name) + 1 :]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
-        try:
-            module.load_state_dict(own)
-        except RuntimeError as error:
-            reason = shorten(str(error).splitlines()[-1], 160)
-            raise UnblurError(f"{source}: these are the weights of another network ({reason}).") from None
+    try:
+        nn.ModuleDict(dict(modules)).load_state_dict(weights)
+    except RuntimeError as error:
+        reason = shorten(str(error).splitlines()[-1], 160)
+        raise UnblurError(f"{source}: these are the weights of another network ({reason}).") from None
 
 
 def optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
-    """What optimisers remember of each weight: `optimizer.number of the weight.quantity`."""
+    """The state that optimisers have for each weight: `optimizer.number of the weight.quantity`."""
     return {
         f"{name}.{number}.{quantity}": torch.as_tensor(value)
         for name, optimizer in optimizers.items()
-        for number, memory in optimizer.state_dict()["state"].items()
-        for quantity, value in memory.items()
+        for number, state in optimizer.state_dict()["state"].items()
+        for quantity, value in state.items()
     }
 
 
 def put_optimizer_tensors(optimizers: Mapping[str, Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Give optimisers their memory back."""
+    """Give optimisers their state back."""
     for name, optimizer in optimizers.items():
-        memories: dict[int, dict[str, Tensor]] = {}
+        states: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             owner, number, quantity = key.rsplit(".", 2)
             if owner == name:
-                memories.setdefault(int(number), {})[quantity] = value
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": memories})
+                states.setdefault(int(number), {})[quantity] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})

@@ -1,6 +1,6 @@
-"""The training loop: every method's, on one device or many.
+"""The training loop of every method, on one device or many.
 
-Whatever is random depends on the run's seed and the number of the step alone, and all else a run is made of is in its
+All randomness depends on the run's seed and the number of the step, and everything else that a run is made of is in its
 last checkpoint. So a run that was killed goes on as if nothing had happened: on a CPU bit for bit.
 """
 
@@ -9,111 +9,124 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
 
-from unblur.contract import Trainable, nearest
-from unblur.layers.weights import channels_last, read_tensors
+from unblur.contract import Trainable
 from unblur.metrics import psnr
+from unblur.trained import channels_last, read_tensors
 from unblur.training import checkpoint
-from unblur.training.average import Average
-from unblur.training.journal import Journal
-from unblur.training.photos import Photos, Samples, mixed_seed, training_batches, validation_batch
-from unblur.training.recipe import Recipe, StagePlan, difference
-from unblur.types import Progress, UnblurError
+from unblur.training.average import running_average
+from unblur.training.batches import LOSSES, Samples, seed_of, training_batches, validation_batch
+from unblur.training.devices import any_process, average_gradients
+from unblur.training.log import RunLog
+from unblur.training.recipe import OptimizerPlan, Recipe, StagePlan, difference
+from unblur.training.run import CHECKPOINT, WEIGHTS, Run, check_recipe
+from unblur.types import Cancelled, Progress, UnblurError
 
-CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
-_DICE = 2**20  # keeps the dice of losses and dropout apart from those of samples
 _SAVE_EVERY = 120.0  # seconds between two checkpoints
 
 
-@dataclass(frozen=True)
-class Run:
-    """What is to be done, and where.
+@dataclass
+class _State:
+    """What changes in the course of a run.
 
     Attributes:
-        method: name of the method.
-        preset: name of the preset.
-        recipe: what to do.
-        photos: what to make samples of.
-        folder: for checkpoint, weights, log and pictures.
-        workers: processes that make samples; 0: the loop does.
+        networks: the modules by name.
+        average: a copy of them with the running average of their weights.
+        step: steps done.
+        score: PSNR in dB of the last validation; NaN before the first.
+        optimizers: the state of the present stage's optimisers, in a checkpoint.
+        unwritten: losses that are not in the log yet.
     """
 
-    method: str
-    preset: str
-    recipe: Recipe
-    photos: Photos
-    folder: Path
-    workers: int
-
-    def facts(self) -> dict[str, object]:
-        """What a checkpoint must agree in to go on from."""
-        recipe = self.recipe.model_dump(mode="json")
-        return {"method": self.method, "preset": self.preset, "recipe": recipe, "photos": self.photos.digest()}
+    networks: nn.ModuleDict
+    average: AveragedModel
+    step: int = 0
+    score: float = float("nan")
+    optimizers: Mapping[str, Tensor] = field(default_factory=dict)
+    unwritten: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *, resume: bool) -> float:
-    """Train from the beginning, or from the last checkpoint in the run's folder; the last validation's PSNR in dB.
+    """Train from the beginning, or from the last checkpoint in the run's folder.
 
     `weights.safetensors` in the folder then holds the running average of the weights.
 
+    Returns:
+        The last validation's PSNR in dB.
+
     Raises:
         UnblurError: when the checkpoint is that of another recipe, or the loss is no longer a number.
-        Cancelled: after `progress.cancel()` and a last checkpoint.
+        Cancelled: after `progress.cancel()` in any of the processes, and a last checkpoint.
     """
-    recipe = run.recipe
-    modules = dict(trainable.modules)  # as they are, without what Fabric wraps around them
-    for name, module in modules.items():
-        trainable.modules[name] = fabric.setup_module(channels_last(module))
-    _check(recipe, trainable, modules)
-    average = Average(modules, recipe.average)
-    step, score, memory, unwritten = _resume(run, modules, average) if resume else (0, float("nan"), {}, {})
-    samples = Samples(run.photos.training, trainable, recipe.seed)
-    shown = fabric.to_device(validation_batch(run.photos, trainable, recipe.validation))
-    journal = Journal(run.folder if fabric.is_global_zero else None, step, unwritten)
+    recipe, source = run.recipe, run.source
+    check_recipe(recipe, trainable)
+    networks = nn.ModuleDict({name: channels_last(module) for name, module in trainable.modules.items()})
+    for name, module in networks.items():
+        trainable.modules[name] = fabric.setup_module(module)
+    state = _State(networks, running_average(networks, recipe.average))
+    averages: Any = state.average.module
+    validated: dict[str, nn.Module] = {name: fabric.setup_module(module).eval() for name, module in averages.items()}
+    if resume:
+        _resume(run, state)
+
+    samples = Samples(source.shared_by(run.workers), "training", run.make, recipe.seed)
+    shown = fabric.to_device(validation_batch(source, run.make, recipe.validation))
+    log = RunLog(run.folder if fabric.is_global_zero else None, state.step, state.unwritten)
     progress.stage(f"training {run.method}", recipe.steps)
-    progress.advance(step)
+    progress.advance(state.step)
     saved_at = time.monotonic()
 
-    for stage, steps in _stages_left(recipe, step):
-        optimizers = _optimizers(stage, modules, fabric)
-        checkpoint.put_optimizer_tensors(optimizers, memory)
-        memory = {}
+    for stage, steps in _stages_left(recipe, state.step):
+        optimizers = _optimizers(stage, networks, fabric)
+        checkpoint.put_optimizer_tensors(optimizers, state.optimizers)
+        state.optimizers = {}
         batches = training_batches(
             samples,
             batch=recipe.batch,
-            steps=range(step, steps.stop),
+            steps=range(state.step, steps.stop),
             rank=fabric.global_rank,
             ranks=fabric.world_size,
             workers=run.workers,
         )
         clock = _Clock(recipe.batch)
         for batch in map(fabric.to_device, batches):
-            torch.manual_seed(mixed_seed(_DICE + recipe.seed, step))  # on every device the same
+            torch.manual_seed(seed_of(LOSSES, recipe.seed, state.step))  # the same in every process
             figures: dict[str, float] = {}
-            for name, loss in trainable.losses(stage.name, batch):
-                _set_rate(optimizers[name], stage.rate_at(name, step - steps.start))
-                figures[name] = _descend(fabric, optimizers[name], loss, recipe.clip)
-            step += 1
-            average.update(step)
-            if step % recipe.validate_every == 0 or step == recipe.steps:
-                score = _validate(trainable, modules, average, shown, journal, step)
-            journal.note(step, figures, clock.tick(), last=step == recipe.steps)
-            known = {"psnr": score} if score == score else {}  # no validation yet
-            if time.monotonic() - saved_at > _SAVE_EVERY or step == steps.stop or progress.cancelled:
+            for name, losses in trainable.losses(stage.name, batch):
+                _set_rate(optimizers[name], stage.rate_at(name, state.step - steps.start))
+                means = _descend(fabric, optimizers[name], losses, stage.optimizers[name])
+                figures |= {f"{name}/{loss}": mean for loss, mean in means.items()}
+            state.step += 1
+            state.average.update_parameters(networks)
+            last = state.step == recipe.steps
+            log.losses(state.step, figures, clock.tick(), last=last)
+            if state.step % recipe.validate_every == 0 or last:
+                restored = _restored(trainable, validated, shown)
+                state.score = float(psnr(restored.clamp(0, 1), shown["sharp"]).mean())
+                log.validation(state.step, state.score, shown["blurry"], restored, shown["sharp"])
+            known = {} if math.isnan(state.score) else {"psnr": state.score}
+            with suppress(Cancelled):  # all processes stop together, below
+                progress.advance(1, **figures, **known, per_second=clock.rate)
+            cancelled = any_process(fabric, progress.cancelled)
+            if cancelled or state.step == steps.stop or time.monotonic() - saved_at > _SAVE_EVERY:
                 if fabric.is_global_zero:
-                    _save(run, trainable, modules, average, optimizers, step, score, journal)
+                    _save(run, state, optimizers, log)
                 saved_at = time.monotonic()
-            progress.advance(1, loss=sum(figures.values()), **known, per_second=clock.rate)
-    journal.close()
+            if cancelled:
+                log.close()
+                raise Cancelled
+    log.close()
     fabric.barrier()
-    return score
+    return state.score
 
 
 def _stages_left(recipe: Recipe, done: int) -> Iterator[tuple[StagePlan, range]]:
@@ -126,27 +139,10 @@ def _stages_left(recipe: Recipe, done: int) -> Iterator[tuple[StagePlan, range]]
         start = steps.stop
 
 
-def _check(recipe: Recipe, trainable: Trainable, modules: Mapping[str, nn.Module]) -> None:
-    """Refuse a recipe that asks for what there is not, before hours have gone into an earlier stage."""
-    for stage in recipe.stages:
-        if stage.name not in trainable.stages:
-            raise UnblurError(f"there is no stage '{stage.name}'.{nearest(stage.name, trainable.stages)}")
-        wanted = trainable.stages[stage.name]
-        for name in wanted ^ set(stage.optimizers):
-            fault = f"has no optimiser '{name}'" if name in wanted else f"has no loss for an optimiser '{name}'"
-            raise UnblurError(f"stage '{stage.name}' {fault}; what it needs: {', '.join(sorted(wanted))}.")
-        for name, plan in stage.optimizers.items():
-            missing = sorted(set(plan.trains) - set(modules))
-            if missing:
-                raise UnblurError(
-                    f"stage '{stage.name}': optimiser '{name}' trains '{missing[0]}'.{nearest(missing[0], modules)}"
-                )
-
-
-def _optimizers(stage: StagePlan, modules: Mapping[str, nn.Module], fabric: Fabric) -> dict[str, Optimizer]:
+def _optimizers(stage: StagePlan, networks: nn.ModuleDict, fabric: Fabric) -> dict[str, Optimizer]:
     optimizers = {}
     for name, plan in stage.optimizers.items():
-        weights = [weight for module in plan.trains for weight in modules[module].parameters()]
+        weights = [weight for module in plan.trains for weight in networks[module].parameters()]
         optimizer = AdamW(weights, plan.rate, plan.betas, weight_decay=plan.weight_decay)
         optimizers[name] = fabric.setup_optimizers(optimizer)
     return optimizers
@@ -157,50 +153,44 @@ def _set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _descend(fabric: Fabric, optimizer: Optimizer, loss: Tensor, clip: float | None) -> float:
-    """One step of an optimiser; the loss, averaged over the devices. No step is taken with what is no number."""
+def _descend(
+    fabric: Fabric, optimizer: Optimizer, losses: Mapping[str, Tensor], plan: OptimizerPlan
+) -> dict[str, float]:
+    """One step of an optimiser on the sum of its losses, unless they or the gradient are no numbers.
+
+    Returns:
+        The losses, averaged over the devices.
+    """
     optimizer.zero_grad(set_to_none=True)
-    fabric.backward(loss)
+    each = torch.stack(list(losses.values()))
+    fabric.backward(each.sum())
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    length = nn.utils.clip_grad_norm_(weights, math.inf if clip is None else clip)
-    mean = fabric.all_reduce(loss.detach())
-    assert isinstance(mean, Tensor)
-    if not (mean.isfinite() and length.isfinite()):
+    means = average_gradients(fabric, weights, each)
+    norm = nn.utils.clip_grad_norm_(weights, math.inf if plan.clip is None else plan.clip)
+    if not (means.isfinite().all() and norm.isfinite()):
         raise UnblurError(
             "the loss or its gradient is no longer a number. Begin another run from this one's weights (--init) with a "
-            "lower rate in the recipe, or a shorter `clip`."
+            "lower `rate` in the recipe, or a smaller `clip`."
         )
     optimizer.step()
-    return float(mean)
+    return dict(zip(losses, means.tolist(), strict=True))
 
 
-def _validate(
-    trainable: Trainable,
-    modules: Mapping[str, nn.Module],
-    average: Average,
-    shown: Mapping[str, Tensor],
-    journal: Journal,
-    step: int,
-) -> float:
-    """Mean PSNR in dB of the validation observations with the average weights; draws the first of them."""
-    with average.in_place_of(modules), torch.no_grad():
-        for module in modules.values():
-            module.eval()
-        restored = torch.cat([trainable.restore(part) for part in _one_by_one(shown)])  # (N, C, H, W)
-        for module in modules.values():
-            module.train()
-    score = float(psnr(restored.clamp(0, 1), shown["sharp"]).mean())
-    journal.validated(step, score, shown["blurry"], restored, shown["sharp"])
-    return score
-
-
-def _one_by_one(batch: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    for number in range(len(batch["sharp"])):
-        yield {name: tensor[number : number + 1] for name, tensor in batch.items()}
+@torch.no_grad()
+def _restored(trainable: Trainable, averages: Mapping[str, nn.Module], shown: Mapping[str, Tensor]) -> Tensor:
+    """Validation observations restored with the average weights, one by one: `(N, C, H, W)`."""
+    trained = dict(trainable.modules)
+    trainable.modules.update(averages)
+    try:
+        count = len(shown["sharp"])
+        parts = ({name: tensor[i : i + 1] for name, tensor in shown.items()} for i in range(count))
+        return torch.cat([trainable.restore(part) for part in parts])
+    finally:
+        trainable.modules.update(trained)
 
 
 class _Clock:
-    """Samples per second, of late."""
+    """Samples per second, a running average."""
 
     def __init__(self, batch: int) -> None:
         self._batch, self._last, self.rate = batch, time.monotonic(), 0.0
@@ -216,35 +206,26 @@ class _Clock:
 # --- checkpoints ----------------------------------------------------------------------------------
 
 
-def _save(
-    run: Run,
-    trainable: Trainable,
-    modules: Mapping[str, nn.Module],
-    average: Average,
-    optimizers: Mapping[str, Optimizer],
-    step: int,
-    score: float,
-    journal: Journal,
-) -> None:
+def _save(run: Run, state: _State, optimizers: Mapping[str, Optimizer], log: RunLog) -> None:
     """Everything needed to go on, and the average weights by themselves."""
+    average = state.average.module.state_dict()
     parts = {
-        "weights": checkpoint.state_of(modules),
-        "average": average.weights,
-        "memory": checkpoint.optimizer_tensors(optimizers),
+        "weights": state.networks.state_dict(),
+        "average": average,
+        "optimizers": checkpoint.optimizer_tensors(optimizers),
     }
-    tensors = {f"{part}/{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-    about = {"method": run.method, "preset": run.preset, "step": step, "steps": run.recipe.steps, "score": score}
+    tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    ships = run.recipe.ships or tuple(state.networks)
+    shipped = {name: tensor for name, tensor in average.items() if name.partition(".")[0] in ships}
+    done = {"step": state.step, "score": state.score}
+    about = {"method": run.method, "preset": run.preset, "network": run.recipe.network, "steps": run.recipe.steps}
     # The weights first: a run that is killed in between writes them again when it goes on.
-    checkpoint.save(run.folder / WEIGHTS, checkpoint.halved(average.weights), {**about, **trainable.description})
-    checkpoint.save(
-        run.folder / CHECKPOINT, tensors, {**run.facts(), "step": step, "score": score, "log": journal.unwritten}
-    )
+    checkpoint.save(run.folder / WEIGHTS, checkpoint.halved(shipped), {**about, **done})
+    checkpoint.save(run.folder / CHECKPOINT, tensors, {**run.facts(), **done, "log": log.unwritten})
 
 
-def _resume(
-    run: Run, modules: Mapping[str, nn.Module], average: Average
-) -> tuple[int, float, dict[str, Tensor], dict[str, list[float]]]:
-    """Steps done, last score, optimisers' memory and unwritten losses; weights and average are put in their places."""
+def _resume(run: Run, state: _State) -> None:
+    """Put the last checkpoint into a state."""
     path = run.folder / CHECKPOINT
     try:
         tensors, facts = read_tensors(path)
@@ -255,13 +236,14 @@ def _resume(
         if facts.get(key) != value:
             was = difference(facts.get(key), value)
             raise UnblurError(f"{path} is of another run: not the same {key}{was}. Take another -o, or the same {key}.")
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "memory": {}}
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimizers": {}}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
         parts[part][name] = tensor
-    checkpoint.put_state(modules, parts["weights"], str(path))
-    average.put(parts["average"])
-    step = int(facts["step"])
+    averages: Any = state.average.module
+    checkpoint.put_weights(dict(state.networks), parts["weights"], str(path))
+    checkpoint.put_weights(dict(averages), parts["average"], str(path))
+    state.step, state.score, state.unwritten = int(facts["step"]), float(facts["score"]), facts["log"]
+    state.average.n_averaged.fill_(state.step)
     ends = [steps.stop for _, steps in _stages_left(run.recipe, 0)]
-    memory = {} if step in ends else parts["memory"]  # a new stage has new optimisers
-    return step, float(facts["score"]), memory, facts["log"]
+    state.optimizers = {} if state.step in ends else parts["optimizers"]  # a new stage has new optimisers

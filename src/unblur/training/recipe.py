@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 import unblur.methods
 from unblur.contract import checked, nearest
+from unblur.training.schedules import Constant, Cosine, Power, Schedule, Steps, Table
 from unblur.types import UnblurError
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_TABLES = {"constant": Constant, "cosine": Cosine, "steps": Steps, "power": Power}
 
 
-class OptimizerPlan(_Table):
+class OptimizerPlan(Table):
     """One AdamW: which modules it trains, and how.
 
     Attributes:
         trains: names of modules.
         rate: learning rate at its highest.
+        schedule: how the rate falls after the warm-up.
+        clip: the greatest Euclidean norm of the gradient of all its weights together; None: any.
         betas: decay of the mean gradient and of the mean squared gradient.
         weight_decay: share of the weights (times the rate) taken away at each step.
     """
 
     trains: Annotated[tuple[str, ...], Field(min_length=1)]
     rate: Annotated[float, Field(gt=0)]
+    schedule: Schedule = Cosine()
+    clip: Annotated[float, Field(gt=0)] | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
-class StagePlan(_Table):
+class StagePlan(Table):
     """A part of a run, with optimisers of its own.
 
     Attributes:
         name: tells the method which losses to give.
         steps: how many batches.
-        warmup: steps over which the rate rises from 0.
-        last_rate: where the cosine ends, as a share of the highest rate.
+        warmup: steps over which all rates rise from 0.
         optimizers: by the names that the losses use.
     """
 
     name: str
     steps: Annotated[int, Field(ge=1)]
     warmup: Annotated[int, Field(ge=0)] = 0
-    last_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     optimizers: dict[str, OptimizerPlan]
 
     @model_validator(mode="after")
@@ -58,40 +58,40 @@ class StagePlan(_Table):
         return self
 
     def rate_at(self, optimizer: str, step: int) -> float:
-        """An optimiser's learning rate at a step of this stage, from 0: a linear rise, then half a cosine."""
-        rate = self.optimizers[optimizer].rate
+        """An optimiser's learning rate at a step of this stage, from 0: a linear rise, then its schedule."""
+        plan = self.optimizers[optimizer]
         if step < self.warmup:
-            return rate * (step + 1) / self.warmup
+            return plan.rate * (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return rate * (self.last_rate + (1 - self.last_rate) * (1 + math.cos(math.pi * done)) / 2)
+        return plan.rate * plan.schedule.share(done)
 
 
-class Recipe(_Table):
+class Recipe(Table):
     """A training run.
 
     Attributes:
         batch: samples per step, over all devices.
         seed: of weights and samples.
         precision: of the networks' arithmetic; weights stay float32.
-        clip: the longest gradient of an optimiser's weights, in the Euclidean norm; None: any.
         average: decay of the running average of the weights, which is what is validated and kept.
-        validation: how many observations of validation photos are restored ...
-        validate_every: ... after this many steps.
+        ships: the modules whose weights a method restores with, and which `weights.safetensors` holds; None: all.
+        validation: how many observations are restored in a validation.
+        validate_every: steps from one validation to the next.
         stages: one after the other.
         network: for the method: its network.
-        observations: for the method: how sharp areas become samples.
+        observations: for the method: how samples are made.
     """
 
     batch: Annotated[int, Field(ge=1)]
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["32", "bf16"] = "bf16"
-    clip: Annotated[float, Field(gt=0)] | None = None
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ships: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     validation: Annotated[int, Field(ge=1)] = 16
     validate_every: Annotated[int, Field(ge=1)] = 1000
     stages: Annotated[tuple[StagePlan, ...], Field(min_length=1)]
-    network: dict[str, Any] = {}
-    observations: dict[str, Any] = {}
+    network: dict[str, Any] = Field(default_factory=dict)
+    observations: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -111,16 +111,15 @@ class Recipe(_Table):
 
 
 def read_recipe(method: str, preset: str, path: Path | None = None) -> Recipe:
-    """A method's recipe, from the package, from beside a method that is a file, or from `path`.
+    """A method's recipe, from the method's folder or from `path`.
 
     Raises:
         UnblurError: when the method learns nothing, the preset is not there, or the recipe is not there or wrong.
     """
-    if unblur.methods.get(method).trainable is None:
+    chosen = unblur.methods.get(method)
+    if chosen.trainable is None or chosen.trained is None:
         raise UnblurError(f"'{method}' has no network to train. {_trainable_methods()}")
-    if path is None and method.endswith(".py"):
-        path = Path(method).with_name("recipe.toml")
-    path = path or Path(unblur.methods.__path__[0]) / method / "recipe.toml"
+    path = path or chosen.trained.folder / "recipe.toml"
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -141,7 +140,7 @@ def parse_recipe(text: str, preset: str, source: str) -> Recipe:
         raise UnblurError(f"{source}: not TOML: {error}.") from None
     if preset not in presets:
         raise UnblurError(f"{source} has no preset '{preset}'.{nearest(preset, presets)}")
-    tables = {"stages": StagePlan, "optimizers": OptimizerPlan}
+    tables = {"stages": StagePlan, "optimizers": OptimizerPlan, **_TABLES}
     return checked(Recipe, presets[preset], f"{source}, [{preset}]", tables)
 
 

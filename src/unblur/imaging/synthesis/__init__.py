@@ -3,6 +3,6 @@
 `uniform`: a scene that does not move, blurred by one PSF.
 """
 
-from unblur.imaging.synthesis.uniform import Blurred, BlurRecipe, blur, perturb_psf
+from unblur.imaging.synthesis.uniform import BlurRecipe, Blurred, blur, perturb_psf
 
 __all__ = ["BlurRecipe", "Blurred", "blur", "perturb_psf"]

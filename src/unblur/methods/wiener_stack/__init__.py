@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import FilePath
 
-from unblur.contract import Card, Method, Settings, setting
-from unblur.methods.wiener_stack.build import load_network
+from unblur.contract import Card, Method, setting
+from unblur.methods.wiener_stack.build import TRAINED, load_network
 from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, DOUBT_REFINED, PASSES
 from unblur.methods.wiener_stack.planes import centred, restore_planes
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.refinement import refined_psf
 from unblur.methods.wiener_stack.training import WienerStackTraining
 from unblur.solvers.observed import unclipped
+from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 _HALF_FROM = 4_000_000  # pixels
@@ -32,10 +32,9 @@ _FINEST_GIVEN, _FINEST_ESTIMATED = 1.5, 0.4  # pixels: measured PSFs are wrong l
 SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
 
 
-class WienerStackSettings(Settings):
+class WienerStackSettings(TrainedSettings):
     """Settings of `wiener_stack`."""
 
-    weights: FilePath | None = setting(None, "file of weights from `unblur train`; None: those that ship", probe=None)
     psf_is: Literal["auto", "measured", "estimated"] = setting(
         "auto",
         "how the PSF came about: the errors of an estimated one are larger and as fine as a pixel, those of a measured "
@@ -173,4 +172,5 @@ METHOD = Method(
     restore,
     WienerStackTraining,
     prepare,
+    trained=TRAINED,
 )

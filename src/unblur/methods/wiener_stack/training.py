@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from unblur.contract import checked
+from unblur.contract import Trainable, checked
 from unblur.imaging.colour import luminance
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.synthesis import BlurRecipe, blur
@@ -66,8 +65,8 @@ _MEASURED = 0.3  # standard deviation of the logarithm of a measured noise level
 _GIVEN = 0.2  # as wrong as a PSF may be that counts as given
 
 
-class WienerStackTraining:
-    """`unblur.contract.Trainable` for both presets.
+class WienerStackTraining(Trainable):
+    """Training of both presets.
 
     The published network deblurs, in one stage. So does the compact one, through all its passes; a stage `denoise`
     before that teaches it, much quicker, what all passes have in common.
@@ -83,10 +82,10 @@ class WienerStackTraining:
         self.stages: Mapping[str, set[str]] = {
             name: {"stack"} for name in (("denoise", "deblur") if self._compact else ("restore",))
         }
-        self.description: Mapping[str, str] = {"network": json.dumps(dict(network))}
 
-    def observe(self, sharp: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """A blurry picture, its PSF and the sharp picture; for the compact network one channel, and what it is told."""
+        sharp = sample["sharp"]
         if not self._compact:
             made = blur(sharp, self._recipe, generator)
             return {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
@@ -106,19 +105,20 @@ class WienerStackTraining:
             "level": torch.full((1, 1, 1), level),
         }
 
-    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """One loss for the one optimiser."""
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+        """One loss for the one optimiser, called as the recipe calls it."""
         restored = self._denoised(batch) if stage == "denoise" else self.restore(batch)
-        sharp = batch["sharp"]
-        if self._observations.loss == "ssim":
-            yield "stack", ssim_loss(restored, sharp).mean()
-        elif self._observations.loss == "l2":
-            yield "stack", (restored - sharp).square().mean()
-        elif self._observations.loss == "psnr":
+        sharp, name = batch["sharp"], self._observations.loss
+        if name == "ssim":
+            loss = ssim_loss(restored, sharp).mean()
+        elif name == "l2":
+            loss = (restored - sharp).square().mean()
+        elif name == "psnr":
             errors = (restored - sharp).square().mean((1, 2, 3))  # (B,)
-            yield "stack", 10 * (errors + _INVISIBLE).log10().mean()
+            loss = 10 * (errors + _INVISIBLE).log10().mean()
         else:
-            yield "stack", (restored - sharp).abs().mean()
+            loss = (restored - sharp).abs().mean()
+        yield "stack", {name: loss}
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Through the network: `(B, C, H, W)`."""

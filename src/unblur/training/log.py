@@ -12,19 +12,22 @@ from PIL import Image
 from torch import Tensor
 
 LOG = "log.csv"
-_EVERY = 20  # steps between two lines of the log
+_COLUMNS: tuple[str, ...] = ("step", "name", "value")
+_EVERY = 20  # steps between two entries
 _SHOWN = 6  # observations in a picture
 
 
-class Journal:
-    """Writes beside the checkpoint; a silent one (`folder=None`) writes nothing.
+class RunLog:
+    """Writes to a run's folder; a silent one (`folder=None`) writes nothing.
+
+    `log.csv` has one line for each figure: `step,name,value`. TensorBoard is given the same.
 
     Attributes:
-        unwritten: the losses by name since the last line of the log.
+        unwritten: the losses by name since the last entry.
     """
 
     def __init__(self, folder: Path | None, step: int, unwritten: Mapping[str, list[float]]) -> None:
-        """Go on after `step` steps, with what was `unwritten` then; what the log says beyond them is dropped."""
+        """Go on after `step` steps, with what was `unwritten` then; what the log says of later steps is dropped."""
         self._folder, self.unwritten = folder, {**unwritten}
         if folder is None:
             return
@@ -41,28 +44,25 @@ class Journal:
         partial.replace(self._path)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def note(self, step: int, losses: Mapping[str, float], per_second: float, *, last: bool) -> None:
-        """Take in a step's losses; every now and then, and after the last step, their means are written."""
+    def losses(self, step: int, losses: Mapping[str, float], per_second: float, *, last: bool) -> None:
+        """Take in a step's losses; every twenty steps, and after the last one, their means are written."""
         if self._folder is None:
             return
         for name, loss in losses.items():
             self.unwritten.setdefault(name, []).append(loss)
         if step % _EVERY == 0 or last:
             means = {name: sum(losses) / len(losses) for name, losses in self.unwritten.items()}
-            self._write(step, loss=sum(means.values()), per_second=per_second)
-            for name, mean in means.items():
-                self._board.add_scalar(f"loss/{name}", mean, step)
+            self._write(step, {**means, "per_second": per_second})
             self.unwritten = {}
 
-    def validated(self, step: int, psnr: float, blurry: Tensor, restored: Tensor, sharp: Tensor) -> None:
-        """Note a validation and draw its first pictures: blurry, restored and sharp, one below the other."""
+    def validation(self, step: int, psnr: float, blurry: Tensor, restored: Tensor, sharp: Tensor) -> None:
+        """Write a validation's PSNR in dB and its first pictures: blurry, restored and sharp, one below the other."""
         if self._folder is None:
             return
-        self._write(step, psnr=psnr)
-        self._board.add_scalar("psnr", psnr, step)
+        self._write(step, {"psnr": psnr})
         rows = [torch.cat(tuple(pictures[:_SHOWN].cpu()), -1) for pictures in (blurry, restored, sharp)]  # (C, H, nW)
-        sheet = (torch.cat(rows, -2).clamp(0, 1) * 255).round().byte()  # (C, 3H, nW)
-        pixels = np.asarray(sheet.expand(3, -1, -1).permute(1, 2, 0))
+        levels = (torch.cat(rows, -2).clamp(0, 1) * 255).round().byte()  # (C, 3H, nW)
+        pixels = np.asarray(levels.expand(3, -1, -1).permute(1, 2, 0))
         Image.fromarray(pixels).save(self._folder / "pictures" / f"{step:07d}.png")
         self._board.add_image("validation", pixels, step, dataformats="HWC")
 
@@ -71,12 +71,11 @@ class Journal:
         if self._folder is not None:
             self._board.close()
 
-    def _write(self, step: int, **figures: float) -> None:
+    def _write(self, step: int, figures: Mapping[str, float]) -> None:
         with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, _COLUMNS).writerow({"step": step, **{k: f"{v:.6g}" for k, v in figures.items()}})
-
-
-_COLUMNS: tuple[str, ...] = ("step", "loss", "psnr", "per_second")
+            csv.writer(file).writerows((step, name, f"{figure:.6g}") for name, figure in figures.items())
+        for name, figure in figures.items():
+            self._board.add_scalar(name, figure, step)
 
 
 def is_begun(folder: Path) -> bool:

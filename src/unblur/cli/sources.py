@@ -1,0 +1,69 @@
+"""Which source `unblur train` and `unblur synth` make samples of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unblur.types import UnblurError
+
+if TYPE_CHECKING:
+    from unblur.contract import Trainable
+    from unblur.training.sources import Source
+
+PhotosOption = Annotated[Path | None, typer.Option("--photos", metavar="DIR", help="Sharp photos, in any subfolders.")]
+PairsOption = Annotated[
+    Path | None, typer.Option("--pairs", metavar="DIR", help="Pairs: SCENE/blur/*.png and SCENE/sharp/*.png.")
+]
+FramesOption = Annotated[
+    Path | None, typer.Option("--frames", metavar="DIR", help="Sharp consecutive frames, a folder for each clip.")
+]
+CacheOption = Annotated[
+    float, typer.Option("--cache", min=0, metavar="GB", help="Memory for decoded pictures, of all workers together.")
+]
+
+
+def chosen_source(
+    trainable: Trainable,
+    method: str,
+    *,
+    out: Path,
+    cache: float,
+    photos: Path | None = None,
+    pairs: Path | None = None,
+    frames: Path | None = None,
+    samples: Path | None = None,
+    observations: Any = None,
+) -> Source:
+    """The one source that was named, of those that the method accepts.
+
+    Raises:
+        UnblurError: when none or several were named, or the method learns from another kind.
+    """
+    from dataclasses import replace
+
+    from unblur.training.pictures import PictureCache
+    from unblur.training.sample_files import StoredSamples
+    from unblur.training.sources import Frames, Pairs, Photos
+
+    source: Source
+    if sum(folder is not None for folder in (photos, pairs, frames, samples)) != 1:
+        options = ", ".join(f"--{kind}" for kind in sorted(trainable.sources))
+        raise UnblurError(f"Name one folder to learn from. '{method}' learns from {options}, or from --samples.")
+    if samples is not None:
+        source = StoredSamples.of(samples, method, observations)
+        if source.own:
+            return source
+    elif photos is not None:
+        source = Photos.of(photos, out=out)
+    elif pairs is not None:
+        source = Pairs.of(pairs, out=out)
+    else:
+        assert frames is not None
+        source = Frames.of(frames, trainable.frames, out=out)
+    if source.kind not in trainable.sources:
+        options = ", ".join(f"--{kind}" for kind in sorted(trainable.sources))
+        raise UnblurError(f"'{method}' learns from {options}, not from {source.kind}.")
+    return replace(source, cache=PictureCache(round(cache * 2**30)))

@@ -1,0 +1,224 @@
+"""What samples are made of: folders of sharp photos, of pairs of a blurry and a sharp picture, or of frames.
+
+Each source is split once and for all into what is trained on and what is only validated with, by the files' names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from unblur.contract import SourceKind, Trainable
+from unblur.training.pictures import PictureCache, cut_area
+from unblur.types import UnblurError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
+_SMALLEST_SCALE = 0.5  # of photos and frames; pairs stay as they are, since their blur would become another
+_HELD_OUT = 10  # one in so many groups of pairs or frames is for validation
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """A folder to learn from. It can be pickled, without the pictures that it has decoded.
+
+    Attributes:
+        training: what samples for training are made of, one entry each.
+        validation: the same for validation.
+        cache: of decoded pictures.
+    """
+
+    training: Sequence[Any]
+    validation: Sequence[Any]
+    cache: PictureCache = field(default_factory=PictureCache, compare=False)
+
+    kind: ClassVar[SourceKind]
+
+    @abstractmethod
+    def sample(self, entry: Any, area: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """A sample of an entry, as `Trainable.observe` wants it, with pictures of side `area`."""
+
+    @abstractmethod
+    def files(self) -> Iterator[Path]:
+        """All files, in the order of the entries."""
+
+    def observed(self, entry: Any, trainable: Trainable, generator: torch.Generator) -> dict[str, Tensor]:
+        """What the networks learn from, made of an entry."""
+        return trainable.observe(self.sample(entry, trainable.area, generator), generator)
+
+    def shared_by(self, processes: int) -> Source:
+        """The same with a cache of which so many processes may have one each."""
+        return replace(self, cache=self.cache.shared_by(processes))
+
+    def digest(self) -> str:
+        """Other files, another digest: of kind, names and sizes."""
+        facts = [self.kind, *(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in self.files())]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+class Photos(Source):
+    """Sharp photos; those whose name ends in 0 or 1 (before the suffix) are for validation."""
+
+    kind = "photos"
+
+    @classmethod
+    def of(cls, folder: Path, *, out: Path | None = None) -> Photos:
+        """The photos of a folder and its subfolders, but not of hidden ones.
+
+        Args:
+            folder: where they are.
+            out: where results will be written; it must not lie among the photos.
+
+        Raises:
+            UnblurError: no such folder, `out` in it, or nothing to train on or to validate with.
+        """
+        paths = _pictures_in(folder, "--photos", out)
+        validation = [path for path in paths if path.stem[-1] in "01"]
+        training = [path for path in paths if path.stem[-1] not in "01"]
+        if not training or not validation:
+            raise UnblurError(
+                f"{folder}: {len(training)} photos to train on and {len(validation)} to validate with (those whose "
+                "name ends in 0 or 1); there must be some of both."
+            )
+        return cls(training, validation)
+
+    def sample(self, entry: Path, area: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """`sharp`, `(3, area, area)`."""
+        picture = self.cache.read(entry)
+        return {"sharp": cut_area([picture], area, generator, smallest_scale=_SMALLEST_SCALE)[0]}
+
+    def files(self) -> Iterator[Path]:
+        """See `Source`."""
+        yield from (*self.training, *self.validation)
+
+
+class Pairs(Source):
+    """Pairs of pictures in the layout that GoPro's data set was published in: `SCENE/blur/*.png`, `SCENE/sharp/*.png`.
+
+    Every tenth scene is for validation; of a single scene, its last tenth. Where there is a folder `train`, only that
+    is read: `test` is for the benchmark. An entry is the paths of the sharp and of the blurry picture.
+    """
+
+    kind = "pairs"
+
+    @classmethod
+    def of(cls, folder: Path, *, out: Path | None = None) -> Pairs:
+        """The pairs of a folder and its subfolders.
+
+        Raises:
+            UnblurError: no such folder, no pairs in it, or a blurry picture without a sharp one.
+        """
+        scenes: dict[Path, list[tuple[Path, Path]]] = {}
+        for blurry in _pictures_in(_training_part(folder), "--pairs", out):
+            if blurry.parent.name != "blur":
+                continue
+            sharp = blurry.parent.with_name("sharp") / blurry.name
+            if not sharp.is_file():
+                raise UnblurError(f"{blurry}: there is no sharp picture {sharp} to go with it.")
+            scenes.setdefault(blurry.parent, []).append((sharp, blurry))
+        training, validation = _split(
+            list(scenes.values()), 1, f"{folder}: no pairs SCENE/blur/*.png, SCENE/sharp/*.png"
+        )
+        return cls([pair for scene in training for pair in scene], [pair for scene in validation for pair in scene])
+
+    def sample(self, entry: tuple[Path, Path], area: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """`sharp` and `blurry`, `(3, area, area)`."""
+        sharp, blurry = _all_of_one_size(self.cache, entry)
+        sharp, blurry = cut_area([sharp, blurry], area, generator)
+        return {"sharp": sharp, "blurry": blurry}
+
+    def files(self) -> Iterator[Path]:
+        """See `Source`."""
+        for pair in (*self.training, *self.validation):
+            yield from pair
+
+
+@dataclass(frozen=True)
+class Frames(Source):
+    """Folders of consecutive frames, in the order of their names.
+
+    Every tenth folder is for validation; of a single folder, its last tenth. Where there is a folder `train`, only that
+    is read. An entry is the paths of a folder's frames.
+
+    Attributes:
+        count: frames in a sample.
+    """
+
+    count: int = 1
+    kind = "frames"
+
+    @classmethod
+    def of(cls, folder: Path, count: int, *, out: Path | None = None) -> Frames:
+        """The frames of a folder and its subfolders, for samples of `count` frames.
+
+        Raises:
+            UnblurError: no such folder, or one with fewer frames.
+        """
+        clips: dict[Path, list[Path]] = {}
+        for path in _pictures_in(_training_part(folder), "--frames", out):
+            clips.setdefault(path.parent, []).append(path)
+        training, validation = _split(list(clips.values()), count, f"{folder}: not enough folders of frames")
+        for clip in (*training, *validation):
+            if len(clip) < count:
+                raise UnblurError(f"{clip[0].parent}: {len(clip)} frames, and a sample takes {count}. Take it out.")
+        return cls(training, validation, count=count)
+
+    def sample(self, entry: list[Path], area: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """`frames`, `(count, 3, area, area)`."""
+        first = int(torch.randint(len(entry) - self.count + 1, (), generator=generator))
+        frames = _all_of_one_size(self.cache, entry[first : first + self.count])
+        return {"frames": cut_area(frames, area, generator, smallest_scale=_SMALLEST_SCALE)}
+
+    def files(self) -> Iterator[Path]:
+        """See `Source`."""
+        for clip in (*self.training, *self.validation):
+            yield from clip
+
+
+_T = TypeVar("_T")
+
+
+def _split(groups: list[list[_T]], least: int, fault: str) -> tuple[list[list[_T]], list[list[_T]]]:
+    """Groups to train on, and groups to validate with, of at least so many entries."""
+    if len(groups) == 1:
+        (only,) = groups
+        held_out = max(len(only) // _HELD_OUT, least)
+        groups = [only[-held_out:], only[:-held_out]]
+    validation = groups[::_HELD_OUT]
+    training = [group for number, group in enumerate(groups) if number % _HELD_OUT]
+    if not training or not training[0]:
+        raise UnblurError(f"{fault}. There must be some to train on and some to validate with.")
+    return training, validation
+
+
+def _training_part(folder: Path) -> Path:
+    return folder / "train" if (folder / "train").is_dir() else folder
+
+
+def _all_of_one_size(cache: PictureCache, paths: Sequence[Path]) -> list[Any]:
+    pictures = [cache.read(path) for path in paths]
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            raise UnblurError(f"{path} and {paths[0]}: the two differ in size.")
+    return pictures
+
+
+def _pictures_in(folder: Path, option: str, out: Path | None) -> list[Path]:
+    """Paths of pictures in a folder and its subfolders, sorted, without hidden ones."""
+    if not folder.is_dir():
+        raise UnblurError(f"{folder}: no such folder. {option} names a folder of pictures.")
+    if out is not None and folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UnblurError(f"{out} lies in {folder}, where its pictures would be taken for ones to learn from. Move -o.")
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
