@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import unblur.training.recipe
 from trainables import photo_folder
 from unblur.cli import app
-from unblur.trained import read_tensors
 from unblur.methods.wiener_stack.training import WienerStackTraining
+from unblur.trained import read_tensors
 from unblur.training.batches import Samples
 from unblur.training.recipe import parse_recipe
 from unblur.training.sample_files import read_sample
@@ -78,7 +78,9 @@ def train(photos, run, *more):
 def test_a_run_leaves_weights_that_restore(tmp_path, photos, small):
     code, said = train(photos, tmp_path / "run", "--workers", "1")
     assert code == 0 and "dB in validation after 4 steps" in said
-    assert "run: training wiener_stack, 4 steps" in said and "run: step 2, stack/psnr" in said, "nobody is looking at a bar"
+    assert "run: training wiener_stack, 4 steps" in said and "run: step 2, stack/psnr" in said, (
+        "nobody is looking at a bar"
+    )
     weights = tmp_path / "run" / "weights.safetensors"
     psf = tmp_path / "psf.npy"
     np.save(psf, np.full((1, 5), 0.2, np.float32))

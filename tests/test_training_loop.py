@@ -238,7 +238,9 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, photos, mon
     assert_same(state(tmp_path / "parts"), state(tmp_path / "whole"))
     assert score_of(tmp_path / "parts") == score_of(tmp_path / "whole")
     logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("parts", "whole")]
-    assert [line for line in logs[0] if "per_second" not in line] == [line for line in logs[1] if "per_second" not in line]
+    assert [line for line in logs[0] if "per_second" not in line] == [
+        line for line in logs[1] if "per_second" not in line
+    ]
 
 
 def test_a_run_that_is_stopped_keeps_all_its_steps(tmp_path, photos):

@@ -1,12 +1,14 @@
 """Recipes: what a run does is written down, and a typo is not silently something else."""
 
 import math
+import tomllib
 
 import pytest
 
 import unblur.methods
 from trainables import recipe
 from unblur.training.recipe import Recipe, parse_recipe, read_recipe
+from unblur.training.run import check_recipe
 from unblur.types import UnblurError
 
 TEXT = """
@@ -99,13 +101,13 @@ def test_other_steps_are_shared_out_to_the_stages_in_proportion():
 
 
 @pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("preset", ["compact", "paper"])
-def test_every_trained_method_has_both_recipes_and_they_build(name, preset):
-    read = read_recipe(name, preset)
-    trainable = unblur.methods.get(name).trainable(read.network, read.observations)
-    for stage in read.stages:
-        for plan in stage.optimizers.values():
-            assert set(plan.trains) <= set(trainable.modules)
+def test_every_trained_method_has_a_recipe_for_what_ships_and_all_its_recipes_build(name):
+    method = unblur.methods.get(name)
+    presets = tomllib.loads((method.trained.folder / "recipe.toml").read_text())
+    assert method.trained.preset in presets
+    for preset in presets:
+        read = read_recipe(name, preset)
+        check_recipe(read, method.trainable(read.network, read.observations))
 
 
 def test_a_method_without_a_network_says_which_have_one():

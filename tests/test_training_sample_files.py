@@ -13,7 +13,6 @@ from PIL import Image
 
 from trainables import Denoiser, photo_folder
 from unblur.imaging.psf import gaussian_psf
-from unblur.training import synthesis
 from unblur.training.batches import Samples
 from unblur.training.sample_files import StoredSamples, begin, is_for_validation, read_sample, sample_name, write_sample
 from unblur.training.sources import Photos

@@ -158,9 +158,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
-        raise UnblurError(
-            f"{path}: missing or damaged. --samples names a folder that `unblur synth` wrote."
-        ) from None
+        raise UnblurError(f"{path}: missing or damaged. --samples names a folder that `unblur synth` wrote.") from None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,187 @@
+"""What every method with trained networks owes a person. A new one is tested here by itself.
+
+Beside the weights that ship, `weights/expected.toml` says what is expected of them:
+
+    [floors]            # PSNR in dB that the weights of a preset reach on the scene below
+    compact = 32.5
+    [tiny]              # a tiny network, and its output at a few pixels with weights from a seed
+    network = { ... }
+    settings = { ... }
+    pixels = [ ... ]
+
+`python tests/test_trained.py METHOD` prints what to write there.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import blurred_scene
+from unblur import methods
+from unblur.contract import Method
+from unblur.imaging.psf import delta_psf
+from unblur.metrics import psnr
+from unblur.trained import Trained, TrainedSettings, network
+from unblur.training.checkpoint import save
+from unblur.types import Observation, UnblurError
+
+TRAINED = [name for name in methods.names() if methods.get(name).trained is not None]
+SHIPPED = [(name, preset) for name in TRAINED for preset in methods.get(name).trained.presets()]
+
+
+def observation_for(method: Method, height: int, width: int) -> tuple[Observation, torch.Tensor]:
+    """What the method uses of a scene with what it undoes, and the sharp picture."""
+    card = method.card
+    blurs = "blur" in card.undoes
+    sigma = 0.01 if blurs else 0.08
+    scene = blurred_scene(height, width, max(card.channels), sigma=sigma, psf=None if blurs else delta_psf())
+    noise = torch.randn(scene.sharp.shape, generator=torch.Generator().manual_seed(7))
+    everything: dict[str, Any] = {
+        "blurry": scene.blurry,
+        "noisy": scene.sharp + 0.05 * noise,
+        "psf": scene.psf,
+        "frames": scene.blurry[:, None].expand(-1, 3, -1, -1, -1),
+        "exposure_ratio": 1.0,
+    }
+    return Observation(**{name: everything[name] for name in card.needs | card.takes}), scene.sharp
+
+
+def expected_of(trained: Trained) -> dict[str, Any]:
+    return tomllib.loads((trained.folder / "weights" / "expected.toml").read_text())
+
+
+def score_of(method: Method, preset: str) -> float:
+    observation, sharp = observation_for(method, 96, 120)
+    image = method(observation, {"weights": method.trained.shipped(preset)}).image
+    return float(psnr(image.clamp(0, 1), sharp).mean())
+
+
+def pixels_of(method: Method, expected: dict[str, Any], folder: Path) -> list[float]:
+    """Of a tiny network, whose weights a seed gives: the last layers of a new one may be zero."""
+    trained = method.trained
+    tiny = trained.build(expected["network"])
+    generator = torch.Generator().manual_seed(0)
+    for parameter in tiny.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    named = torch.nn.ModuleDict({trained.module: tiny}) if trained.module else tiny
+    save(folder / "tiny.safetensors", named.state_dict(), {"method": trained.method, "network": expected["network"]})
+    observation, _ = observation_for(method, 40, 52)
+    settings = {**expected.get("settings", {}), "weights": folder / "tiny.safetensors"}
+    return method(observation, settings).image[0, 0, 3::11, 5::17].flatten().tolist()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_its_weights_setting_is_that_of_all(name):
+    assert issubclass(methods.get(name).settings, TrainedSettings)
+    assert methods.get(name).trained.method == methods.get(name).card.name
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_usual_preset_ships(name):
+    trained = methods.get(name).trained
+    assert trained.preset in trained.presets() == sorted(expected_of(trained)["floors"])
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_shipped_weights_reach_their_floor_and_those_a_decibel_worse_would_not(name, preset):
+    method = methods.get(name)
+    floor = expected_of(method.trained)["floors"][preset]
+    assert floor <= score_of(method, preset) < floor + 1
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
+def test_shipped_weights_are_small_halves(name, preset):
+    trained = methods.get(name).trained
+    assert trained.shipped(preset).stat().st_size < 10e6
+    loaded = network(methods.get(name), preset)
+    assert all(torch.equal(weight, weight.half().float()) for weight in loaded.parameters())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_tiny_network_gives_what_it_always_gave(name, tmp_path):
+    method = methods.get(name)
+    expected = expected_of(method.trained)["tiny"]
+    assert pixels_of(method, expected, tmp_path) == pytest.approx(expected["pixels"], abs=2e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_loaded_network_is_kept_and_one_for_export_is_its_own(name, tmp_path):
+    trained = methods.get(name).trained
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(trained.shipped().read_bytes())
+    first = trained.load(copy)
+    assert trained.load(copy) is first and trained.load() is trained.load()
+    assert not first.training and not any(weight.requires_grad for weight in first.parameters())
+    exported = network(methods.get(name), copy)
+    assert exported is not first
+    pairs = zip(exported.parameters(), first.parameters(), strict=True)
+    assert all(torch.equal(one, other) and one is not other for one, other in pairs)
+    copy.write_bytes(trained.shipped().read_bytes() + b" ")  # another size, if not another time
+    with pytest.raises(UnblurError, match="not a file of weights"):
+        trained.load(copy)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_file_that_is_not_of_this_method_is_refused(name, tmp_path):
+    trained = methods.get(name).trained
+    measures = expected_of(trained)["tiny"]["network"]
+    for number, (facts, said) in enumerate(
+        (
+            ({}, f"not weights of '{name}'"),
+            ({"method": "another"}, f"not weights of '{name}'.*unblur train {name}"),
+            ({"method": name, "recipe": {}}, "does not say what network.*checkpoint.safetensors is for going on"),
+            ({"method": name, "network": measures}, "do not fit the network"),
+            ({"method": name, "network": {**measures, "colour": "red"}}, ".*'colour'"),
+        )
+    ):
+        path = tmp_path / f"{number}.safetensors"
+        save(path, {"x.y": torch.zeros(1)}, facts)
+        with pytest.raises(UnblurError, match=f"{path.name}.*{said}"):
+            trained.load(path)
+    with pytest.raises(UnblurError, match="no such file"):
+        trained.load(tmp_path / "none.safetensors")
+    with pytest.raises(UnblurError, match=r"no weights 'compcat' of .* Did you mean 'compact'"):
+        trained.shipped("compcat")
+
+
+def test_a_method_without_a_network_has_none_to_export():
+    (name, *_) = set(methods.names()) - set(TRAINED)
+    with pytest.raises(UnblurError, match=f"'{name}' has no trained network"):
+        network(methods.get(name))
+
+
+# --- networks of several modules ------------------------------------------------------------------
+
+
+class Pair(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.denoiser, self.deblurrer = torch.nn.Conv2d(1, 1, 3), torch.nn.Conv2d(1, 1, 5)
+
+
+def test_a_network_of_several_modules_is_stored_under_their_names(tmp_path):
+    pair = Pair()
+    modules = torch.nn.ModuleDict({"denoiser": pair.denoiser, "deblurrer": pair.deblurrer})  # as a training has them
+    save(tmp_path / "a.safetensors", modules.state_dict(), {"method": "pair", "network": {}})
+    loaded = Trained("pair", tmp_path, lambda measures: Pair()).load(tmp_path / "a.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), pair.parameters(), strict=True))
+
+
+def test_a_method_whose_weights_are_not_there_yet_says_how_to_make_them(tmp_path):
+    with pytest.raises(UnblurError, match="no weights 'compact' of 'pair' are installed.*unblur train pair"):
+        Trained("pair", tmp_path, lambda measures: Pair()).load()
+
+
+if __name__ == "__main__":
+    asked = methods.get(sys.argv[1])
+    for preset in asked.trained.presets():
+        print(f"{preset}: reaches {score_of(asked, preset):.2f} dB")
+    tiny = expected_of(asked.trained)["tiny"]
+    print("pixels =", [round(pixel, 6) for pixel in pixels_of(asked, tiny, Path(mkdtemp()))])
