@@ -17,14 +17,20 @@ import typer
 
 
 def main(log: Path, out: Annotated[Path, typer.Option("-o", help="The picture.")]) -> None:
-    """Draw both against the step."""
+    """Draw the losses, each by its name, and the validation PSNR against the step."""
+    curves: dict[str, list[tuple[int, float]]] = {}
     with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        for row in csv.DictReader(file):
+            curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), constrained_layout=True)
-    for axes, column, label in ((left, "loss", "loss"), (right, "psnr", "validation PSNR in dB")):
-        points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
-        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None)
-        axes.set(xlabel="step", ylabel=label)
+    for name, points in curves.items():
+        if name != "per_second":
+            axes = right if name == "psnr" else left
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None, label=name)
+    left.set(xlabel="step", ylabel="loss")
+    left.legend()
+    right.set(xlabel="step", ylabel="validation PSNR in dB")
+    for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=100)
 

@@ -175,7 +175,7 @@ def test_a_network_of_several_modules_is_stored_under_their_names(tmp_path):
 
 
 def test_a_method_whose_weights_are_not_there_yet_says_how_to_make_them(tmp_path):
-    with pytest.raises(UnblurError, match="no weights 'compact' of 'pair' are installed.*unblur train pair"):
+    with pytest.raises(UnblurError, match=r"no weights 'compact' of 'pair' are installed.*unblur train pair"):
         Trained("pair", tmp_path, lambda measures: Pair()).load()
 
 

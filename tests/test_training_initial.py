@@ -28,7 +28,7 @@ def modules():
 
 
 def values(modules) -> dict[str, float]:
-    return {name: float(module.weight.mean()) for name, module in modules.items()}
+    return {name: float(module.weight.detach().mean()) for name, module in modules.items()}
 
 
 def test_networks_that_were_trained_apart_are_joined(tmp_path, modules):

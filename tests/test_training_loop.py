@@ -336,7 +336,7 @@ def test_weights_of_another_network_are_refused():
 
 def test_the_average_follows_the_weights():
     module = torch.nn.Linear(1, 1, bias=False)
-    average = running_average(module, 0.75)
+    average, expected = running_average(module, 0.75), 0.0
     for step, weight in enumerate((1.0, 2.0, -1.0, 4.0), start=1):
         torch.nn.init.constant_(module.weight, weight)
         average.update_parameters(module)

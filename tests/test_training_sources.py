@@ -125,7 +125,7 @@ def test_both_pictures_of_a_pair_show_the_same_area(tmp_path):
 def test_a_pair_that_is_none_is_named(tmp_path):
     pairs_folder(tmp_path, 2)
     (tmp_path / "scene-01" / "sharp" / "000001.png").unlink()
-    with pytest.raises(UnblurError, match="000001.png: there is no sharp picture"):
+    with pytest.raises(UnblurError, match=r"000001.png: there is no sharp picture"):
         Pairs.of(tmp_path)
     write_picture(tmp_path / "scene-01" / "sharp" / "000001.png", 0, size=(30, 50))
     pairs = Pairs.of(tmp_path)

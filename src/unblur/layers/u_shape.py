@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class UShape(nn.Module):
     """`(B, inputs, H, W)` -> `(B, outputs, H, W)`, H and W any size.
 
-    2 x 2 pixels become channels first (PixelUnshuffle), so that even the finest scale costs a quarter. Without biases
-    the network is homogeneous: twice the input gives twice the output, and nothing gives nothing (Mohan et al. 2020,
-    "Robust and interpretable blind image denoising via bias-free CNNs"), so no noise level or brightness is outside
-    what it was trained for. The last layer begins at zero.
+    First 2 x 2 pixels become channels (PixelUnshuffle), so that the finest scale works on a quarter of the pixels.
+    Without biases the network is homogeneous: twice the input gives twice the output (Mohan et al. 2020, "Robust and
+    interpretable blind image denoising via bias-free CNNs"). So it works at noise levels that it was not trained for.
+    The weights of the last layer are zero at first.
     """
 
     def __init__(self, inputs: int, outputs: int, widths: Sequence[int], blocks: int) -> None:

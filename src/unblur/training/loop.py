@@ -81,8 +81,9 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     samples = Samples(source.shared_by(run.workers), "training", run.make, recipe.seed)
     shown = fabric.to_device(validation_batch(source, run.make, recipe.validation))
     log = RunLog(run.folder if fabric.is_global_zero else None, state.step, state.unwritten)
-    progress.stage(f"training {run.method}", recipe.steps)
-    progress.advance(state.step)
+    with suppress(Cancelled):  # all processes stop together, after a step
+        progress.stage(f"training {run.method}", recipe.steps)
+        progress.advance(state.step)
     saved_at = time.monotonic()
 
     for stage, steps in _stages_left(recipe, state.step):
@@ -114,7 +115,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
                 state.score = float(psnr(restored.clamp(0, 1), shown["sharp"]).mean())
                 log.validation(state.step, state.score, shown["blurry"], restored, shown["sharp"])
             known = {} if math.isnan(state.score) else {"psnr": state.score}
-            with suppress(Cancelled):  # all processes stop together, below
+            with suppress(Cancelled):
                 progress.advance(1, **figures, **known, per_second=clock.rate)
             cancelled = any_process(fabric, progress.cancelled)
             if cancelled or state.step == steps.stop or time.monotonic() - saved_at > _SAVE_EVERY:

@@ -16,19 +16,20 @@ from unblur.imaging.trajectory import shake_psf, shake_psfs
 
 @dataclass(frozen=True)
 class BlurRecipe:
-    """How a sharp picture is blurred by one PSF, and what is known of that PSF afterwards.
+    """How a sharp picture is blurred by one PSF, and how well that PSF is known.
 
     Attributes:
-        psfs: "mixed": shakes of `psf_size` and, one in ten each, a defocus, a straight line and hardly any blur;
-            "exposures": one of the four exposures of a shake of Gilbert et al. (65 px).
+        psfs: "mixed": seven in ten are camera shakes of `psf_size`, one in ten each a defocused disk, a straight line,
+            and a Gaussian of less than a pixel; "exposures": one of the four exposures of a shake of Gilbert et al. (65 px).
         psf_size: smallest and largest side of a mixed PSF in pixels, odd.
-        sigma: the most Gaussian noise, on the [0, 1] scale; the least is a fiftieth, drawn evenly in the logarithm.
-        photons: photons per pixel at white for Poisson noise, fewest and most, drawn evenly in the logarithm; None: no
-            Poisson noise.
-        softness: standard deviation in pixels of the Gaussian that stands for lens and demosaicking, at the most; it
-            softens the sharp picture, too, and half of the times the noise as well.
+        sigma: the largest standard deviation of the Gaussian noise, on the [0, 1] scale. The smallest is a fiftieth of it;
+            the logarithm is uniform between them.
+        photons: the fewest and the most photons per pixel at white, for Poisson noise; the logarithm is uniform between
+            them. None: no Poisson noise.
+        softness: the largest standard deviation in pixels of the Gaussian that stands for lens and demosaicking. It
+            blurs the sharp picture too, and the noise in half of the cases.
         perturbed: share of the PSFs that are not known exactly.
-        wrong: how wrong those are at the most: the `amount` of `perturb_psf`, drawn evenly.
+        wrong: the largest `amount` that `perturb_psf` is given for those; it is uniform from 0.
     """
 
     psfs: str = "mixed"
@@ -41,25 +42,25 @@ class BlurRecipe:
 
     @property
     def support(self) -> int:
-        """Side in pixels of the PSFs as they are given: the largest one's, with room for a fraction of a pixel."""
+        """Side in pixels of the arrays that PSFs are given in: the largest PSF, and a pixel around it."""
         return 65 if self.psfs == "exposures" else self.psf_size[1] + 2
 
     def draw_sigma(self, generator: torch.Generator) -> float:
-        """A noise level."""
+        """The standard deviation of the noise of one picture."""
         return self.sigma * 50 ** -_rand(generator)
 
 
 @dataclass(frozen=True)
 class Blurred:
-    """What came of a picture.
+    """A blurred picture, and what is known about it.
 
     Attributes:
         blurry: `(C, H - s + 1, W - s + 1)` of a picture `(C, H, W)`, `s` the recipe's support; [0, 1], 8 bits.
         sharp: the same part of the picture, as the camera would have taken it without blur or noise.
-        psf: as it is known, `(s, s)`.
-        true_psf: as it was, `(s, s)`.
-        sigma: of the Gaussian noise.
-        wrong: how wrong `psf` is: the `amount` of `perturb_psf`, 0 if not at all.
+        psf: the PSF that a method is told, `(s, s)`.
+        true_psf: the PSF that blurred the picture, `(s, s)`.
+        sigma: standard deviation of the Gaussian noise.
+        wrong: the `amount` of `perturb_psf` by which `psf` differs from `true_psf`; 0: they are equal.
     """
 
     blurry: Tensor
@@ -71,9 +72,9 @@ class Blurred:
 
 
 def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blurred:
-    """Blur a sharp picture `(C, H, W)` in [0, 1]; all chance comes from `generator`."""
+    """Blur a sharp picture `(C, H, W)` in [0, 1]; all randomness comes from `generator`."""
     reach = recipe.support // 2
-    soften = recipe.softness > 0 and _rand(generator) < 0.75  # a quarter is as sharp as pixels can be
+    soften = recipe.softness > 0 and _rand(generator) < 0.75  # a quarter of the pictures stays sharp to the pixel
     soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7) if soften else delta_psf()
     picture = convolve(picture[None], soft)[0]
     true_psf = _draw_psf(recipe, generator)
@@ -113,14 +114,15 @@ def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:
 
 
 def _moved(psf: Tensor, support: int, generator: torch.Generator) -> Tensor:
-    """A PSF off its middle by up to half a pixel each way, on a square of side `support`."""
+    """A PSF moved by up to half a pixel in each direction, on a square of side `support`."""
     return _placed(psf, torch.rand(2, generator=generator).double() - 0.5, support)
 
 
 def _placed(psf: Tensor, centroid: Tensor, support: int, bend: Tensor | None = None) -> Tensor:
-    """A PSF with its centre of mass at `centroid` `(y, x)`, from the middle of a square; what falls outside is lost.
+    """A PSF on a square of side `support`, with its centre of mass at `centroid` `(y, x)` from the middle.
 
-    `bend`, `(2, 2)`, times the offset from the centre of mass is by how much each point is moved.
+    Each point is moved by `bend`, `(2, 2)`, times its offset from the centre of mass. Points outside the square are
+    left out.
     """
     points = psf.nonzero().double()  # (N, 2)
     offsets = points - points.new_tensor(psf_centroid(psf))
@@ -140,15 +142,25 @@ def _from_middle(psf: Tensor) -> Tensor:
 
 
 def perturb_psf(psf: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """A PSF `(s, s)` as a blind estimate has it: bent, and some parts too bright, too dark, lost, blurred or invented.
+    """A PSF with the errors of a blind estimate.
 
-    With an `amount` of 1 it is about as wrong as estimates that just work, with 0 not at all. Its centre of mass stays:
-    a PSF that has moved is as right as one that has not, and only moves the picture.
+    It is bent; parts of it are too bright, too dark, missing, blurred or added. The centre of mass stays where it is,
+    since a PSF that is moved as a whole only moves the picture.
+
+    Args:
+        psf: `(s, s)`.
+        amount: 0 changes nothing; with 1 the PSF is about as wrong as the worst estimates that still restore a picture.
+        generator: where all randomness comes from.
+
+    Returns:
+        `(s, s)`, sums to 1.
     """
     uneven = convolve(torch.randn(1, 1, *psf.shape, generator=generator), gaussian_psf(1.5), "replicate")[0, 0]
     estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()  # along the path
     ghost = _placed(estimate, _from_middle(psf) + 6 * torch.rand(2, generator=generator) - 3, psf.shape[0])
-    bend = 0.05 * amount * torch.randn(2, 2, generator=generator).double()  # what roll does to the corners of a photo
+    bend = (
+        0.05 * amount * torch.randn(2, 2, generator=generator).double()
+    )  # as the camera's roll does at the corners of a photo
     estimate = _placed(estimate, _from_middle(psf), psf.shape[0], bend)
     ghost = convolve(ghost[None, None], gaussian_psf(1.0), "zero")[0, 0]
     ghost = ghost / ghost.sum().clamp_min(1e-9)

@@ -1,4 +1,4 @@
-"""How `wiener_stack` is trained: what its networks are shown, and what they are asked to make small."""
+"""How the networks of `wiener_stack` are trained: their samples and their losses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from unblur.solvers.observed import SIGMA_FLOOR, unclipped
 
 
 class Observations(BaseModel):
-    """What the networks are shown: see `BlurRecipe`.
+    """The recipe's table `observations`; `BlurRecipe` describes the keys that are not here.
 
     Attributes:
         side: of the blurry pictures in pixels.
-        loss: "psnr": minus the mean PSNR, where an easy picture counts as much as a hard one; "l1": mean absolute
-            error; "l2": Eq. 1; "ssim": Eq. 2.
+        loss: "psnr": minus the mean PSNR, in which easy and hard pictures count alike; "l1": mean absolute error;
+            "l2": Eq. 1; "ssim": Eq. 2.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,21 +55,21 @@ class Observations(BaseModel):
         return size
 
     def recipe(self) -> BlurRecipe:
-        """The part that is about the camera."""
+        """How pictures are blurred."""
         return BlurRecipe(**self.model_dump(exclude={"side", "loss"}))
 
 
-_INVISIBLE = 1e-4  # a mean squared error (40 dB) below which little need be gained
-_NOISIEST, _NOISE_RANGE = 0.1, 50  # of the stage `denoise`: drawn evenly in the logarithm
-_MEASURED = 0.3  # standard deviation of the logarithm of a measured noise level
-_GIVEN = 0.2  # as wrong as a PSF may be that counts as given
+_INVISIBLE = 1e-4  # mean squared error (40 dB); the loss "psnr" hardly falls below it
+_NOISIEST, _NOISE_RANGE = 0.1, 50  # stage `denoise`: the largest sigma, and the largest divided by the smallest
+_MEASURED = 0.3  # standard deviation of the logarithm of a measured sigma around the true one
+_GIVEN = 0.2  # the largest `wrong` of a PSF that counts as measured
 
 
 class WienerStackTraining(Trainable):
     """Training of both presets.
 
-    The published network deblurs, in one stage. So does the compact one, through all its passes; a stage `denoise`
-    before that teaches it, much quicker, what all passes have in common.
+    The published network is trained in one stage, `restore`. The compact one learns in the stage `denoise` to remove white
+    noise, which is what all its passes have in common and takes much less time, and in `deblur` all passes together.
     """
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
@@ -84,12 +84,12 @@ class WienerStackTraining(Trainable):
         }
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """A blurry picture, its PSF and the sharp picture; for the compact network one channel, and what it is told."""
+        """A blurry picture, its PSF and the sharp picture; for the compact network of one channel, with its inputs."""
         sharp = sample["sharp"]
         if not self._compact:
             made = blur(sharp, self._recipe, generator)
             return {"blurry": made.blurry, "psf": made.psf[None], "sharp": made.sharp}
-        channel = int(torch.randint(4, (), generator=generator))  # one of a colour photo's, or grey
+        channel = int(torch.randint(4, (), generator=generator))  # red, green, blue or luminance
         plane = sharp[channel : channel + 1] if channel < 3 else luminance(sharp[None])[0]
         made = blur(plane, self._recipe, generator)
         measured = made.sigma * float((_MEASURED * torch.randn((), generator=generator)).exp())
@@ -106,7 +106,7 @@ class WienerStackTraining(Trainable):
         }
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """One loss for the one optimiser, called as the recipe calls it."""
+        """The loss that the recipe names, for the only optimiser."""
         restored = self._denoised(batch) if stage == "denoise" else self.restore(batch)
         sharp, name = batch["sharp"], self._observations.loss
         if name == "ssim":
@@ -129,6 +129,6 @@ class WienerStackTraining(Trainable):
         return network(batch["blurry"], batch["psf"])
 
     def _denoised(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The sharp pictures with white noise, without it again."""
+        """The sharp pictures with white noise, denoised."""
         level = batch["level"]
         return self.modules["stack"](batch["noisy"].expand(-1, MEMBERS, -1, -1), level, torch.zeros_like(level))
