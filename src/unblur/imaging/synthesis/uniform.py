@@ -20,10 +20,11 @@ class BlurRecipe:
 
     Attributes:
         psfs: "mixed": seven in ten are camera shakes of `psf_size`, one in ten each a defocused disk, a straight line,
-            and a Gaussian of less than a pixel; "exposures": one of the four exposures of a shake of Gilbert et al. (65 px).
+            and a Gaussian of less than a pixel; "exposures": one of the four exposures of a shake of Gilbert et al.
+            (65 px).
         psf_size: smallest and largest side of a mixed PSF in pixels, odd.
-        sigma: the largest standard deviation of the Gaussian noise, on the [0, 1] scale. The smallest is a fiftieth of it;
-            the logarithm is uniform between them.
+        sigma: the largest standard deviation of the Gaussian noise, on the [0, 1] scale. The smallest is a fiftieth of
+            it; the logarithm is uniform between them.
         photons: the fewest and the most photons per pixel at white, for Poisson noise; the logarithm is uniform between
             them. None: no Poisson noise.
         softness: the largest standard deviation in pixels of the Gaussian that stands for lens and demosaicking. It
@@ -160,7 +161,7 @@ def perturb_psf(psf: Tensor, amount: float, generator: torch.Generator) -> Tenso
     ghost = _placed(estimate, _from_middle(psf) + 6 * torch.rand(2, generator=generator) - 3, psf.shape[0])
     bend = (
         0.05 * amount * torch.randn(2, 2, generator=generator).double()
-    )  # as the camera's roll does at the corners of a photo
+    )  # the camera's roll, at a corner
     estimate = _placed(estimate, _from_middle(psf), psf.shape[0], bend)
     ghost = convolve(ghost[None, None], gaussian_psf(1.0), "zero")[0, 0]
     ghost = ghost / ghost.sum().clamp_min(1e-9)

@@ -68,8 +68,8 @@ _GIVEN = 0.2  # the largest `wrong` of a PSF that counts as measured
 class WienerStackTraining(Trainable):
     """Training of both presets.
 
-    The published network is trained in one stage, `restore`. The compact one learns in the stage `denoise` to remove white
-    noise, which is what all its passes have in common and takes much less time, and in `deblur` all passes together.
+    The published network is trained in one stage, `restore`. The compact one learns in the stage `denoise` to remove
+    white noise, which all its passes have in common and which takes much less time, and in `deblur` all passes together.
     """
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
