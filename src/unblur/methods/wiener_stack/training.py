@@ -69,7 +69,7 @@ class WienerStackTraining(Trainable):
     """Training of both presets.
 
     The published network is trained in one stage, `restore`. The compact one learns in the stage `denoise` to remove
-    white noise, which all its passes have in common and which takes much less time, and in `deblur` all passes together.
+    white noise, which all its passes have in common and which is learned faster, and in `deblur` all passes together.
     """
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
