@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -266,6 +267,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_their_run_goes_on(tmp_p
     with log.open("w") as said, subprocess.Popen(words, stderr=said, env=environment()) as process:
         while "step 2" not in log.read_text():
             assert process.poll() is None
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)  # not to its child
         assert process.wait(timeout=60) == 130
     assert log.read_text().splitlines()[-1] == f"stopped; --resume goes on from the last checkpoint in {run}."

@@ -81,7 +81,7 @@ class Trained:
         return _cached(self, path, changed, str(device))
 
     def read(self, path: Path, device: torch.device | str = "cpu") -> nn.Module:
-        """As `load`, but a network of its own."""
+        """As `load`, but a new network, which may be changed."""
         tensors, facts = read_tensors(path)
         if facts.get("method") != self.method:
             raise UnblurError(f"{path}: not weights of '{self.method}'. `unblur train {self.method}` makes them.")
@@ -104,7 +104,7 @@ class Trained:
 
 
 def network(method: Method, which: str | Path | None = None, device: torch.device | str = "cpu") -> nn.Module:
-    """A network of a method, for export: no other part of the package uses it.
+    """A network of a method, to export it or to work with it: it may be changed.
 
     Args:
         method: a method with trained networks.
