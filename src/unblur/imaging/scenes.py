@@ -1,0 +1,291 @@
+"""Moving scenes, rendered in batches on any device: a background seen by a shaken camera, and objects that move before it.
+
+The picture is rendered at many instants of the exposure, each with what is in front hiding what is behind, and averaged.
+So edges of moving objects, which are partly seen through, come out as a camera would record them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_GAMMA = 2.2  # of sRGB, nearly
+
+
+@dataclass(frozen=True)
+class SceneRecipe:
+    """How much moves. Everything is drawn for each picture by itself.
+
+    Attributes:
+        side: of the pictures in pixels.
+        instants: times at which a scene is rendered; more is smoother, and slower.
+        shake: length in pixels of the longest path of the camera.
+        roll: most degrees that the camera turns about its axis during the exposure.
+        zoom: most that the picture grows, as a share.
+        layers: most objects.
+        speed: length in pixels of an object's longest path, besides the camera's.
+        crooked: share of the paths that are shaken rather than smooth.
+        linear: share of the pictures averaged in linear light; the others are averaged in sRGB, as are the common data
+            sets of averaged frames.
+        lights: share of the pictures whose brightest parts are several times as bright as white.
+    """
+
+    side: int = 256
+    instants: int = 20
+    shake: float = 24.0
+    roll: float = 2.0
+    zoom: float = 0.02
+    layers: int = 2
+    speed: float = 24.0
+    crooked: float = 0.3
+    linear: float = 0.5
+    lights: float = 0.2
+
+
+def render(
+    tiles: Tensor, textures: list[Tensor], shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Pictures of moving scenes, and the same scenes standing still at the mean of all positions.
+
+    Args:
+        tiles: backgrounds, `(B, 3, S, S)` in [0, 1], larger than `recipe.side` by at least the longest path.
+        textures: what objects are made of, one tensor like `tiles` per layer.
+        shaken: paths of camera shake to choose from, `(N, recipe.instants, 2)` from `shaken_paths`.
+        recipe: how much moves.
+        generator: the only source of randomness, on the device of `tiles`.
+
+    Returns:
+        The sharp and the blurry pictures, `(B, 3, side, side)` each, in [0, 1].
+    """
+    count, device = len(tiles), tiles.device
+    grid = _grid(recipe.side, device)  # (side, side, 2) in pixels from the middle
+    camera = _motion(count, recipe.shake, shaken, recipe, generator)
+    mattes = [_mattes(count, tiles.shape[-1], generator) for _ in textures]
+    layers = [torch.cat((texture, matte), 1) for texture, matte in zip(textures, mattes, strict=True)]
+    present = [_rand(generator, count, 1, 1, 1) < 0.7 for _ in layers]
+    own = [_motion(count, recipe.speed, shaken, recipe, generator) for _ in layers]
+    gamma = torch.where(_rand(generator, count, 1, 1, 1) < recipe.linear, _GAMMA, 1.0)
+    lit = _rand(generator, count, 1, 1, 1) < recipe.lights
+    gain = torch.where(lit, 1 + 5 * _rand(generator, count, 1, 1, 1), 1.0)
+
+    def light(instant: int | None) -> Tensor:
+        """The scene at one instant (None: standing still), as what is averaged."""
+        moved = None if instant is None else camera.at(instant)
+        scene = _seen(tiles, grid, moved)
+        for layer, motion, there in zip(layers, own, present, strict=True):
+            both = None if instant is None or moved is None else moved.after(motion.at(instant))
+            seen = _seen(layer, grid, both)
+            matte = seen[:, 3:] * there
+            scene = scene + matte * (seen[:, :3] - scene)
+        scene = scene.clamp_min(0) ** gamma
+        return scene * (1 + (gain - 1) * ((scene.amax(1, keepdim=True) - 0.85) / 0.15).clamp(0, 1))
+
+    total = light(0)
+    for instant in range(1, recipe.instants):
+        total += light(instant)
+    blurry = (total / recipe.instants).clamp(0, 1) ** (1 / gamma)
+    sharp = light(None).clamp(0, 1) ** (1 / gamma)
+    return sharp, blurry
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """Where pictures are at one instant: turned, grown, then moved. Angle and growth `(B,)`, offset `(B, 2)` in pixels."""
+
+    angle: Tensor
+    growth: Tensor
+    offset: Tensor
+
+    def after(self, other: _Pose) -> _Pose:
+        """Both, to first order in angle and growth."""
+        return _Pose(self.angle + other.angle, self.growth + other.growth, self.offset + other.offset)
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """Poses at all instants: angle and growth `(B, T)`, offset `(B, T, 2)`."""
+
+    angle: Tensor
+    growth: Tensor
+    offset: Tensor
+
+    def at(self, instant: int) -> _Pose:
+        return _Pose(self.angle[:, instant], self.growth[:, instant], self.offset[:, instant])
+
+
+def _motion(
+    count: int, length: float, shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator
+) -> _Motion:
+    """Motions whose mean pose is that of standing still. A third of them stand nearly still."""
+    paths = smooth_paths(count, recipe.instants, generator)  # (B, T, 2), about 1 long
+    crooked = _rand(generator, count, 1, 1) < recipe.crooked
+    chosen = torch.randint(len(shaken), (count,), generator=generator, device=generator.device)
+    paths = torch.where(crooked, shaken[chosen], paths)
+    drawn = _rand(generator, count, 1, 1)
+    lengths = length * torch.where(drawn < 0.33, drawn * 0.1, drawn)  # (B, 1, 1)
+    time = torch.linspace(-0.5, 0.5, recipe.instants, device=generator.device)
+    turning = torch.where(lengths[:, 0] > 0.05 * length, 1.0, 0.0)  # (B, 1)
+    angle = turning * math.radians(recipe.roll) * _randn(generator, count, 1) / 2 * time
+    growth = turning * recipe.zoom * _randn(generator, count, 1) / 2 * time
+    return _Motion(angle, growth, lengths * paths)
+
+
+def smooth_paths(count: int, instants: int, generator: torch.Generator) -> Tensor:
+    """Paths `(count, instants, 2)` of constant acceleration, 1 long (the diagonal of their box), with mean 0."""
+    time = torch.linspace(-0.5, 0.5, instants, device=generator.device)[None, :, None]
+    velocity, acceleration = _randn(generator, 2, count, 1, 2)
+    return _normalised(velocity * time + acceleration * _rand(generator, count, 1, 1) * 2 * time.square())
+
+
+def shaken_paths(count: int, instants: int, generator: torch.Generator, steps: int = 400) -> Tensor:
+    """Paths `(count, instants, 2)` of camera shake, 1 long (the diagonal of their box), with mean 0.
+
+    The particle of `unblur.imaging.trajectory.trajectory` (Boracchi & Foi 2012), many at a time.
+    """
+    character = _rand(generator, 3, count, 1)
+    anxiety = 0.003 * 4 ** _rand(generator, count, 1) * (2000 / steps) ** 0.5
+    speed = 60.0 / steps
+    angle = 2 * math.pi * _rand(generator, count)
+    velocity = speed * torch.stack((angle.cos(), angle.sin()), -1)  # (B, 2)
+    position = torch.zeros_like(velocity)
+    path = []
+    for _ in range(steps):
+        path.append(position)
+        turn = math.pi + _rand(generator, count) - 0.5
+        thrown = _rand(generator, count, 1) < anxiety * 0.2 * character[0] * (2000 / steps) ** 0.5
+        turned = torch.stack(
+            (
+                turn.cos() * velocity[:, 0] - turn.sin() * velocity[:, 1],
+                turn.sin() * velocity[:, 0] + turn.cos() * velocity[:, 1],
+            ),
+            -1,
+        )
+        push = anxiety * speed * (10.0 * character[1] * _randn(generator, count, 2) - 0.7 * character[2] * position)
+        velocity = velocity + push + torch.where(thrown, 2 * turned, 0.0)
+        velocity = velocity * (speed / velocity.norm(dim=-1, keepdim=True).clamp_min(1e-9))
+        position = position + velocity
+    at = torch.linspace(0, steps - 1, instants, device=generator.device).round().long()
+    return _normalised(torch.stack(path, 1)[:, at])
+
+
+def shaken_psfs(count: int, sizes: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """PSFs of camera shake `(count, 1, s, s)`, `s` the largest side, each filling an odd side drawn from `sizes`."""
+    smallest, largest = sizes
+    paths = shaken_paths(count, 800, generator, steps=800)  # (B, T, 2)
+    drawn = _rand(generator, count, 1, 1) * ((largest - smallest) // 2 + 1)
+    half = (smallest // 2 + drawn.floor()) - 0.5
+    points = paths * (half / paths.abs().amax((1, 2), keepdim=True).clamp_min(1e-6)) + largest // 2
+    low = points.floor()
+    share = points - low  # (B, T, 2), x and y
+    psf = torch.zeros(count, largest * largest, device=paths.device)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            weight = (share[..., 0] if dx else 1 - share[..., 0]) * (share[..., 1] if dy else 1 - share[..., 1])
+            index = (low[..., 1] + dy) * largest + low[..., 0] + dx
+            psf.scatter_add_(1, index.long().clamp(0, largest * largest - 1), weight)
+    return (psf / psf.sum(1, keepdim=True)).view(count, 1, largest, largest)
+
+
+def blur_each(pictures: Tensor, psfs: Tensor) -> Tensor:
+    """Each picture `(B, C, H, W)` convolved with its own PSF `(B, 1, s, s)`, where all of it is known: `(B, C, H-s+1, ...)`."""
+    side = psfs.shape[-1]
+    shape = pictures.shape[-2:]
+    product = torch.fft.rfft2(pictures) * torch.fft.rfft2(psfs, s=shape)
+    return torch.fft.irfft2(product, s=shape)[..., side - 1 :, side - 1 :]
+
+
+def jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
+    """What JPEG makes of pictures `(B, 3, H, W)` in [0, 1], sides multiples of 8, at qualities `(B,)` of 1 to 99; no subsampling."""
+    count, _, height, width = pictures.shape
+    device = pictures.device
+    to_ycc = pictures.new_tensor([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+    dct = _dct(device)
+    planes = torch.einsum("dc,bchw->bdhw", to_ycc, pictures * 255) - pictures.new_tensor([128.0, 0, 0])[:, None, None]
+    blocks = planes.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, 3, H/8, W/8, 8, 8)
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(-1, 1, 1, 1, 1, 1)
+    table = torch.stack([_table(name, device) for name in ("luma", "chroma", "chroma")])[None, :, None, None]
+    steps = (table * scale).round().clamp_min(1)
+    blocks = dct.T @ (((dct @ blocks @ dct.T) / steps).round() * steps) @ dct
+    planes = blocks.permute(0, 1, 2, 4, 3, 5).reshape(count, 3, height, width)
+    planes = planes + pictures.new_tensor([128.0, 0, 0])[:, None, None]
+    return (torch.einsum("dc,bchw->bdhw", torch.linalg.inv(to_ycc), planes) / 255).clamp(0, 1)
+
+
+def _dct(device: torch.device) -> Tensor:
+    position = torch.arange(8, device=device)
+    rows = torch.cos(math.pi / 8 * (position + 0.5) * position[:, None]) / 2
+    rows[0] /= math.sqrt(2)
+    return rows
+
+
+# ITU-T T.81, tables K.1 and K.2.
+_TABLES = {
+    "luma": "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
+    "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99",
+    "chroma": "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99 " + "99 " * 32,
+}
+
+
+def _table(name: str, device: torch.device) -> Tensor:
+    return torch.tensor([float(step) for step in _TABLES[name].split()], device=device).view(8, 8)
+
+
+def _normalised(paths: Tensor) -> Tensor:
+    paths = paths - paths.mean(1, keepdim=True)
+    extent = (paths.amax(1, keepdim=True) - paths.amin(1, keepdim=True)).norm(dim=-1, keepdim=True)
+    return paths / extent.clamp_min(1e-6)
+
+
+def _mattes(count: int, side: int, generator: torch.Generator) -> Tensor:
+    """Shapes of objects `(B, 1, S, S)`: 1 inside, 0 outside, blobs and ellipses, somewhere near the middle."""
+    device = generator.device
+    noise = F.interpolate(_randn(generator, count, 1, 7, 7), size=(side, side), mode="bicubic")
+    axis = torch.linspace(-1, 1, side, device=device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    angle, across, along = (_rand(generator, count, 1, 1, 1) for _ in range(3))
+    centre = 0.6 * (_rand(generator, count, 2, 1, 1) - 0.5) * 2
+    dx, dy = x - centre[:, :1], y - centre[:, 1:]
+    turned_x = (angle * math.pi).cos() * dx + (angle * math.pi).sin() * dy
+    turned_y = (angle * math.pi).cos() * dy - (angle * math.pi).sin() * dx
+    distance = 1 - ((turned_x / (0.1 + 0.5 * across)) ** 2 + (turned_y / (0.1 + 0.7 * along)) ** 2).sqrt()
+    wobbly = _rand(generator, count, 1, 1, 1) < 0.6
+    height = torch.where(wobbly, distance + 0.5 * noise, distance)
+    slope = (height.diff(dim=-1).abs().mean((-2, -1), keepdim=True)).clamp_min(1e-4)
+    return (height / (1.5 * slope) + 0.5).clamp(0, 1)
+
+
+def _grid(side: int, device: torch.device) -> Tensor:
+    axis = torch.arange(side, device=device, dtype=torch.float32) - (side - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack((x, y), -1)
+
+
+def _seen(pictures: Tensor, grid: Tensor, pose: _Pose | None) -> Tensor:
+    """The middle of pictures `(B, C, S, S)` in a pose, `(B, C, side, side)`."""
+    side, size = grid.shape[0], pictures.shape[-1]
+    if pose is None and (size - side) % 2 == 0:
+        edge = (size - side) // 2
+        return pictures[..., edge : edge + side, edge : edge + side]
+    count = len(pictures)
+    if pose is None:
+        zero = pictures.new_zeros(count)
+        pose = _Pose(zero, zero, pictures.new_zeros(count, 2))
+    cos, sin = pose.angle.cos() * (1 - pose.growth), pose.angle.sin() * (1 - pose.growth)
+    turn = torch.stack((torch.stack((cos, sin), -1), torch.stack((-sin, cos), -1)), -2)  # (B, 2, 2)
+    places = grid.view(1, -1, 2) @ turn - pose.offset[:, None]  # (B, side * side, 2)
+    return F.grid_sample(
+        pictures, (places * (2 / size)).view(count, side, side, 2), mode="bilinear", padding_mode="reflection",
+        align_corners=False,
+    )  # fmt: skip
+
+
+def _rand(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _randn(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
