@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unblur.imaging.scenes import SceneRecipe, blur_each, jpeg, render, shaken_paths, shaken_psfs
+from unblur.imaging.synthesis.moving import SceneRecipe, blur_each, jpeg, render, shaken_paths, shaken_psfs
 from unblur.methods.nidf.network import Nidf, NidfPlan
 from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale
 
@@ -202,7 +201,7 @@ class Run:
             "method": self.args.method,
             "preset": "compact",
             "step": step,
-            "network": asdict(self.plan),
+            "network": self.plan.model_dump(mode="json"),
         }
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.average.state_dict().items()}
         prefix = "network." if self.args.method == "two_way" else ""

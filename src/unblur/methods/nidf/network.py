@@ -9,16 +9,17 @@ which sees a picture without its surroundings' mean, has no normalisation and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
+from unblur.contract import checked
 from unblur.layers.u_shape import COMPACT_BLOCKS, COMPACT_WIDTHS, UShape, surroundings
 
 
-@dataclass(frozen=True)
-class NidfPlan:
+class NidfPlan(BaseModel):
     """The measures of both networks, which have one architecture and separate weights.
 
     Attributes:
@@ -26,8 +27,10 @@ class NidfPlan:
         blocks: residual blocks per scale on the way down, and again on the way up.
     """
 
-    widths: Sequence[int] = COMPACT_WIDTHS
-    blocks: Sequence[int] = COMPACT_BLOCKS
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: tuple[PositiveInt, ...] = COMPACT_WIDTHS
+    blocks: tuple[PositiveInt, ...] = COMPACT_BLOCKS
 
 
 class Nidf(nn.Module):
@@ -58,3 +61,12 @@ class ResidualUShape(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return x + self.network(x - surroundings(x)).to(x)
+
+
+def network_of(measures: Mapping[str, Any]) -> Nidf:
+    """The network of a recipe's table `network`.
+
+    Raises:
+        UnblurError: for a key that there is not, or a value that cannot be.
+    """
+    return Nidf(checked(NidfPlan, measures, "nidf, network"))

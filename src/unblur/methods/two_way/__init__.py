@@ -1,0 +1,65 @@
+"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network": one photo of a scene that moves, or of a camera that turns.
+
+`network` is the network, `training` what it learns from. No PSF is asked for: the blur may differ from place to place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from unblur.contract import Card, Method, setting
+from unblur.layers.precision import Precision, autocast, dtype_for
+from unblur.methods.two_way.network import TwoWay, network_of
+from unblur.methods.two_way.training import TwoWayTraining
+from unblur.trained import Trained, TrainedSettings
+from unblur.types import Observation, Progress, Restoration
+
+TRAINED = Trained("two_way", Path(__file__).parent, network_of, module="network")
+
+
+class TwoWaySettings(TrainedSettings):
+    """Settings of `two_way`."""
+
+    precision: Precision = setting(
+        "auto",
+        "the network's arithmetic; auto: bfloat16 where the processor computes it, else float32",
+        probe=("float32", "bfloat16"),
+    )
+
+
+@torch.no_grad()
+def restore(observation: Observation, settings: TwoWaySettings, progress: Progress) -> Restoration:
+    """Through the network, from the coarsest scale to the photo's own; the stages are what the two ways added there."""
+    blurry = observation.blurry
+    assert blurry is not None
+    network = TRAINED.load(settings.weights, blurry.device)
+    assert isinstance(network, TwoWay)
+    progress.stage("deblurring, scale", network.plan.scales)
+    with autocast(blurry.device, dtype_for(settings.precision, blurry.device)):
+        for made in network.scales(blurry):
+            progress.advance()
+            last = made
+    stages = {"up": last.up} if last.down is None else {"up": last.up, "down": last.down}
+    return Restoration(image=last.I, stages=stages)
+
+
+METHOD = Method(
+    Card(
+        name="two_way",
+        title="Network of three scales with two decoders, for scenes that move",
+        paper="Cheng et al. 2021",
+        needs=frozenset({"blurry"}),
+        gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
+        channels=(3,),
+        multiple_of=64,
+        tiling=True,
+        reach=128,
+    ),
+    TwoWaySettings,
+    restore,
+    TwoWayTraining,
+    trained=TRAINED,
+)

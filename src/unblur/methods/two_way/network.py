@@ -11,18 +11,20 @@ network sees pictures without their surroundings' mean, so that a flat picture c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
+from unblur.contract import checked
 from unblur.layers.u_shape import COMPACT_BLOCKS, COMPACT_WIDTHS, Decoder, UShape, surroundings
 
 
-@dataclass(frozen=True)
-class TwoWayPlan:
+class TwoWayPlan(BaseModel):
     """The network's measures, and what the paper switches off.
 
     Attributes:
@@ -32,9 +34,11 @@ class TwoWayPlan:
         second_way: False leaves out the decoder without skips (Table 1, "w/o TWNNet").
     """
 
-    widths: Sequence[int] = COMPACT_WIDTHS
-    blocks: Sequence[int] = COMPACT_BLOCKS
-    scales: int = 3
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: tuple[PositiveInt, ...] = COMPACT_WIDTHS
+    blocks: tuple[PositiveInt, ...] = COMPACT_BLOCKS
+    scales: PositiveInt = 3
     second_way: bool = True
 
 
@@ -61,12 +65,16 @@ class TwoWay(nn.Module):
 
     def forward(self, blurry: Tensor) -> list[Scale]:
         """Eq. 1 at each scale."""
-        made: list[Scale] = []
+        return list(self.scales(blurry))
+
+    def scales(self, blurry: Tensor) -> Iterator[Scale]:
+        """The same, one scale after the other."""
+        made: Scale | None = None
         for scale in reversed(range(self.plan.scales)):
             B = at_scale(blurry, scale)  # (B, 3, h, w)
-            before = F.interpolate(made[-1].I, size=B.shape[-2:], mode="bilinear") if made else B
-            made.append(self.one_scale(B, before))
-        return made
+            before = B if made is None else F.interpolate(made.I, size=B.shape[-2:], mode="bilinear")
+            made = self.one_scale(B, before)
+            yield made
 
     def one_scale(self, B: Tensor, before: Tensor) -> Scale:
         """`I^i = I_up^i + I_down^i` from the blurry picture and from what the coarser scale made of it."""
@@ -88,3 +96,12 @@ def at_scale(picture: Tensor, scale: int) -> Tensor:
         return picture
     height, width = picture.shape[-2:]
     return F.avg_pool2d(F.pad(picture, (0, -width % side, 0, -height % side), "replicate"), side)
+
+
+def network_of(measures: Mapping[str, Any]) -> TwoWay:
+    """The network of a recipe's table `network`.
+
+    Raises:
+        UnblurError: for a key that there is not, or a value that cannot be.
+    """
+    return TwoWay(checked(TwoWayPlan, measures, "two_way, network"))

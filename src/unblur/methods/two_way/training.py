@@ -1,0 +1,94 @@
+"""How `two_way` is trained: scenes in which the camera and objects move, rendered from a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from unblur.contract import Trainable, checked
+from unblur.imaging.noise import add_gaussian_noise, quantise
+from unblur.imaging.synthesis.moving import SceneRecipe, render, shaken_paths
+from unblur.methods.two_way.network import TwoWay, at_scale, network_of
+
+_INVISIBLE = 3e-5  # mean squared error (45 dB); the loss "psnr" hardly falls below it
+_ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; the others have 1
+_MARGIN = 128  # pixels by which the photo's area is larger than the picture: motion brings in what lies outside
+
+
+class Observations(BaseModel):
+    """The recipe's table `observations`; of pairs, only `loss` and `side` count.
+
+    Attributes:
+        side: of the pictures in pixels.
+        instants: times at which a scene is rendered.
+        shake: length in pixels of the camera's longest path.
+        speed: length in pixels of an object's longest path.
+        still: share of the scenes in which nothing moves.
+        sigma: the largest standard deviation of the noise, on the [0, 1] scale.
+        loss: "l2" is Eq. 2 as published; "psnr" the same of the logarithms of each picture's error.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    side: Annotated[int, Field(ge=64)] = 256
+    instants: Annotated[int, Field(ge=2)] = 24
+    shake: Annotated[float, Field(ge=0)] = 24.0
+    speed: Annotated[float, Field(ge=0)] = 24.0
+    still: Annotated[float, Field(ge=0, le=1)] = 0.15
+    sigma: Annotated[float, Field(ge=0)] = 0.01
+    loss: Literal["l2", "psnr"] = "psnr"
+
+
+class TwoWayTraining(Trainable):
+    """One stage. Learns from photos, of which it makes moving scenes, or from pairs."""
+
+    stages: Mapping[str, set[str]] = {"restore": {"network"}}
+    sources = frozenset({"photos", "pairs"})
+
+    def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
+        self._observations = checked(Observations, observations, "two_way, observations")
+        self.area = self._observations.side + _MARGIN
+        self.modules: dict[str, nn.Module] = {"network": network_of(network)}
+
+    def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """`blurry` and `sharp`, `(3, side, side)` each."""
+        plan = self._observations
+        edge = _MARGIN // 2
+        middle = (..., slice(edge, edge + plan.side), slice(edge, edge + plan.side))
+        if "blurry" in sample:
+            return {name: sample[name][middle].contiguous() for name in ("blurry", "sharp")}
+        photo = sample["sharp"][None]  # (1, 3, area, area)
+        if float(torch.rand((), generator=generator)) < plan.still:
+            sharp = blurry = photo[middle]
+        else:
+            recipe = SceneRecipe(side=plan.side, instants=plan.instants, shake=plan.shake, speed=plan.speed)
+            textures = [photo.rot90(turns, (-2, -1))[:, [1, 2, 0]] for turns in (1, 2)]
+            paths = shaken_paths(4, plan.instants, generator)
+            sharp, blurry = render(photo, textures, paths, recipe, generator)
+        sigma = plan.sigma * float(torch.rand((), generator=generator))
+        taken = quantise(add_gaussian_noise(blurry, sigma, generator), clip=True)
+        return {"blurry": taken[0].contiguous(), "sharp": sharp[0].contiguous()}
+
+    def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+        """Eq. 2, scale by scale."""
+        made = self.modules["network"](batch["blurry"])
+        weights = [1.0] * (len(made) - 1) + [_ALPHA_LAST]
+        errors = {
+            f"scale_{number}": weight / sum(weights) * self._error(scale.I, at_scale(batch["sharp"], len(made) - number))
+            for number, (weight, scale) in enumerate(zip(weights, made, strict=True), 1)
+        }
+        yield "network", errors
+
+    def _error(self, made: Tensor, truth: Tensor) -> Tensor:
+        errors = (made - truth).square().mean((1, 2, 3))  # (B,)
+        return errors.mean() if self._observations.loss == "l2" else (errors + _INVISIBLE).log().mean()
+
+    def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The finest scale's `I`, `(B, 3, H, W)`."""
+        network = self.modules["network"]
+        assert isinstance(network, nn.Module)
+        return network(batch["blurry"])[-1].I
