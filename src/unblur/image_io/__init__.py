@@ -4,16 +4,20 @@ Pixels are read upright, in [0, 1], at the depth the file has; a photo is writte
 colour profile, resolution and transparency, atomically, and never over something that exists.
 """
 
-from unblur.image_io.photo import ImageFileError, Photo
+from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, ImageFileError, Photo
 from unblur.image_io.psf_file import read_psf, write_psf
-from unblur.image_io.read import read_photo
-from unblur.image_io.write import check_writable, default_output, write_photo
+from unblur.image_io.read import decode_photo, read_photo
+from unblur.image_io.write import check_writable, default_output, encode_photo, write_photo
 
 __all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
     "ImageFileError",
     "Photo",
     "check_writable",
+    "decode_photo",
     "default_output",
+    "encode_photo",
     "read_photo",
     "read_psf",
     "write_photo",
