@@ -21,6 +21,7 @@ NAMES = {
     "estimate_psf",
     "methods",
     "restore",
+    "restore_bytes",
 }
 
 
