@@ -55,20 +55,22 @@ def read_entries(
 ) -> tuple[list[Entry], int]:
     """The entries of the directory at `offset`, and the position of its pointer to the next directory.
 
-    Entries of unknown type, or whose value lies outside the block, are left out: real cameras write them.
+    Entries of unknown type, or whose value lies outside the block, are left out: real cameras write them. So are
+    entries that take more bytes together than the block has, which would fill the memory.
 
     Raises:
         struct.error: when the directory itself lies outside the block.
     """
     (number,) = struct.unpack_from(order + "H", block, offset)
-    entries = []
+    entries, bytes_left = [], len(block)
     for position in range(offset + 2, offset + 2 + 12 * number, 12):
         tag, kind, count = struct.unpack_from(order + "HHL", block, position)
         size = _TYPE_SIZE.get(kind, 0) * count
         place = position + 8
         if size > 4:
             (place,) = struct.unpack_from(order + "L", block, place)
-        if size and place + size <= len(block) and wanted(tag):
+        if 0 < size <= bytes_left and place + size <= len(block) and wanted(tag):
+            bytes_left -= size
             entries.append(Entry(tag, kind, bytes(block[place : place + size]), place))
     after = offset + 2 + 12 * number
     struct.unpack_from(order + "L", block, after)  # raises when the directory is cut short

@@ -84,10 +84,12 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         if not path.is_file():
             raise ImageFileError(path, "there is no such file. Check the name.")
-        # Mapped, so that an enormous array is refused by its shape and not by the lack of memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageFileError(path, "it is not a whole .npy array. Save it again with numpy.save.") from error
+        # Mapped, so that an enormous array is refused by its shape and not by the lack of memory. Unlike `numpy.load`,
+        # this opens nothing but .npy files, whatever the content.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        trouble = "it is not a whole .npy array; archives and Python objects are not read. Save it with numpy.save."
+        raise ImageFileError(path, trouble) from error
     if array.dtype.kind not in "uif":
         raise ImageFileError(path, f"it holds {array.dtype.name}, not real numbers. Save it as float32.")
     return array.squeeze() if array.ndim > 2 else array

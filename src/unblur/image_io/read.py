@@ -20,6 +20,7 @@ _RAW = {
     ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }
 # fmt: on
+_LARGEST = 2.0**125  # of a float file: sums and powers of two above it would overflow in single precision
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -201,6 +202,10 @@ def _normalise(samples: np.ndarray, path: Path) -> tuple[np.ndarray, Depth, floa
     if not np.isfinite(samples).all():
         raise ImageFileError(path, "it holds NaN or infinite values. Replace them (by 0, say) first.")
     low, high = float(samples.min()), float(samples.max())
+    if max(-low, high) > _LARGEST:
+        raise ImageFileError(
+            path, f"it holds values of {max(high, low, key=abs):.3g}. Divide them, or replace them by 0."
+        )
     # Powers of two lose no bits; a picture far below 1 is scaled up, as it would pass for black.
     offset = 0.0 if low >= 0 else -(2.0 ** math.ceil(math.log2(-low)))
     span = high - offset

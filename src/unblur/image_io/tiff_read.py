@@ -7,7 +7,6 @@ palettes, CMYK, fax.
 from __future__ import annotations
 
 import io
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, Deflate, PackBits, old Deflate, LZMA, Zstandard
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_MAX_PAGES = 1000
 _INCHES = {2: 1.0, 3: 2.54}
 _TO_FLOAT = {
     "float16": "16-bit floating-point",
@@ -31,10 +31,6 @@ _TO_FLOAT = {
     "int32": "32-bit signed",
     "uint32": "32-bit",
 }
-
-
-# What tifffile finds odd in a file goes to those who have set up logging, and not to stderr.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def decode_tiff(data: bytes, path: Path, max_pixels: int) -> Decoded:
@@ -71,7 +67,13 @@ def decode_tiff(data: bytes, path: Path, max_pixels: int) -> Decoded:
 
 
 def _only_picture(file: TiffFile, path: Path, max_pixels: int) -> TiffPage:
-    pages = [page.aspage() for page in file.pages]
+    pages, offsets = [], set()
+    for page in file.pages:
+        # The directories of a damaged file may name each other as the next one, in a circle.
+        if page.offset in offsets or len(pages) == _MAX_PAGES:
+            raise ImageFileError(path, f"it is damaged, or holds more than {_MAX_PAGES} pictures. Save one on its own.")
+        offsets.add(page.offset)
+        pages.append(page.aspage())
     if not pages:
         raise ImageFileError(path, "the file is damaged or cut short. Copy it again.")
     pages = [page for page in pages if not page.subfiletype & 0b101]  # neither a preview nor a mask
@@ -84,10 +86,9 @@ def _only_picture(file: TiffFile, path: Path, max_pixels: int) -> TiffPage:
     largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
     area = largest.imagewidth * largest.imagelength
     full_size = [page for page in pages if 4 * page.imagewidth * page.imagelength > area]
-    if len(full_size) > 1 or largest.imagedepth > 1:
-        raise ImageFileError(
-            path, f"it holds {len(full_size)} pictures (or channels). Save the one you want on its own."
-        )
+    number = len(full_size) * largest.imagedepth
+    if number > 1:
+        raise ImageFileError(path, f"it holds {number} pictures (or channels). Save the one you want on its own.")
     return largest
 
 
