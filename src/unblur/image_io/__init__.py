@@ -1,7 +1,8 @@
-"""A file <-> its pixels and everything else a photo carries.
+"""Read and write photos and PSFs: a file, or its bytes, to pixels and back.
 
-Pixels are read upright, in [0, 1], at the depth the file has; a photo is written back with its EXIF,
-colour profile, resolution and transparency, atomically, and never over something that exists.
+Pixels are read upright, in [0, 1], at the depth of the file. A photo is written back with its EXIF, colour profile,
+resolution and transparency. A file appears whole or not at all, and replaces another only when that is asked for.
+Reading and writing change nothing that belongs to the whole process, so several threads may do so at once.
 """
 
 import logging

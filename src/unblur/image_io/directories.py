@@ -1,7 +1,7 @@
-"""Image file directories: the tables of tags that both TIFF files and EXIF blocks are made of.
+"""Image file directories: the tables of tags in TIFF files and EXIF blocks.
 
-Values are kept as raw bytes with their type, so that what is carried from one file to the next is carried
-exactly, known tag or not.
+Values are kept as raw bytes with their type, so that every tag, known or not, is copied exactly from one file to the
+next.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Entry:
 
 
 def byte_order(block: bytes | bytearray) -> Order:
-    """'<' or '>', as `struct` says it, from a TIFF header.
+    """The byte order that a TIFF header declares, '<' or '>' as in `struct`.
 
     Raises:
         ValueError: when it is not one.
@@ -86,6 +86,13 @@ def read_tree(
 ) -> Tree:
     """The directory at `offset` and the EXIF, GPS and interoperability directories below it.
 
+    Args:
+        block: a TIFF file, or an EXIF block without its prefix.
+        order: its byte order.
+        offset: where the directory starts, in bytes from the start of the block.
+        wanted: which tags to read in the first directory; below it, all are read.
+        depth: how many directories lead to this one.
+
     Raises:
         struct.error: when the directory at `offset` lies outside the block.
     """
@@ -93,7 +100,7 @@ def read_tree(
     for entry in read_entries(block, order, offset, wanted)[0]:
         if entry.tag not in _POINTERS:
             tree[entry.tag] = (entry.type, entry.raw)
-        elif depth < 2:  # a directory that points at itself must not go on for ever
+        elif depth < 2:  # a directory may point at itself
             try:
                 tree[entry.tag] = read_tree(block, order, first_number(entry, order), depth=depth + 1)
             except struct.error:

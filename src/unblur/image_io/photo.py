@@ -1,4 +1,4 @@
-"""What a photo is once it is read: upright pixels, and what goes back into the file beside them."""
+"""A photo that was read: upright pixels, and the metadata that are written with them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Photo:
     Attributes:
         pixels: `(H, W, C)` float32 in [0, 1], C = 1 or 3, upright. `value = pixels * scale + offset`
             gives back the numbers of a float file.
-        alpha: `(H, W)` float32 in [0, 1], or None. Never mixed into the colour.
+        alpha: `(H, W)` float32 in [0, 1], or None. The colours are not multiplied by it.
         depth: what one sample was in the file.
         format: what the file was.
         exif: an EXIF block beginning with `Exif\\0\\0`, its orientation already 1 and its thumbnail dropped.
@@ -54,7 +54,7 @@ class Photo:
         xmp: the XMP packet, its orientation already 1.
         scale: what pixels were divided by (a power of two, so that this loses nothing).
         offset: what was subtracted before that.
-        mode: the colour mode in the file, in Pillow's words ("CMYK", "P", ...).
+        mode: the colour mode in the file, as Pillow names it ("CMYK", "P", ...).
         lossless: whether the file kept every sample exactly.
         jpeg_tables: the quantisation tables of a JPEG, luminance first.
         extra_sample: TIFF's code for what `alpha` is (0 unspecified, 2 transparency).
@@ -95,7 +95,7 @@ class Photo:
 
 @dataclass
 class Decoded:
-    """What a decoder found in a file, before it is turned upright and brought to [0, 1].
+    """What a decoder found in a file, not yet upright and not yet scaled to [0, 1].
 
     Attributes:
         samples: `(H, W, C)` uint8, uint16 or float32.

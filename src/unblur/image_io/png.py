@@ -41,7 +41,7 @@ def decode_png(data: bytes, path: Path, max_pixels: int) -> Decoded:
     for name, content in chunks:
         if name == b"acTL" and int.from_bytes(content[:4], "big") > 1:
             raise ImageFileError(path, "it is an animated PNG. Save the frame you want as a picture first.")
-    # Pillow misses EXIF and text that stand behind the pixels, so these are moved to the end.
+    # Pillow misses EXIF and text that come after the pixels, so the pixels are moved to the end.
     chunks.sort(key=lambda chunk: chunk[0] in (b"IDAT", b"IEND"))
     data = _join_chunks(chunks)
     if bits <= 8:

@@ -53,7 +53,7 @@ def check_writable(
     photo: Photo | None = None,
     option: str = "-o",
 ) -> None:
-    """Find out before minutes of work whether `write_photo` would refuse.
+    """Check, before minutes of work, that `write_photo` will be able to write.
 
     Args:
         path: where the photo is to go.
@@ -200,7 +200,7 @@ def _move_without_replacing(temporary: Path, target: Path) -> None:
         target.hardlink_to(temporary)  # fails, rather than replacing, when the target exists
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: claim the name first, then replace the empty claim
+    except OSError:  # a file system without hard links: make an empty file of that name first, then replace it
         with target.open("xb"):
             pass
         try:
@@ -259,7 +259,7 @@ def _jpeg_options(photo: Photo, notes: list[str]) -> dict[str, object]:
     options: dict[str, object] = {"quality": _QUALITY, "subsampling": 0, "progressive": False}
     tables = photo.jpeg_tables
     if tables and sum(tables[0]) < sum(_tables_of_quality()[0]):
-        # The source was finer than our own quality; a quality beside the tables would scale them.
+        # The source was compressed less than we would; a quality beside the tables would scale them.
         options["qtables"] = [list(table) for table in tables]
         del options["quality"]
     if photo.dpi:
@@ -282,7 +282,7 @@ def _jpeg_options(photo: Photo, notes: list[str]) -> dict[str, object]:
 
 
 def _tables_of_quality() -> list[list[int]]:
-    """The quantisation tables libjpeg makes of our quality."""
+    """The quantisation tables of libjpeg at our quality."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=_QUALITY)
     with Image.open(buffer) as image:
