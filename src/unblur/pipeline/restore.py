@@ -44,8 +44,8 @@ class FileResult:
         noise_sigma: on the [0, 1] scale; None for a photo too small to measure.
         seconds: from reading to writing.
         changed: False when the photo is as it was.
-        notes: plain sentences for the person: why nothing changed, what was done, and what the output does not hold of
-            the input.
+        notes: plain sentences for the person; the first says why, when nothing changed. The last say what the output
+            does not hold of the input.
     """
 
     input: Path
@@ -112,12 +112,9 @@ def restore_file(
         check_writable(report, overwrite=overwrite, source=path, option="--report")
     progress.stage("reading")
     photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
-    check_writable(output, overwrite=overwrite, source=path, photo=photo)
-    _check_psf_fits(options.psf, photo, path)
-    outcome = restore_picture(_picture(photo), options, progress)
-    progress.stage("writing")
-    format = FORMATS[output.suffix.lower()]
-    content, notes = _encoded(outcome, photo, format, output, original=lambda: read_bytes(path, max_bytes))
+    outcome, content, notes = _restored(
+        photo, options, progress, path, output, original=lambda: read_bytes(path, max_bytes)
+    )
     put_in_place(content, output, overwrite=overwrite)
     result = _result(path, output, outcome, notes, started)
     if report is not None:
@@ -163,25 +160,35 @@ def restore_bytes(
         format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
     output = path.with_name(f"{path.stem}.restored{suffix}")
+    outcome, content, notes = _restored(photo, options, progress, path, output, original=lambda: data)
+    return content, _result(path, output, outcome, notes, started)
+
+
+def _restored(
+    photo: Photo, options: Options, progress: Progress, path: Path, output: Path, original: Callable[[], bytes]
+) -> tuple[Outcome, bytes, list[str]]:
+    """What became of a photo, the bytes of the output, and what these do not hold of the input.
+
+    Args:
+        photo: the input.
+        options: what to do.
+        progress: told of the stages.
+        path: what messages call the input.
+        output: what messages call the output; its suffix names the format.
+        original: gives the bytes of the input, for a copy byte by byte.
+    """
+    format = FORMATS[output.suffix.lower()]
     check_format_holds(photo, format, output)
     _check_psf_fits(options.psf, photo, path)
     outcome = restore_picture(_picture(photo), options, progress)
     progress.stage("writing")
-    content, notes = _encoded(outcome, photo, format, output, original=lambda: data)
-    return content, _result(path, output, outcome, notes, started)
-
-
-def _encoded(
-    outcome: Outcome, photo: Photo, format: Format, output: Path, original: Callable[[], bytes]
-) -> tuple[bytes, list[str]]:
-    """The bytes of the output, and what they do not hold of the input; `original` gives the bytes of the input."""
     if not outcome.changed and photo.format == format:
-        return original(), []
+        return outcome, original(), []
     if outcome.changed:
         pixels = outcome.image[0].permute(1, 2, 0).numpy()  # (H, W, C); the encoder clips whole-number formats
         photo = photo.with_pixels(pixels)
     content, notes = encode_photo(photo, format, output)
-    return content, [*photo.notes, *notes]
+    return outcome, content, [*photo.notes, *notes]
 
 
 def _result(path: Path, output: Path, outcome: Outcome, notes: list[str], started: float) -> FileResult:
