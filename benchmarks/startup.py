@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 BUDGET = 0.4  # s
-HEAVY = ("torch", "scipy", "cv2", "numpy")
+HEAVY = ("torch", "scipy", "imagecodecs", "numpy")
 ASK_FOR_HELP = """
 import sys
 from unblur.cli import main

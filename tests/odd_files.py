@@ -47,6 +47,11 @@ def make_odd_files(folder: Path) -> list[tuple[Path, Expectation]]:
         "huge.png": _png(8, 2, 60_000, 60_000),
         "huge_16_bit.png": _png(16, 2, 60_000, 60_000),
         "huge.tif": _tiff_of_size(60_000, 60_000),
+        "huge_tile.tif": _tiff_of_size(10, 10, tile=200_000),
+        "directories_in_a_circle.tif": _tiff_in_a_circle(),
+        "many_pages.tif": _tiff(np.zeros((1001, 4, 4), np.uint8), photometric="minisblack", metadata=None),
+        "too_large_numbers.tif": _tiff(np.full((4, 4), 3.4e38, np.float32)),
+        "too_negative_numbers.tif": _tiff(np.where(FLOAT > 100, np.float32(-3.4e38), FLOAT)),
         "huge.bmp": _bmp_of_size(60_000, 60_000),
         "huge.gif": gif[:6] + struct.pack("<HH", 60_000, 60_000) + gif[10:],
         "animated.gif": _animated("GIF"),
@@ -79,6 +84,11 @@ def make_odd_files(folder: Path) -> list[tuple[Path, Expectation]]:
         "progressive.jpg": _by_pillow("JPEG", progressive=True),
         "single_frame.gif": gif,
         "windows.bmp": _by_pillow("BMP"),
+        "interlaced_16_bit.png": _png(16, 0, 1, 1, b"\0\1\2", interlaced=True),
+        "one_pixel_16_bit.png": _png(16, 4, 1, 1, b"\0\1\2\3\4"),
+        "too_many_pixels_16_bit.png": _png(16, 2, 2, 2, bytes(10**6)),
+        "largest_numbers.tif": _tiff(np.full((4, 4), 1e37, np.float32)),
+        "smallest_numbers.tif": _tiff(np.full((4, 4), 1e-42, np.float32)),
         "black_and_white.png": _by_pillow("PNG", Image.fromarray(RGB).convert("1")),
         "palette_transparent.png": _by_pillow("PNG", Image.fromarray(RGB).convert("P"), transparency=3),
         "fax.tif": _by_pillow("TIFF", Image.fromarray(RGB).convert("1"), compression="group4"),
@@ -129,11 +139,19 @@ def _tiff_with_thumbnail() -> bytes:
     return buffer.getvalue()
 
 
-def _tiff_of_size(width: int, height: int) -> bytes:
+def _tiff_of_size(width: int, height: int, tile: int = 0, next_directory: int = 0) -> bytes:
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1)]
-    tags += [(273, 200), (277, 1), (278, height), (279, 64)]
+    if tile:
+        tags += [(277, 1), (322, tile), (323, tile), (324, 200), (325, 64)]
+    else:
+        tags += [(273, 200), (277, 1), (278, height), (279, 64)]
     table = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags)
-    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + table + bytes(300)
+    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + table + struct.pack("<L", next_directory) + bytes(300)
+
+
+def _tiff_in_a_circle() -> bytes:
+    """The first directory says that it is the next one, too."""
+    return _tiff_of_size(8, 8, next_directory=8)
 
 
 def _bmp_of_size(width: int, height: int) -> bytes:
@@ -141,11 +159,13 @@ def _bmp_of_size(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<LLL", 54 + 300, 0, 54) + info + bytes(300)
 
 
-def _png(bits: int, colour_type: int, width: int, height: int, pixels: bytes | None = None) -> bytes:
+def _png(
+    bits: int, colour_type: int, width: int, height: int, pixels: bytes | None = None, interlaced: bool = False
+) -> bytes:
     """A PNG whose header may promise more than its few pixels hold."""
     rows = bytes(height * (1 + width * 3 * bits // 8)) if width * height < 10**6 else bytes(1000)
     chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)),
         (b"IDAT", zlib.compress(rows if pixels is None else pixels)),
         (b"IEND", b""),
     ]

@@ -134,7 +134,7 @@ except SystemExit as end:
 def test_help_does_not_import_torch(code):
     loaded = _loaded_after(code)
     assert "unblur.cli" in loaded
-    assert not loaded & {"torch", "scipy", "cv2"}
+    assert not loaded & {"torch", "scipy", "imagecodecs"}
 
 
 def test_names_of_methods_are_known_without_importing_one():

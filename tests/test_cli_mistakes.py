@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import ImageDraw
 
 from fakes import PSF, estimating, write_photo_file
 from test_cli import names, refused, run
+from unblur import cli
 from unblur.image_io import write_psf
 from unblur.pipeline.report import PANEL, draw_report
 from unblur.pipeline.restore import FileResult
@@ -147,3 +149,14 @@ def test_the_detail_in_the_report_shows_more_than_the_whole_does(monkeypatch, si
     wanted = f"detail at {100 * zoom} %"
     assert [c for c in captions if "detail" in c] == ([f"before, {wanted}", f"after, {wanted}"] if zoom else [])
     assert sheet.height >= min(1, PANEL / width) * height + min(PANEL, zoom * height)
+
+
+def test_warnings_of_pillow_are_not_shown(monkeypatch):
+    def app() -> None:
+        warnings.warn_explicit("Corrupt EXIF data.", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+
+    monkeypatch.setattr(cli, "ENVIRONMENT", {})
+    monkeypatch.setattr(cli, "app", app)
+    with warnings.catch_warnings(record=True) as shown:
+        cli.main()
+    assert shown == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +35,23 @@ def test_exif_survives_and_tells_the_truth(tmp_path, suffix, order):
         assert inner[37500] == b"MAKERNOTE!"
         assert (inner[40962], inner[40963]) == (HEIGHT, WIDTH)  # turned by a quarter
         assert not exif.get_ifd(1)
+
+
+def test_tags_that_share_their_bytes_do_not_fill_the_memory(tmp_path):
+    """Each of 4000 tags says that it is the whole block: 4000 times 1 MB, if one believes it."""
+    tags = [struct.pack("<HHLL", 40_000 + tag, 7, 1_000_000, 60_000) for tag in range(4000)]
+    block = b"II*\0" + struct.pack("<LH", 8, len(tags)) + b"".join(tags) + struct.pack("<L", 0)
+    Image.fromarray(picture("RGB", "uint8")).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    photo = replace(photo, exif=b"Exif\0\0" + block.ljust(1_060_000, b"x"))
+    write_photo(photo, tmp_path / "b.png")
+    tracemalloc.start()
+    try:
+        write_photo(read_photo(tmp_path / "b.png"), tmp_path / "c.tif")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000_000
 
 
 def test_a_maker_note_does_not_move_within_a_jpeg(tmp_path):

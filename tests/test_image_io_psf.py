@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import tifffile
@@ -85,6 +87,16 @@ def test_negative_values_in_a_float_tif_are_seen(tmp_path):
     tifffile.imwrite(tmp_path / "psf.tif", np.array([[0.1, -0.2, 0.5]] * 3, np.float32))
     with pytest.raises(ImageFileError, match="negative"):
         read_psf(tmp_path / "psf.tif")
+
+
+def test_an_archive_or_a_pickle_that_is_called_npy_is_refused(tmp_path):
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, psf=some_psf())
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(some_psf()))
+    np.save(tmp_path / "objects.npy", np.array([[some_psf()]], dtype=object), allow_pickle=True)
+    for name in ("archive.npy", "pickle.npy", "objects.npy"):
+        with pytest.raises(ImageFileError, match=rf"{name}: .*archives and Python objects are not read.*numpy\.save"):
+            read_psf(tmp_path / name)
 
 
 @pytest.mark.parametrize(

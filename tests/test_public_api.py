@@ -21,6 +21,7 @@ NAMES = {
     "estimate_psf",
     "methods",
     "restore",
+    "restore_bytes",
 }
 
 
@@ -59,7 +60,7 @@ def test_the_version_is_the_installed_one():
 
 
 def test_importing_unblur_imports_nothing_heavy():
-    heavy = "{'torch', 'numpy', 'scipy', 'PIL', 'cv2', 'pydantic', 'rich'}"
+    heavy = "{'torch', 'numpy', 'scipy', 'PIL', 'imagecodecs', 'pydantic', 'rich'}"
     code = f"import sys, unblur, unblur.cli; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= {"rich"}

@@ -4,6 +4,7 @@
 >>> sharp = unblur.restore(image)                      # numpy or torch; the same kind comes back
 >>> psf = unblur.estimate_psf(image)
 >>> sharp = unblur.deconvolve(image, psf)
+>>> data, result = unblur.restore_bytes(data)          # a photo's file in memory, e.g. a JPEG
 >>> [card.name for card in unblur.methods()]
 
 Everything is loaded when it is first used, so that `unblur --help` answers before torch is imported.
@@ -19,6 +20,7 @@ from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurEr
 if TYPE_CHECKING:
     from unblur import methods
     from unblur.pipeline.arrays import deconvolve, estimate_psf, restore
+    from unblur.pipeline.restore import restore_bytes
 
     __version__: str
 
@@ -33,12 +35,15 @@ __all__ = [
     "estimate_psf",
     "methods",
     "restore",
+    "restore_bytes",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("deconvolve", "estimate_psf", "restore"):
         return getattr(importlib.import_module("unblur.pipeline.arrays"), name)
+    if name == "restore_bytes":
+        return importlib.import_module("unblur.pipeline.restore").restore_bytes
     if name == "methods":
         return importlib.import_module("unblur.methods")
     if name == "__version__":

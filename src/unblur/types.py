@@ -90,16 +90,21 @@ class Restoration:
 class Progress:
     """How long work reports, and how it is cancelled. This base class is silent.
 
-    A method calls `stage` once per phase and `advance` inside its loop, and may call `preview`; whoever started
-    the work subclasses `on_stage`, `on_advance` and `on_preview` to draw, and may call `cancel` from any thread, which
-    makes the next `advance` raise `Cancelled`.
+    A method calls `stage` once per phase and `advance` inside its loop, and may call `preview`. Whoever started the
+    work overrides `on_stage`, `on_advance` and `on_preview` in a subclass to draw them.
+
+    Threads: one `Progress` belongs to one piece of work. `cancel` and `cancelled` may be used from any thread; the next
+    `stage`, `advance` or `preview` then raises `Cancelled`. The `on_` methods are called in the thread that does the
+    work, or in threads that it has started, but never two at a time; so they need no lock of their own. They should
+    return soon, and must not wait for the work.
     """
 
     def __init__(self) -> None:
         self._cancelled = threading.Event()
+        self._reporting = threading.RLock()
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next `advance` or `stage`."""
+        """Ask the work to stop at its next report. Does not wait for it."""
         self._cancelled.set()
 
     @property
@@ -108,28 +113,43 @@ class Progress:
         return self._cancelled.is_set()
 
     def stage(self, name: str, total: int | None = None) -> None:
-        """Begin a phase called `name` of `total` steps (None: not known)."""
-        self._check()
-        self.on_stage(name, total)
+        """Begin a phase called `name` of `total` steps (None: not known).
+
+        Raises:
+            Cancelled: after `cancel`.
+        """
+        with self._reporting:
+            self._check()
+            self.on_stage(name, total)
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """Say that `steps` more steps are done, with figures worth showing (a loss, say)."""
-        self._check()
-        self.on_advance(steps, figures)
+        """Say that `steps` more steps are done, with figures worth showing (a loss, say).
+
+        Raises:
+            Cancelled: after `cancel`.
+        """
+        with self._reporting:
+            self._check()
+            self.on_advance(steps, figures)
 
     def preview(self, **pictures: Tensor) -> None:
-        """Show what there is so far: tensors `(B, C, H, W)` by name, which must not be changed."""
-        self._check()
-        self.on_preview(pictures)
+        """Show what there is so far: tensors `(B, C, H, W)` by name, which must not be changed.
+
+        Raises:
+            Cancelled: after `cancel`.
+        """
+        with self._reporting:
+            self._check()
+            self.on_preview(pictures)
 
     def on_stage(self, name: str, total: int | None) -> None:
-        """Draw the start of a phase. Override me."""
+        """Called when a phase starts; does nothing unless a subclass draws it."""
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
-        """Draw an advance. Override me."""
+        """Called at every advance; does nothing unless a subclass draws it."""
 
     def on_preview(self, pictures: dict[str, Tensor]) -> None:
-        """Draw what there is so far. Override me."""
+        """Called with a preview; does nothing unless a subclass draws it."""
 
     def _check(self) -> None:
         if self.cancelled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Annotated
 
 import typer
@@ -37,6 +38,7 @@ def main() -> None:
     """Run the command line."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", module="PIL")  # what a person should know of a photo stands in its notes
     app()
 
 

@@ -1,7 +1,7 @@
-"""Image file directories: the tables of tags that both TIFF files and EXIF blocks are made of.
+"""Image file directories: the tables of tags in TIFF files and EXIF blocks.
 
-Values are kept as raw bytes with their type, so that what is carried from one file to the next is carried
-exactly, known tag or not.
+Values are kept as raw bytes with their type, so that every tag, known or not, is copied exactly from one file to the
+next.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Entry:
 
 
 def byte_order(block: bytes | bytearray) -> Order:
-    """'<' or '>', as `struct` says it, from a TIFF header.
+    """The byte order that a TIFF header declares, '<' or '>' as in `struct`.
 
     Raises:
         ValueError: when it is not one.
@@ -55,20 +55,22 @@ def read_entries(
 ) -> tuple[list[Entry], int]:
     """The entries of the directory at `offset`, and the position of its pointer to the next directory.
 
-    Entries of unknown type, or whose value lies outside the block, are left out: real cameras write them.
+    Entries of unknown type, or whose value lies outside the block, are left out: real cameras write them. So are
+    entries that take more bytes together than the block has, which would fill the memory.
 
     Raises:
         struct.error: when the directory itself lies outside the block.
     """
     (number,) = struct.unpack_from(order + "H", block, offset)
-    entries = []
+    entries, bytes_left = [], len(block)
     for position in range(offset + 2, offset + 2 + 12 * number, 12):
         tag, kind, count = struct.unpack_from(order + "HHL", block, position)
         size = _TYPE_SIZE.get(kind, 0) * count
         place = position + 8
         if size > 4:
             (place,) = struct.unpack_from(order + "L", block, place)
-        if size and place + size <= len(block) and wanted(tag):
+        if 0 < size <= bytes_left and place + size <= len(block) and wanted(tag):
+            bytes_left -= size
             entries.append(Entry(tag, kind, bytes(block[place : place + size]), place))
     after = offset + 2 + 12 * number
     struct.unpack_from(order + "L", block, after)  # raises when the directory is cut short
@@ -84,6 +86,13 @@ def read_tree(
 ) -> Tree:
     """The directory at `offset` and the EXIF, GPS and interoperability directories below it.
 
+    Args:
+        block: a TIFF file, or an EXIF block without its prefix.
+        order: its byte order.
+        offset: where the directory starts, in bytes from the start of the block.
+        wanted: which tags to read in the first directory; below it, all are read.
+        depth: how many directories lead to this one.
+
     Raises:
         struct.error: when the directory at `offset` lies outside the block.
     """
@@ -91,7 +100,7 @@ def read_tree(
     for entry in read_entries(block, order, offset, wanted)[0]:
         if entry.tag not in _POINTERS:
             tree[entry.tag] = (entry.type, entry.raw)
-        elif depth < 2:  # a directory that points at itself must not go on for ever
+        elif depth < 2:  # a directory may point at itself
             try:
                 tree[entry.tag] = read_tree(block, order, first_number(entry, order), depth=depth + 1)
             except struct.error:

@@ -1,4 +1,4 @@
-"""EXIF and XMP of a picture that was turned upright: what they say must stay true of the new pixels."""
+"""EXIF and XMP of a picture that was turned upright: orientation, sizes and thumbnail must fit the new pixels."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])")
 
-# The tags of a TIFF's own directory that describe the photograph; the others describe the file's layout,
-# or have a place of their own (profile, XMP).
+# The tags of a TIFF's first directory that describe the photograph. The others describe the layout of the file, or are
+# carried separately (profile, XMP).
 _DESCRIPTIVE = {269, 270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 18246, 18249, 33432}
 _DESCRIPTIVE |= {*range(40091, 40096), EXIF_DIRECTORY, GPS_DIRECTORY}
 
@@ -78,10 +78,14 @@ def readable_exif(exif: bytes | None) -> bytes | None:
 
 
 def upright_exif(exif: bytes, width: int, height: int) -> bytes:
-    """The block for an upright picture of this size: orientation 1, true pixel sizes, no stale thumbnail.
+    """The block for an upright picture of this size: orientation 1, the pixel sizes, no thumbnail of the old pixels.
 
-    The values are changed where they lie and nothing moves, because a maker note holds offsets
-    from the start of the block that would be wrong afterwards.
+    Values are changed in place and nothing moves, because a maker note holds offsets from the start of the block.
+
+    Args:
+        exif: a block that `readable_exif` has accepted.
+        width: of the upright picture, in pixels.
+        height: of the upright picture, in pixels.
     """
     block = bytearray(exif.removeprefix(EXIF_PREFIX))
     order = byte_order(block)
@@ -117,7 +121,7 @@ def exif_of_tiff(data: bytes, directory: int) -> bytes | None:
         return None
     description = tree.get(270)
     if isinstance(description, tuple) and description[1].startswith((b'{"shape"', b"shape=")):
-        del tree[270]  # tifffile's note to itself about the file's layout, untrue of any other file
+        del tree[270]  # written by tifffile about the layout of that file; wrong for any other
     if not tree:
         return None
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)
@@ -154,6 +158,6 @@ def _without_thumbnail(block: bytearray, order: Order, next_pointer: int) -> byt
     if start <= second:
         return bytes(block)
     if start + length >= len(block) - 1:
-        return bytes(block[:start])  # the usual place: at the very end
+        return bytes(block[:start])  # usually the thumbnail lies at the end
     block[start : start + length] = bytes(length)
     return bytes(block)

@@ -3,86 +3,93 @@
 from __future__ import annotations
 
 import io
-import logging
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
-from unblur.image_io.photo import Decoded, Format, ImageFileError, refuse_if_huge
+from unblur.image_io.photo import Decoded, FileFormat, ImageFileError, refuse_if_huge
 
-_one_at_a_time = threading.RLock()
+# `Image.open` compares the size with a limit that holds for the whole process. These readers do not, so that no
+# limit has to be changed, and back, while other threads read.
+_READERS: dict[FileFormat, Callable[[io.BytesIO], Image.Image]] = {
+    "JPEG": JpegImagePlugin.jpeg_factory,
+    "PNG": PngImagePlugin.PngImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
 
 
-@contextmanager
-def keep_quiet() -> Iterator[None]:
-    """Silence what Pillow and tifffile say on the side, and replace Pillow's pixel limit by ours.
+def open_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: int) -> Image.Image:
+    """The opened but not yet decoded picture.
 
-    Both are settings of the whole process; the lock keeps two threads from restoring each other's.
+    Raises:
+        ImageFileError: when its header declares more than `max_pixels`.
     """
-    log = logging.getLogger("tifffile")
-    with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, disabled = Image.MAX_IMAGE_PIXELS, log.disabled
-        Image.MAX_IMAGE_PIXELS, log.disabled = None, True
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS, log.disabled = limit, disabled
-
-
-def open_with_pillow(data: bytes, path: Path) -> Image.Image:
-    """The opened but not yet decoded picture, its declared size checked."""
-    image = Image.open(io.BytesIO(data))
-    refuse_if_huge(path, *image.size)
+    image = _READERS[format](io.BytesIO(data))
+    refuse_if_huge(path, *image.size, max_pixels)
     return image
 
 
-def decode_with_pillow(data: bytes, path: Path, format: Format) -> Decoded:
+def decode_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: int) -> Decoded:
     """Decode the only picture in `data`.
 
+    Args:
+        data: the file.
+        path: what messages call it.
+        format: what the file is.
+        max_pixels: a larger picture is refused.
+
     Raises:
-        ImageFileError: when it is animated, too big or damaged, or of a mode with more than 8 bits.
+        ImageFileError: when it is animated, too large or of an unsupported colour mode.
+        Exception: of any kind when it is damaged.
     """
-    with keep_quiet():
-        image = open_with_pillow(data, path)
-        notes = []
-        if image.format == "MPO":
-            notes.append("The file holds a second picture (a preview or gain map) that is not carried over.")
-        elif format != "TIFF" and getattr(image, "n_frames", 1) > 1:
-            raise ImageFileError(path, "it is an animation. Save the frame you want as a picture first.")
-        tables = _tables(image)
-        image.load()
-        mode, info = image.mode, dict(image.info)
-        icc = info.get("icc_profile")
-        if mode == "CMYK":
-            image, icc, note = _cmyk_to_rgb(image, icc)
-            notes.append(note)
-        image, note = _simplify(image, path)
-        notes += note
-        stored = np.asarray(image)
-        stored = stored if stored.ndim == 3 else stored[..., None]
-        has_alpha = stored.shape[2] in (2, 4)
-        return Decoded(
-            samples=stored[..., :-1] if has_alpha else stored,
-            alpha=stored[..., -1] if has_alpha else None,
-            format=format,
-            # Pillow itself turns a TIFF upright while loading it.
-            orientation=1 if format == "TIFF" else None,
-            exif=info.get("exif"),
-            icc=icc,
-            dpi=info.get("dpi"),
-            xmp=info.get("xmp"),
-            mode=mode,
-            lossless=not (format == "JPEG" or (format == "WEBP" and b"VP8 " in data[:4096])),
-            jpeg_tables=tables,
-            native=_jpeg_segments(image_segments(data)) if format == "JPEG" else (),
-            notes=notes,
-        )
+    image = open_with_pillow(data, path, format, max_pixels)
+    notes = []
+    if image.format == "MPO":
+        notes.append("The file holds a second picture (a preview or gain map) that is not carried over.")
+    elif format != "TIFF" and getattr(image, "n_frames", 1) > 1:
+        raise ImageFileError(path, "it is an animation. Save the frame you want as a picture first.")
+    tables = _tables(image)
+    image.load()
+    mode, info = image.mode, dict(image.info)
+    icc = info.get("icc_profile")
+    if mode == "CMYK":
+        image, icc, note = _cmyk_to_rgb(image, icc)
+        notes.append(note)
+    image, note = _simplify(image, path)
+    notes += note
+    stored = np.asarray(image)
+    stored = stored if stored.ndim == 3 else stored[..., None]
+    has_alpha = stored.shape[2] in (2, 4)
+    return Decoded(
+        samples=stored[..., :-1] if has_alpha else stored,
+        alpha=stored[..., -1] if has_alpha else None,
+        format=format,
+        # Pillow itself turns a TIFF upright while loading it.
+        orientation=1 if format == "TIFF" else None,
+        exif=info.get("exif"),
+        icc=icc,
+        dpi=info.get("dpi"),
+        xmp=info.get("xmp"),
+        mode=mode,
+        lossless=not (format == "JPEG" or (format == "WEBP" and b"VP8 " in data[:4096])),
+        jpeg_tables=tables,
+        native=_jpeg_segments(image_segments(data)) if format == "JPEG" else (),
+        notes=notes,
+    )
 
 
 def image_segments(data: bytes) -> list[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""A point spread function in a file: `.npy` or `.tif` exactly, `.png` for looking at."""
+"""A point spread function in a file: `.npy` or `.tif` hold it exactly, `.png` shows it in 16 bits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PICTURES = {".png", ".tif", ".tiff"}
 def read_psf(path: str | Path) -> np.ndarray:
     """Read a PSF as `(h, w)` float32 with odd sides, non-negative, summing to 1.
 
-    A `.npy` array, or a grey `.tif` or `.png` (a colour file whose channels agree will do). A side of even
-    length n has its centre at index n // 2; a row of zeros at the bottom, or a column at the right, makes
-    it odd and leaves the centre where it was.
+    It is read from a `.npy` array, or from a grey `.tif` or `.png`; a colour file whose channels are equal is grey. A
+    side of even length n has its centre at index n // 2: a row of zeros is added at the bottom, or a column at the
+    right, which makes the side odd and leaves the centre where it was.
 
     Raises:
         ImageFileError: when the file does not hold such an array; the message names the remedy.
@@ -84,10 +84,12 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         if not path.is_file():
             raise ImageFileError(path, "there is no such file. Check the name.")
-        # Mapped, so that an enormous array is refused by its shape and not by the lack of memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageFileError(path, "it is not a whole .npy array. Save it again with numpy.save.") from error
+        # Mapped, so that an enormous array is refused by its shape and not by the lack of memory. Unlike `numpy.load`,
+        # this opens nothing but .npy files, whatever the content.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        trouble = "it is not a whole .npy array; archives and Python objects are not read. Save it with numpy.save."
+        raise ImageFileError(path, trouble) from error
     if array.dtype.kind not in "uif":
         raise ImageFileError(path, f"it holds {array.dtype.name}, not real numbers. Save it as float32.")
     return array.squeeze() if array.ndim > 2 else array

@@ -1,4 +1,4 @@
-"""Read a photo: find out what the file is by its content, decode it, turn it upright."""
+"""Read a photo from a file or from bytes: recognise the format by the content, decode, turn upright."""
 
 from __future__ import annotations
 
@@ -6,64 +6,88 @@ import math
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from unblur.image_io.metadata import orientation_of, readable_exif, turn, upright_exif, upright_xmp
-from unblur.image_io.photo import Decoded, Depth, ImageFileError, Photo
+from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, Decoded, Depth, FileFormat, ImageFileError, Photo
 from unblur.image_io.pillow_decode import decode_with_pillow
 from unblur.image_io.png import decode_png
 from unblur.image_io.tiff_read import decode_tiff
 
+# fmt: off
 _RAW = {
-    ".3fr",
-    ".arw",
-    ".cr2",
-    ".cr3",
-    ".dng",
-    ".erf",
-    ".kdc",
-    ".mef",
-    ".mrw",
-    ".nef",
-    ".nrw",
-    ".orf",
-    ".pef",
+    ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".kdc", ".mef", ".mrw", ".nef", ".nrw",
+    ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }
-_RAW |= {".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+# fmt: on
+_LARGEST = 2.0**125  # of a float file: sums and powers of two above it would overflow in single precision
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
-def read_photo(path: str | Path) -> Photo:
+def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Photo:
     """Read one picture, upright, in [0, 1], without losing depth.
 
     JPEG, PNG, TIFF and WebP, and single-frame GIF and BMP, whatever the file is called. Integer samples are
     divided by 255 or 65535. A floating-point TIFF in [0, 1] is taken as it is; another is divided by
     the next power of two above its maximum (`scale`), after `offset` is subtracted where it is negative.
 
+    Args:
+        path: the file.
+        max_pixels: a picture whose header declares more is refused before it is decoded.
+        max_bytes: a larger file is refused before it is read.
+
     Raises:
         ImageFileError: one line naming the file and the remedy.
     """
     path = Path(path)
-    data, kind = _read_bytes(path)
+    return decode_photo(read_bytes(path, max_bytes), path, max_pixels=max_pixels, max_bytes=max_bytes)
+
+
+def decode_photo(
+    data: bytes, name: str | Path = "photo", *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> Photo:
+    """The photo in a file's bytes, as `read_photo` reads it.
+
+    Args:
+        data: the whole file.
+        name: what messages call it; a suffix of camera RAW (`.dng`, `.nef`, ...) is refused.
+        max_pixels: a picture whose header declares more is refused before it is decoded.
+        max_bytes: longer data are refused.
+
+    Raises:
+        ImageFileError: one line with the name and the remedy.
+    """
+    path = Path(name)
+    _refuse_if_long(path, len(data), max_bytes)
+    format = _format_of(data[:64], path)
     try:
-        if kind == "PNG":
-            decoded = decode_png(data, path)
-        elif kind == "TIFF":
-            decoded = decode_tiff(data, path)
-        elif kind in ("JPEG", "WEBP"):
-            decoded = decode_with_pillow(data, path, "JPEG" if kind == "JPEG" else "WEBP")
+        if format == "PNG":
+            decoded = decode_png(data, path, max_pixels)
+        elif format == "TIFF":
+            decoded = decode_tiff(data, path, max_pixels)
         else:
-            decoded = decode_with_pillow(data, path, "PNG")
+            decoded = decode_with_pillow(data, path, format, max_pixels)
         return _finish(decoded, path)
     except ImageFileError:
         raise
     except MemoryError as error:
         raise ImageFileError(path, "it needs more memory than there is. Crop it first.") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, inside some of its readers
+        raise ImageFileError(path, f"it is too large to be read as {format}. Save it as TIFF or PNG.") from error
     except Exception as error:  # a damaged file makes the decoders raise anything at all
         raise ImageFileError(path, "the file is damaged or cut short. Copy it again.") from error
 
 
-def _read_bytes(path: Path) -> tuple[bytes, str]:
-    """The whole file, and which kind it is; the head is judged before the rest is read."""
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The whole file; what cannot be a photo is refused by its first bytes, before the rest is read.
+
+    Args:
+        path: the file.
+        max_bytes: a larger file is refused before it is read.
+
+    Raises:
+        ImageFileError: one line naming the file and the remedy.
+    """
     try:
         if path.is_dir():
             raise ImageFileError(path, "this is a folder. Name a picture in it.")
@@ -71,17 +95,27 @@ def _read_bytes(path: Path) -> tuple[bytes, str]:
             raise ImageFileError(path, "there is no such file. Check the name.")
         if not path.is_file():
             raise ImageFileError(path, "this is not an ordinary file. Copy the picture to a disk first.")
+        _refuse_if_long(path, path.stat().st_size, max_bytes)
         with path.open("rb") as file:
             head = file.read(64)
-            kind = _kind(head, path)
-            return head + file.read(), kind
+            _format_of(head, path)
+            return head + file.read()
     except PermissionError as error:
         raise ImageFileError(path, "you may not read this file. Change its permissions.") from error
     except OSError as error:
         raise ImageFileError(path, f"it cannot be read ({error.strerror}). Check the disk.") from error
 
 
-def _kind(head: bytes, path: Path) -> str:
+def _refuse_if_long(path: Path, length: int, max_bytes: int) -> None:
+    if length > max_bytes:
+        raise ImageFileError(
+            path,
+            f"it has {length / 1e6:.4g} million bytes; the limit is {max_bytes / 1e6:.4g} million. Save it smaller.",
+        )
+
+
+def _format_of(head: bytes, path: Path) -> FileFormat:
+    """What the first 64 bytes of a file say that it is."""
     if not head:
         raise ImageFileError(path, "the file is empty (0 bytes). Copy it again from the camera.")
     if path.suffix.lower() in _RAW or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
@@ -94,7 +128,7 @@ def _kind(head: bytes, path: Path) -> str:
         raise ImageFileError(path, "this is a film, not a picture. Save the frame you want first.")
     if head.startswith(b"%PDF"):
         raise ImageFileError(path, "this is a PDF. Export the picture in it as PNG or TIFF first.")
-    signatures = {
+    signatures: dict[bytes, FileFormat] = {
         b"\xff\xd8\xff": "JPEG",
         b"\x89PNG\r\n\x1a\n": "PNG",
         b"II*\0": "TIFF",
@@ -104,12 +138,12 @@ def _kind(head: bytes, path: Path) -> str:
         b"GIF8": "GIF",
         b"BM": "BMP",
     }
-    for signature, kind in signatures.items():
+    for signature, format in signatures.items():
         if head.startswith(signature):
-            return kind
+            return format
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
-    raise ImageFileError(path, "this is not a picture I know. Convert it to JPEG, PNG, TIFF or WebP first.")
+    raise ImageFileError(path, "this is no picture of a known kind. Convert it to JPEG, PNG, TIFF or WebP first.")
 
 
 def _finish(decoded: Decoded, path: Path) -> Photo:
@@ -153,7 +187,7 @@ def _finish(decoded: Decoded, path: Path) -> Photo:
 
 
 def _valid_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    """As floats, or None when a careless program wrote zero or nonsense."""
+    """As floats, or None when a program wrote zero, infinity or the like."""
     if dpi is None or not all(math.isfinite(value) and value > 0 for value in dpi):
         return None
     return float(dpi[0]), float(dpi[1])
@@ -168,6 +202,10 @@ def _normalise(samples: np.ndarray, path: Path) -> tuple[np.ndarray, Depth, floa
     if not np.isfinite(samples).all():
         raise ImageFileError(path, "it holds NaN or infinite values. Replace them (by 0, say) first.")
     low, high = float(samples.min()), float(samples.max())
+    if max(-low, high) > _LARGEST:
+        raise ImageFileError(
+            path, f"it holds values of {max(high, low, key=abs):.3g}. Divide them, or replace them by 0."
+        )
     # Powers of two lose no bits; a picture far below 1 is scaled up, as it would pass for black.
     offset = 0.0 if low >= 0 else -(2.0 ** math.ceil(math.log2(-low)))
     span = high - offset

@@ -1,7 +1,7 @@
 """Write a TIFF of any depth with everything the photo carries, in the byte order of its EXIF.
 
-Pillow writes no 16-bit or float colour and tifffile no EXIF directory; the file itself is a header, deflated
-strips and one directory, in which EXIF values go byte for byte.
+Pillow writes no 16-bit or float colour, and tifffile no EXIF directory. The file is a header, deflated strips and one
+directory, into which EXIF values are copied byte for byte.
 """
 
 from __future__ import annotations

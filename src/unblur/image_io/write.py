@@ -1,10 +1,10 @@
-"""Write a photo: encode it for the suffix asked for, then put the file in place in one step."""
+"""Write a photo: encode it in the format asked for, then put the file in place in one step."""
 
 from __future__ import annotations
 
 import io
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def check_writable(
     photo: Photo | None = None,
     option: str = "-o",
 ) -> None:
-    """Find out before minutes of work whether `write_photo` would refuse.
+    """Check, before minutes of work, that `write_photo` will be able to write.
 
     Args:
         path: where the photo is to go.
@@ -72,6 +72,15 @@ def check_writable(
     check_place(path, overwrite=overwrite, source=source, option=option)
     if photo is None:
         return
+    check_format_holds(photo, format, path)
+
+
+def check_format_holds(photo: Photo, format: Format, path: Path) -> None:
+    """Check that a format can hold a photo.
+
+    Raises:
+        ImageFileError: when the format holds no transparency, or no side so long.
+    """
     if format == "JPEG" and photo.alpha is not None:
         raise ImageFileError(path, "JPEG holds no transparency. Save as PNG, WebP or TIFF.")
     longest, limit = max(photo.pixels.shape[:2]), _LONGEST_SIDE.get(format)
@@ -106,8 +115,7 @@ def write_photo(
 ) -> list[str]:
     """Write `photo` in the format of the suffix of `path`, at its own depth where the format holds it.
 
-    The file appears whole or not at all. Integer depths are clipped to [0, 1] and rounded to the nearest,
-    halves up; a floating-point TIFF is not clipped and gets its scale back.
+    The file appears whole or not at all; see `encode_photo` for what is in it.
 
     Returns:
         Plain sentences about what the format could not keep.
@@ -117,9 +125,32 @@ def write_photo(
     """
     path = Path(path)
     check_writable(path, overwrite=overwrite, source=source, photo=photo)
+    content, notes = encode_photo(photo, FORMATS[path.suffix.lower()], path)
+    put_in_place(content, path, overwrite=overwrite)
+    return notes
+
+
+def encode_photo(photo: Photo, format: Format, name: str | Path = "photo") -> tuple[bytes, list[str]]:
+    """The bytes of a file that shows `photo`, at its own depth where the format holds it.
+
+    Integer depths are clipped to [0, 1] and rounded to the nearest, halves up; a floating-point TIFF is not clipped
+    and gets its scale back.
+
+    Args:
+        photo: what to encode.
+        format: JPEG, PNG, TIFF or WEBP.
+        name: what messages call the file.
+
+    Returns:
+        The bytes, and plain sentences about what the format could not keep.
+
+    Raises:
+        ImageFileError: when the format cannot hold the photo, or the pixels are not finite.
+    """
+    path = Path(name)
+    check_format_holds(photo, format, path)
     if not np.isfinite(photo.pixels).all():
         raise ImageFileError(path, "not written, as the result holds NaN or infinite values.")
-    format = FORMATS[path.suffix.lower()]
     notes: list[str] = []
     samples = _quantise(photo, format, notes)
     try:
@@ -131,27 +162,27 @@ def write_photo(
             content = _encode_by_pillow(samples, photo, format, notes)
     except OverflowError as error:
         raise ImageFileError(path, "it would be larger than the 4 GB a TIFF holds. Save as PNG.") from error
-    put_in_place(content, path, overwrite=overwrite)
-    return notes
+    return content, notes
 
 
 def put_in_place(content: bytes, path: Path, *, overwrite: bool) -> None:
     """Write `content` to a temporary file beside `path`, then make it appear as `path` in one step.
+
+    A new file gets the permissions that the process gives to new files; a replaced one keeps its own.
 
     Raises:
         ImageFileError: when the disk refuses, or `path` came into being meanwhile. Nothing is left behind.
     """
     # A link is written through, so that it goes on pointing at the picture.
     target = path.resolve() if path.is_symlink() else path
-    temporary: Path | None = None
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.part")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # the system applies the umask; asking for the umask would change it
+            if target.exists():
+                temporary.chmod(target.stat().st_mode & 0o777)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(_permissions(target))
         if overwrite:
             temporary.replace(target)
         else:
@@ -161,17 +192,7 @@ def put_in_place(content: bytes, path: Path, *, overwrite: bool) -> None:
     except OSError as error:
         raise ImageFileError(path, f"not written ({error.strerror}). Choose another folder.") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _permissions(target: Path) -> int:
-    """Those of the file being replaced, else what this process gives to new files."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+        temporary.unlink(missing_ok=True)
 
 
 def _move_without_replacing(temporary: Path, target: Path) -> None:
@@ -179,7 +200,7 @@ def _move_without_replacing(temporary: Path, target: Path) -> None:
         target.hardlink_to(temporary)  # fails, rather than replacing, when the target exists
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: claim the name first, then replace the empty claim
+    except OSError:  # a file system without hard links: make an empty file of that name first, then replace it
         with target.open("xb"):
             pass
         try:
@@ -238,7 +259,7 @@ def _jpeg_options(photo: Photo, notes: list[str]) -> dict[str, object]:
     options: dict[str, object] = {"quality": _QUALITY, "subsampling": 0, "progressive": False}
     tables = photo.jpeg_tables
     if tables and sum(tables[0]) < sum(_tables_of_quality()[0]):
-        # The source was finer than our own quality; a quality beside the tables would scale them.
+        # The source was compressed less than we would; a quality beside the tables would scale them.
         options["qtables"] = [list(table) for table in tables]
         del options["quality"]
     if photo.dpi:
@@ -261,7 +282,7 @@ def _jpeg_options(photo: Photo, notes: list[str]) -> dict[str, object]:
 
 
 def _tables_of_quality() -> list[list[int]]:
-    """The quantisation tables libjpeg makes of our quality."""
+    """The quantisation tables of libjpeg at our quality."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=_QUALITY)
     with Image.open(buffer) as image:

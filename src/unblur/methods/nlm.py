@@ -1,14 +1,38 @@
-"""Non-local means denoising: average the pixels whose surroundings look alike, by OpenCV."""
+"""Non-local means denoising: each pixel becomes an average of pixels whose surroundings look alike.
+
+Buades, Coll & Morel, "A non-local algorithm for image denoising" (CVPR 2005), with the weights of their "Non-local
+means denoising" (Image Processing On Line 1, 2011). For two pixels p and q with the patches P around them,
+
+    d2(p, q) = mean over patch and channels of (u(p + x) - u(q + x))^2               (IPOL 2011, section 2)
+    w(p, q)  = exp(-max(d2(p, q) - 2 sigma^2, 0) / (k sigma)^2)
+    v(p)     = sum over q of w(p, q) u(q)  /  sum over q of w(p, q),                  q within the search window
+
+It is computed exactly, one shift q - p at a time, as in Darbon et al., "Fast nonlocal filtering applied to electron
+cryomicroscopy" (ISBI 2008): all patch distances for one shift are a box filter of one squared difference. As w(p, q) =
+w(q, p), half of the shifts are enough. What differs from the papers: k is the same at every noise level.
+
+On 26 photos with noise of sigma 0.02, 0.06 and 0.12 it takes 1.0 to 1.2 times as long as OpenCV's
+`fastNlMeansDenoising` on colour and 1.2 to 1.5 times on grey, one thread each, and its PSNR is 0.1 to 0.2 dB higher on
+colour and 0.9 to 1.3 dB on grey: `python benchmarks/nlm.py PHOTOS --crop 400` and the same with `--grey`.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unblur.contract import Card, Method, Settings, setting
 from unblur.solvers.observed import noise_sigma
 from unblur.types import Observation, Progress, Restoration
+
+K = 0.8
+"""Width of the weights, in noise levels; best of 0.4 to 1.0 for sigma 0.02, 0.06 and 0.12 by benchmarks/nlm.py."""
+
+BAND = 2**17
+"""Pixels restored at once: the working arrays (about 10 times as large) stay in the processor's cache."""
 
 
 class NlmSettings(Settings):
@@ -20,31 +44,82 @@ class NlmSettings(Settings):
 
 
 def restore(observation: Observation, settings: NlmSettings, progress: Progress) -> Restoration:
-    """Denoise `observation.blurry`, in 16 bits and on all channels together; see `NlmSettings`."""
+    """Denoise `observation.blurry`, all channels together; see `NlmSettings`."""
     blurry = observation.blurry
     assert blurry is not None
-    progress.stage("denoising", len(blurry))
-    restored = []
-    for picture, sigma in zip(blurry, noise_sigma(observation, blurred=False), strict=True):
-        restored.append(_denoise(picture, settings, float(sigma)))
-        progress.advance()
-    return Restoration(image=torch.stack(restored))
+    margin = settings.search // 2 + settings.patch // 2
+    height, width = blurry.shape[-2:]
+    rows = max(BAND // width, 4 * margin)
+    progress.stage("denoising", len(blurry) * -(-height // rows))
+    mode = "reflect" if margin < min(height, width) else "replicate"
+    padded = functional.pad(blurry, (margin,) * 4, mode=mode)
+    sigmas = noise_sigma(observation, blurred=False)
+    restored = torch.empty_like(blurry)
+    for picture, wider, sigma in zip(restored, padded, sigmas, strict=True):
+        for top in range(0, height, rows):
+            band = wider[:, top : top + rows + 2 * margin]
+            picture[:, top : top + rows] = denoised(
+                band, settings.strength * float(sigma), settings.patch // 2, settings.search // 2
+            )
+            progress.advance()
+    return Restoration(image=restored)
 
 
-def _denoise(picture: Tensor, settings: NlmSettings, sigma: float) -> Tensor:
-    """One picture `(C, H, W)` in [0, 1]."""
-    import cv2
+def denoised(picture: Tensor, sigma: float, patch: int, search: int) -> Tensor:
+    """Non-local means of the inside of a picture.
 
-    levels = (picture.clamp(0, 1) * _WHITE).round().permute(1, 2, 0).cpu().numpy().astype(np.uint16)  # (H, W, C)
-    bandwidth = [_BANDWIDTH * settings.strength * sigma * _WHITE]
-    clean = cv2.fastNlMeansDenoising(
-        np.ascontiguousarray(levels), bandwidth, None, settings.patch, settings.search, cv2.NORM_L1
-    )
-    return (torch.from_numpy(np.atleast_3d(clean).astype(np.float32)) / _WHITE).permute(2, 0, 1).to(picture)
+    Args:
+        picture: `(C, H, W)`.
+        sigma: standard deviation of its noise.
+        patch: how many pixels the surroundings that are compared reach beyond a pixel, to each side.
+        search: how many pixels the search window reaches beyond a pixel, to each side.
+
+    Returns:
+        `(C, H - 2 margin, W - 2 margin)` with `margin = patch + search`.
+    """
+    height, width = picture.shape[-2:]
+    values = picture[:, patch : height - patch, patch : width - patch]  # those with a whole patch around them
+    values = torch.cat([values, torch.ones_like(values[:1])])  # a last channel of ones, to sum up the weights
+    sums = values.clone()  # a pixel counts itself with weight 1
+    bandwidth = max((K * sigma) ** 2, 1e-12)  # at least (1e-6)^2, so that without noise nothing is divided by 0
+    for dy, dx in _half_of_the_shifts(search):
+        here, there = _overlap(picture, dy, dx)
+        distance = _box_mean((here - there).square_().mean(0), 2 * patch + 1)
+        # At most 60: a weight of e^-60 counts for nothing, and far smaller ones are denormal numbers, which are slow.
+        weight = distance.sub_(2 * sigma**2).clamp_(0, 60 * bandwidth).mul_(-1 / bandwidth).exp_()
+        values_here, values_there = _overlap(values, dy, dx)
+        sums_here, sums_there = _overlap(sums, dy, dx)
+        sums_here.addcmul_(weight, values_there)
+        sums_there.addcmul_(weight, values_here)
+    inside = sums[:, search : height - 2 * patch - search, search : width - 2 * patch - search]
+    return inside[:-1] / inside[-1]
 
 
-_WHITE = 65535
-_BANDWIDTH = 1.5  # in noise levels: best of 0.5..1.5 on validation photos with sigma = 0.02, 0.06 and 0.12
+def _half_of_the_shifts(search: int) -> Iterator[tuple[int, int]]:
+    """The shifts (rows, columns) within the search window, one of each pair of opposite ones, without (0, 0)."""
+    for dy in range(search + 1):
+        for dx in range(-search if dy else 1, search + 1):
+            yield dy, dx
+
+
+def _overlap(picture: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+    """All pixels p of `(C, H, W)` whose partner q = p + (dy, dx) is also inside, and these partners; dy >= 0."""
+    height, width = picture.shape[-2:]
+    here = picture[:, : height - dy, max(0, -dx) : width - max(0, dx)]
+    there = picture[:, dy:, max(0, dx) : width - max(0, -dx)]
+    return here, there
+
+
+def _box_mean(plane: Tensor, side: int) -> Tensor:
+    """The mean of each `side` x `side` square within a plane `(H, W)`: `(H - side + 1, W - side + 1)`."""
+    for axis in (0, 1):
+        length = plane.shape[axis] - side + 1
+        total = plane.narrow(axis, 0, length).clone()
+        for shift in range(1, side):
+            total += plane.narrow(axis, shift, length)
+        plane = total
+    return plane.mul_(1 / side**2)
+
 
 METHOD = Method(
     Card(

@@ -1,4 +1,4 @@
-"""One picture that tells what was done: before, after, the PSF, the figures, and a detail of both, close up."""
+"""A report as one picture: the photo before and after, an enlarged detail of both, the PSF, and the figures."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Im
     old, new = _image(before), _image(after)
     rows = [("before", "after", _shrunk(old), _shrunk(new))]
     longest = max(old.size)
-    if longest > PANEL // 2:  # a smaller photo is shown pixel by pixel already, and whole
-        # of a photo not twice as large as the panel, a detail at 100 % would show much the same again
+    if longest > PANEL // 2:  # a smaller photo is already shown whole, pixel by pixel
+        # At 100 %, the detail of a photo less than twice as large as the panel would look like the whole.
         zoom = 1 if longest >= 2 * PANEL else 2
         caption, box = f"detail at {100 * zoom} %", most_detailed(after, PANEL // zoom)
         rows.append((f"before, {caption}", f"after, {caption}", _detail(old, box, zoom), _detail(new, box, zoom)))
@@ -80,7 +80,12 @@ def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Im
 
 
 def most_detailed(picture: np.ndarray, side: int = PANEL) -> tuple[int, int, int, int]:
-    """The box (left, top, right, bottom) of at most `side` pixels whose gradients are strongest."""
+    """The square with the strongest gradients: (left, top, right, bottom) in pixels, at most `side` wide and high.
+
+    Args:
+        picture: `(H, W, C)`.
+        side: of the square, in pixels; cut down to the picture's own size.
+    """
     grey = picture.mean(2)
     height, width = grey.shape
     box_height, box_width = min(side, height), min(side, width)
@@ -106,7 +111,7 @@ def _facts(result: FileResult, wrap_at: int) -> list[tuple[str, list[str]]]:
     facts.append(("time", f"{result.seconds:.1f} s"))
     facts.append(("result", "restored" if result.changed else "left as it was"))
     facts += [("" if i else "notes", note) for i, note in enumerate(result.notes)]
-    letters = max(20, int(wrap_at / (0.52 * BODY)))  # the font's mean letter is about half as wide as high
+    letters = max(20, int(wrap_at / (0.52 * BODY)))  # a letter of the font is about half as wide as it is high
     return [(name, textwrap.wrap(text, letters)) for name, text in facts]
 
 

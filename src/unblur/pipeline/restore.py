@@ -1,7 +1,8 @@
-"""A photo in a file -> the restored photo in another file, and what is to be said about it."""
+"""A photo's file or bytes in, the restored photo's file or bytes out, and what is to be said about it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -9,14 +10,26 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from unblur.image_io import ImageFileError, Photo, check_writable, read_photo, write_photo, write_psf
-from unblur.image_io.write import FORMATS, check_place, put_in_place
+from unblur.image_io import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    ImageFileError,
+    Photo,
+    check_writable,
+    decode_photo,
+    encode_photo,
+    read_photo,
+    write_psf,
+)
+from unblur.image_io.read import read_bytes
+from unblur.image_io.write import FORMATS, Format, check_format_holds, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
-from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
+from unblur.pipeline.picture import Options, Outcome, estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
 from unblur.types import Progress
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
+_SUFFIXES: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 
 
 @dataclass(frozen=True)
@@ -24,14 +37,15 @@ class FileResult:
     """What became of one photo.
 
     Attributes:
-        input: the file read.
-        output: the file written.
+        input: the file read, or the name given to the bytes.
+        output: the file written, or a name that fits the bytes returned.
         method: the chain of methods.
         psf: the PSF given or estimated, as the last method used it, `(h, w)`; None when there was none.
         noise_sigma: on the [0, 1] scale; None for a photo too small to measure.
         seconds: from reading to writing.
         changed: False when the photo is as it was.
-        notes: plain sentences for the person; the first says why, when nothing changed.
+        notes: plain sentences for the person; the first says why, when nothing changed. The last say what the output
+            does not hold of the input.
     """
 
     input: Path
@@ -65,6 +79,8 @@ def restore_file(
     *,
     overwrite: bool = False,
     report: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
 ) -> FileResult:
     """Restore the photo at `path` into `output`, which appears whole or not at all.
 
@@ -78,6 +94,8 @@ def restore_file(
         progress: told of the stages; may cancel.
         overwrite: whether `output` and `report` may replace a file.
         report: where a picture of before, after and PSF goes.
+        max_pixels: a photo whose header declares more is refused before it is decoded.
+        max_bytes: a larger file is refused before it is read.
 
     Raises:
         UnblurError: one line naming what is wrong and the remedy; nothing is written then, except where the report
@@ -93,17 +111,88 @@ def restore_file(
             raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
         check_writable(report, overwrite=overwrite, source=path, option="--report")
     progress.stage("reading")
-    photo = read_photo(path)
-    check_writable(output, overwrite=overwrite, source=path, photo=photo)
+    photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
+    outcome, content, notes = _restored(
+        photo, options, progress, path, output, original=lambda: read_bytes(path, max_bytes)
+    )
+    put_in_place(content, output, overwrite=overwrite)
+    result = _result(path, output, outcome, notes, started)
+    if report is not None:
+        write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
+    return result
+
+
+def restore_bytes(
+    data: bytes,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    name: str = "photo",
+    format: Format | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[bytes, FileResult]:
+    """Restore a photo in memory: the bytes that `restore_file` writes. No file is read or written.
+
+    Args:
+        data: the bytes of a JPEG, PNG, TIFF, WebP, GIF or BMP file.
+        options: what to do; None: what is best for the photo.
+        progress: told of the stages; may cancel.
+        name: what messages and the result call the photo; folders in it are left out.
+        format: JPEG, PNG, TIFF or WEBP; None: that of `data`, or PNG for a format that is not written.
+        max_pixels: a photo whose header declares more is refused before it is decoded.
+        max_bytes: longer data are refused.
+
+    Returns:
+        The bytes of the restored photo, and what became of it. The suffix of `FileResult.output` names the format.
+
+    Raises:
+        UnblurError: one line saying what is wrong and the remedy.
+        Cancelled: after `progress.cancel()`.
+    """
+    started = perf_counter()
+    options, progress = options or Options(), progress or Progress()
+    options.chain()
+    path = Path(Path(name).name or "photo")
+    progress.stage("reading")
+    photo = decode_photo(data, path, max_pixels=max_pixels, max_bytes=max_bytes)
+    if format is None:
+        format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
+    suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
+    output = path.with_name(f"{path.stem}.restored{suffix}")
+    outcome, content, notes = _restored(photo, options, progress, path, output, original=lambda: data)
+    return content, _result(path, output, outcome, notes, started)
+
+
+def _restored(
+    photo: Photo, options: Options, progress: Progress, path: Path, output: Path, original: Callable[[], bytes]
+) -> tuple[Outcome, bytes, list[str]]:
+    """What became of a photo, the bytes of the output, and what these do not hold of the input.
+
+    Args:
+        photo: the input.
+        options: what to do.
+        progress: told of the stages.
+        path: what messages call the input.
+        output: what messages call the output; its suffix names the format.
+        original: gives the bytes of the input, for a copy byte by byte.
+    """
+    format = FORMATS[output.suffix.lower()]
+    check_format_holds(photo, format, output)
     _check_psf_fits(options.psf, photo, path)
     outcome = restore_picture(_picture(photo), options, progress)
     progress.stage("writing")
+    if not outcome.changed and photo.format == format:
+        return outcome, original(), []
     if outcome.changed:
-        pixels = outcome.image[0].permute(1, 2, 0).numpy()  # (H, W, C); the writer clips whole-number formats
-        notes = write_photo(photo.with_pixels(pixels), output, overwrite=overwrite, source=path)
-    else:
-        notes = _copy(photo, path, output, overwrite=overwrite)
-    result = FileResult(
+        pixels = outcome.image[0].permute(1, 2, 0).numpy()  # (H, W, C); the encoder clips whole-number formats
+        photo = photo.with_pixels(pixels)
+    content, notes = encode_photo(photo, format, output)
+    return outcome, content, [*photo.notes, *notes]
+
+
+def _result(path: Path, output: Path, outcome: Outcome, notes: list[str], started: float) -> FileResult:
+    return FileResult(
         input=path,
         output=output,
         method=outcome.method,
@@ -111,11 +200,8 @@ def restore_file(
         noise_sigma=outcome.sigma,
         seconds=perf_counter() - started,
         changed=outcome.changed,
-        notes=[*outcome.notes, *photo.notes, *notes],
+        notes=[*outcome.notes, *notes],
     )
-    if report is not None:
-        write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
-    return result
 
 
 def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:
@@ -212,12 +298,3 @@ def estimate_psf_file(
 def _picture(photo: Photo) -> Tensor:
     """A photo's pixels `(H, W, C)` as a picture `(1, C, H, W)`."""
     return torch.from_numpy(photo.pixels).permute(2, 0, 1)[None].contiguous()
-
-
-def _copy(photo: Photo, path: Path, output: Path, *, overwrite: bool) -> list[str]:
-    """Write the photo as it was."""
-    formats = {FORMATS.get(path.suffix.lower()), FORMATS[output.suffix.lower()], photo.format}
-    if len(formats) > 1:  # the suffix of the input counts too: a GIF or a BMP is read as a PNG
-        return write_photo(photo, output, overwrite=overwrite, source=path)
-    put_in_place(path.read_bytes(), output, overwrite=overwrite)
-    return []
