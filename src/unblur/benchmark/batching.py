@@ -13,6 +13,7 @@ from itertools import groupby, islice
 import torch
 from torch import Tensor
 
+from unblur.contract import Input
 from unblur.datasets.base import Sample
 from unblur.imaging.psf import pad_psf
 from unblur.pipeline.chain import Chain
@@ -44,7 +45,9 @@ def batches(samples: Iterable[Sample], together: int) -> Iterator[list[Sample]]:
 
 def _kind(sample: Sample) -> tuple[object, ...]:
     """What the samples of a batch must have in common. Their psfs may differ in size."""
-    return sample.blurry.shape, sample.blurry.dtype, sample.psf is None, sample.sigma
+    pictures = (sample.blurry, sample.noisy, sample.frames)
+    layouts = tuple(None if picture is None else (picture.shape, picture.dtype) for picture in pictures)
+    return layouts, sample.psf is None, sample.sigma, sample.exposure_ratio
 
 
 def attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
@@ -63,7 +66,7 @@ def _attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, prog
     """Restore the samples of a batch, all or none."""
     started = time.perf_counter()
     try:
-        observation = moved(_observation(samples, chain), device)
+        observation = _observation(samples, chain).to(device)
         restoration = replace(chain(observation, _Inner(progress)), stages={})  # which no row tells of
         restoration = moved(restoration, CPU)  # waits until the device is done
         seconds = (time.perf_counter() - started) / len(samples)
@@ -80,10 +83,22 @@ def in_words(error: Exception) -> str:
 
 
 def _observation(samples: Sequence[Sample], chain: Chain) -> Observation:
-    """What a chain may see: the true psfs only when it needs them."""
+    """What the chain needs or takes; the true psfs only if it needs them, or a blind method would see them."""
+    used = chain.needs | chain.takes
+
+    def together(name: Input) -> Tensor | None:
+        pictures = [getattr(sample, name) for sample in samples]
+        return None if name not in used or pictures[0] is None else torch.cat(pictures)  # (B, ...)
+
     psfs = [sample.psf for sample in samples if sample.psf is not None] if "psf" in chain.needs else []
-    blurry = torch.cat([sample.blurry for sample in samples])  # (B, C, H, W)
-    return Observation(blurry=blurry, psf=_stacked(psfs) if psfs else None, sigma=samples[0].sigma)
+    return Observation(
+        blurry=together("blurry"),
+        noisy=together("noisy"),
+        frames=together("frames"),
+        psf=_stacked(psfs) if psfs else None,
+        exposure_ratio=samples[0].exposure_ratio,
+        sigma=samples[0].sigma,
+    )
 
 
 def _stacked(psfs: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unblur.contract import Settings, nearest
-from unblur.pipeline.chain import DEFAULT_NON_BLIND, Chain, complete, setting_keys
+from unblur.pipeline.auto import QUICK_NON_BLIND
+from unblur.pipeline.chain import Chain, complete, setting_keys
 from unblur.types import UnblurError
 
 Identity = tuple[tuple[str, Settings], ...]
@@ -61,4 +62,4 @@ def identity(chain: Chain) -> Identity:
 def _reference(chain: Chain) -> Chain:
     """The chain's last non-blind step alone, or the default one where the chain has none."""
     non_blind = [step for step in chain.steps if "psf" in step.method.card.needs]
-    return Chain((non_blind[-1],)) if non_blind else Chain.parse(DEFAULT_NON_BLIND)
+    return Chain((non_blind[-1],)) if non_blind else Chain.parse(QUICK_NON_BLIND)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -12,9 +13,10 @@ from torch import Tensor
 from unblur.image_io import ImageFileError, Photo, check_writable, read_photo, write_photo, write_psf
 from unblur.image_io.write import FORMATS, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
-from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Progress
+from unblur.types import Observation, Progress
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 
@@ -32,6 +34,8 @@ class FileResult:
         seconds: from reading to writing.
         changed: False when the photo is as it was.
         notes: plain sentences for the person; the first says why, when nothing changed.
+        reason: why this method, in a few plain words.
+        stages: intermediate pictures by name, `(1, C, H, W)`.
     """
 
     input: Path
@@ -42,6 +46,8 @@ class FileResult:
     seconds: float
     changed: bool
     notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    stages: Mapping[str, Tensor] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """The figures under their names; `psf_size` is the longer side in pixels, or None."""
@@ -49,6 +55,7 @@ class FileResult:
             "input": str(self.input),
             "output": str(self.output),
             "method": self.method,
+            "reason": self.reason,
             "psf_size": None if self.psf is None else max(self.psf.shape),
             "noise_sigma": self.noise_sigma,
             "seconds": round(self.seconds, 3),
@@ -63,6 +70,8 @@ def restore_file(
     options: Options,
     progress: Progress | None = None,
     *,
+    known: Observation | None = None,
+    noisy: Path | None = None,
     overwrite: bool = False,
     report: Path | None = None,
 ) -> FileResult:
@@ -76,6 +85,8 @@ def restore_file(
         output: where the result goes; its suffix names the format.
         options: what to do.
         progress: told of the stages; may cancel.
+        known: what is known besides the pictures: psf, sigma, exposure ratio.
+        noisy: a short, noisy shot of the same scene, of the same size; it is not aligned.
         overwrite: whether `output` and `report` may replace a file.
         report: where a picture of before, after and PSF goes.
 
@@ -86,7 +97,9 @@ def restore_file(
     """
     started = perf_counter()
     progress = progress or Progress()
-    options.chain()  # what does not fit together is said before anything is read
+    known = known or Observation()
+    pictures = {"blurry", *([] if noisy is None else ["noisy"])}
+    options.plan(known.given() | pictures)  # what does not fit together is said before anything is read
     check_writable(output, overwrite=overwrite, source=path)
     if report is not None:
         if report.resolve() in (output.resolve(), path.resolve()):
@@ -95,12 +108,14 @@ def restore_file(
     progress.stage("reading")
     photo = read_photo(path)
     check_writable(output, overwrite=overwrite, source=path, photo=photo)
-    _check_psf_fits(options.psf, photo, path)
-    outcome = restore_picture(_picture(photo), options, progress)
+    _check_psf_fits(known.psf, photo, path)
+    short = None if noisy is None else _picture(_read_short_shot(noisy, photo, path))
+    observation = replace(known, blurry=_picture(photo), noisy=short)
+    outcome = restore_picture(observation, options, progress)
     progress.stage("writing")
     if outcome.changed:
         pixels = outcome.image[0].permute(1, 2, 0).numpy()  # (H, W, C); the writer clips whole-number formats
-        notes = write_photo(photo.with_pixels(pixels), output, overwrite=overwrite, source=path)
+        notes = [*photo.notes, *write_photo(photo.with_pixels(pixels), output, overwrite=overwrite, source=path)]
     else:
         notes = _copy(photo, path, output, overwrite=overwrite)
     result = FileResult(
@@ -111,7 +126,9 @@ def restore_file(
         noise_sigma=outcome.sigma,
         seconds=perf_counter() - started,
         changed=outcome.changed,
-        notes=[*outcome.notes, *photo.notes, *notes],
+        notes=[*outcome.notes, *notes],
+        reason=outcome.reason,
+        stages=outcome.stages,
     )
     if report is not None:
         write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
@@ -121,11 +138,26 @@ def restore_file(
 def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:
     if psf is None:
         return
-    (rows, columns), (height, width) = psf.shape, photo.pixels.shape[:2]
+    (rows, columns), (height, width) = psf.shape[-2:], photo.pixels.shape[:2]
     if rows > height or columns > width:
         raise ImageFileError(
             path, f"it is {width} x {height} px, smaller than the PSF ({columns} x {rows} px). Crop the PSF."
         )
+
+
+def _read_short_shot(noisy: Path, photo: Photo, path: Path) -> Photo:
+    """The short shot of a pair, upright as the photo is."""
+    short = read_photo(noisy)
+    (height, width, channels), (rows, columns, colours) = photo.pixels.shape, short.pixels.shape
+    if (height, width) != (rows, columns):
+        raise ImageFileError(
+            noisy,
+            f"it is {columns} x {rows} px, and {path} is {width} x {height} px. The two shots must be of one size; "
+            "they are not aligned yet.",
+        )
+    if channels != colours:
+        raise ImageFileError(noisy, f"one of it and {path} is grey, the other in colour. Save both alike.")
+    return short
 
 
 @dataclass(frozen=True)
@@ -178,9 +210,12 @@ def estimate_psf_file(
     options: Options,
     progress: Progress | None = None,
     *,
+    known: Observation | None = None,
     overwrite: bool = False,
 ) -> PsfResult:
     """Estimate the PSF of the photo at `path` and write it to `output` (`.png`, `.npy` or `.tif`).
+
+    `known` holds the noise level, if it is known.
 
     Raises:
         UnblurError: one line naming what is wrong and the remedy; nothing is written then.
@@ -192,7 +227,8 @@ def estimate_psf_file(
         raise ImageFileError(output, f"a PSF is not written as '{output.suffix}'. Use .npy, .tif or .png.")
     check_place(output, overwrite=overwrite, source=path)
     progress.stage("reading")
-    found = estimate_psf_of(_picture(read_photo(path)), options, progress)
+    observation = replace(known or Observation(), blurry=_picture(read_photo(path)))
+    found = estimate_psf_of(observation, options, progress)
     progress.stage("writing")
     assert found.psf is not None
     write_psf(found.psf.numpy(), output, overwrite=overwrite)
@@ -215,9 +251,9 @@ def _picture(photo: Photo) -> Tensor:
 
 
 def _copy(photo: Photo, path: Path, output: Path, *, overwrite: bool) -> list[str]:
-    """Write the photo as it was."""
+    """Write the photo as it was; notes on what the copy lacks, none where it is byte for byte the same."""
     formats = {FORMATS.get(path.suffix.lower()), FORMATS[output.suffix.lower()], photo.format}
     if len(formats) > 1:  # the suffix of the input counts too: a GIF or a BMP is read as a PNG
-        return write_photo(photo, output, overwrite=overwrite, source=path)
+        return [*photo.notes, *write_photo(photo, output, overwrite=overwrite, source=path)]
     put_in_place(path.read_bytes(), output, overwrite=overwrite)
     return []
