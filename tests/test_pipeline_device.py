@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import unblur
 from elsewhere import NAME
@@ -194,6 +196,31 @@ def test_arrays_and_tensors_come_back_where_they_were(stand_in):
     worked_here = unblur.deconvolve(scene.blurry.to(stand_in), scene.psf, "hyper_laplacian", device="cpu")
     assert worked_here.device.type == NAME
     assert torch.equal(worked_here.cpu(), expected)
+
+
+class NoFloat64(TorchDispatchMode):
+    """The stand-in as Apple's accelerator is: nothing in float64 is made there or moved there."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), named=None):
+        result = operation(*arguments, **(named or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64 and tensor.device.type == NAME:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support it.")
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint16])
+def test_nothing_is_made_in_float64_on_a_device_that_has_none(stand_in, tmp_path, dtype):
+    body = "return Restoration(image=observation.blurry / 2, psf=observation.psf)"
+    method = fake_method(tmp_path, "halving", body, needs=("blurry", "psf"))
+    picture = PICTURE.double() if dtype == torch.float64 else (PICTURE * 65535).to(dtype)
+    with NoFloat64():
+        with pytest.raises(TypeError, match="float64"):
+            picture.double().to(stand_in)  # else this test could not fail
+        for psf in (PSF.double(), PSF.double().numpy(), PSF.to(stand_in)):
+            result = unblur.restore(picture, psf=psf, method=method, device=stand_in)
+            assert (result.dtype, result.device) == (dtype, devices.CPU)
+            torch.testing.assert_close(result.double(), picture.double() / 2, atol=0.51, rtol=0)
 
 
 def test_an_estimated_psf_is_where_the_picture_is(stand_in, tmp_path):
