@@ -173,4 +173,5 @@ METHOD = Method(
     restore,
     WienerStackTraining,
     prepare,
+    weakest={"doubt": 0, "passes": 1},
 )
