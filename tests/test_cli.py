@@ -285,7 +285,8 @@ def test_methods_lists_what_each_needs_and_gives():
     assert described["hyper_laplacian"]["needs"] == ["blurry", "psf"]
     assert described["hyper_laplacian"]["gives"] == ["image"]
     assert described["nlm"]["paper"] == "Buades, Coll & Morel 2005"
-    keys = {"name", "title", "paper", "needs", "gives", "channels", "tiling", "presets", "settings"}
+    assert described["nlm"]["undoes"] == ["noise"]
+    keys = {"name", "title", "paper", "needs", "takes", "gives", "undoes", "channels", "tiling", "presets", "settings"}
     assert all(set(method) == keys for method in described.values())
 
 

@@ -148,7 +148,7 @@ def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatc
     options = Options(method="l0_psf+hyper_laplacian", settings={"l0_psf.size": 15, "iterations": 2})
     here = restore_picture(photo, options, Progress())
     there = restore_picture(photo, replace(options, device=stand_in), Progress())
-    assert places == [{"cpu"}] * 3 + [{NAME}] * 3
+    assert places == [{"cpu"}] * 4 + [{NAME}] * 4, "before and after each of the two steps"
     assert torch.equal(here.image, there.image)
     assert here.psf is not None and there.psf is not None
     assert torch.equal(here.psf, there.psf)

@@ -101,9 +101,11 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     if made.image.shape != photo.shape:
         was, now = tuple(photo.shape), tuple(made.image.shape)
         raise UnblurError(f"'{chain.name}' gave a picture of shape {now} for one of {was}.")
-    if not torch.isfinite(made.image).all():
+    if not torch.stack(made.image.aminmax()).isfinite().all():  # without a copy of a large picture
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
-    image = torch.lerp(photo, made.image.to(photo), options.strength)
+    image = made.image.to(photo)
+    if options.strength < 1:
+        image = torch.lerp(photo, image, options.strength)
     notes = [*made.notes, *_corrections(chain.name, unchanged.psf, psf)]
     return replace(unchanged, image=image, psf=psf, stages=made.stages, changed=True, notes=notes)
 
@@ -214,17 +216,17 @@ def _for_a_photo(method: Method, *, force: bool) -> Method:
     card = method.card
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-        psf_given = observation.psf is not None and not observation.psf_estimated
-        if not force and observation.psf is None:
+        if not force:
             _require_credible(observation, Restoration(), card.undoes, progress)
         run = _restore_image if "image" in card.gives else _estimate
         result = run(method, observation, settings, progress)
         if force or not result.changed:
             return result
-        # A PSF that a person gave is not doubted, and neither is what a method made of it.
-        psf = None if psf_given else observation.psf if result.psf is None else result.psf
-        found = Restoration(image=result.image, psf=psf if "psf" in card.gives else None)
-        _require_credible(replace(observation, psf=psf), found, card.undoes, progress)
+        found = Restoration(image=result.image, psf=result.psf)
+        if "psf" not in card.gives:  # the PSF that it was given, perhaps corrected
+            observation = replace(observation, psf=observation.psf if result.psf is None else result.psf)
+            found = Restoration(image=result.image)
+        _require_credible(observation, found, card.undoes, progress)
         return result
 
     return replace(method, restore=restore)
@@ -265,14 +267,20 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
 def _require_credible(
     observation: Observation, result: Restoration, undoes: frozenset[Defect], progress: Progress
 ) -> None:
-    """Judge what is known so far: the photo alone, with its PSF, or with its restoration too.
+    """Judge what one step made of a photo: nothing yet, a PSF, a picture, or both.
+
+    Args:
+        observation: the photo, and the PSF that the step was given.
+        result: what the step gave; its PSF only if the step estimates one.
+        undoes: what the step's picture should no longer have.
+        progress: told of the stage; may cancel.
 
     Raises:
         _NotCredible: with the reason.
     """
     psf = observation.psf if result.psf is None else result.psf
-    known = psf is not None or result.image is not None
-    progress.stage("checking the result" if known else "looking at the photo")
+    nothing_yet = result.image is None and result.psf is None
+    progress.stage("looking at the photo" if nothing_yet else "checking the result")
     reason = _doubt(observation, result, undoes, _luminance_sigma(observation), progress)
     if reason is not None:
         raise _NotCredible(reason, psf)
@@ -282,16 +290,16 @@ def _doubt(
     observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
 ) -> str | None:
     """Why `result` should not be believed, in one sentence; None: nothing speaks against it."""
-    if undoes == {"noise"}:
+    psf_given = observation.psf is not None and not observation.psf_estimated
+    if undoes == {"noise"} or psf_given:
         return None
     grey = luminance(_photo(observation))
-    restored = None if result.image is None else luminance(result.image)
+    if result.image is None and result.psf is None:
+        return judge(grey, None, None, sigma, progress) if observation.psf is None else None
+    reason = None if result.psf is None else judge(grey, None, result.psf, sigma, progress)
     psf = observation.psf if result.psf is None else result.psf
-    reason = None
-    if restored is None or result.psf is not None:
-        reason = judge(grey, None, psf, sigma, progress)
-    if reason is None and restored is not None and psf is not None:
-        reason = judge(grey, restored, psf, sigma, progress)
+    if reason is None and result.image is not None and psf is not None:
+        reason = judge(grey, luminance(result.image), psf, sigma, progress)
     return reason
 
 
