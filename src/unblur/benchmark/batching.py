@@ -1,6 +1,6 @@
-"""Restoring a data set's pictures, one by one or several alike at once, on any device; the rows are the same.
+"""Restore a data set's pictures one by one, or several of one kind as a batch, on any device, with the same results.
 
-Pictures that are restored together share the time, and nothing else: one that fails costs the others nothing.
+The time of a batch is shared out evenly among its pictures. Where a batch fails, its pictures are restored one by one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, prog
     started = time.perf_counter()
     try:
         observation = _observation(samples, chain).to(device)
-        restoration = replace(chain(observation, _Inner(progress)), stages={})  # which no row tells of
+        restoration = replace(chain(observation, _Inner(progress)), stages={})  # no row shows stages
         restoration = moved(restoration, CPU)  # waits until the device is done
         seconds = (time.perf_counter() - started) / len(samples)
         return [Attempt(alone, seconds) for alone in _apart(restoration, samples, chain)]
@@ -108,14 +108,14 @@ def _stacked(psfs: Sequence[Tensor]) -> Tensor:
 
 
 def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) -> list[Restoration]:
-    """A batch's restoration as one of each picture; its notes are said of all of them."""
+    """A batch's restoration as one restoration per picture; each has all notes of the batch."""
     image, psf = restoration.image, restoration.psf
     for what, tensor in (("pictures", image), ("psfs", psf)):
         if tensor is not None and len(tensor) != len(samples):
             raise ValueError(f"of {len(samples)} pictures the method made {len(tensor)} {what}")
     images = [None] * len(samples) if image is None else image.split(1)
     psfs: Sequence[Tensor | None] = [None] * len(samples)
-    if psf is not None:  # one that was given comes back as it was given
+    if psf is not None:  # a true psf is the sample's own, whatever the method returned
         given = "psf" in chain.needs and "psf" not in chain.gives
         psfs = [sample.psf for sample in samples] if given else _without_margins(psf)
     return [
@@ -127,7 +127,7 @@ def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) ->
 def _without_margins(psfs: Tensor) -> list[Tensor]:
     """Psfs `(B, 1, h, w)` one by one, without the dark margin that some have to be as large as the largest."""
     margins = [_dark_margin(psf) for psf in psfs[:, 0]]
-    least = [min(sides) for sides in zip(*margins, strict=True)]  # what all have is not for the batch's sake
+    least = [min(sides) for sides in zip(*margins, strict=True)]  # a margin that all have was there before
     height, width = psfs.shape[-2:]
     cuts = [(rows - least[0], columns - least[1]) for rows, columns in margins]
     return [
@@ -137,7 +137,7 @@ def _without_margins(psfs: Tensor) -> list[Tensor]:
 
 
 def _dark_margin(psf: Tensor) -> tuple[int, int]:
-    """How many rows (columns) of a psf `(h, w)` are zero at both ends alike."""
+    """How many rows and columns of a psf `(h, w)` are zero at each of both ends."""
     margins = []
     for axis, side in ((1, psf.shape[0]), (0, psf.shape[1])):
         lit = (psf != 0).any(axis).nonzero().flatten().tolist() or [0]
@@ -146,7 +146,7 @@ def _dark_margin(psf: Tensor) -> tuple[int, int]:
 
 
 class _Inner(Progress):
-    """Passes cancelling on to a method, but none of its stages to whoever draws the benchmark's."""
+    """What a method reports to: it can be cancelled like the benchmark, and its stages are not shown."""
 
     def __init__(self, outer: Progress) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One observation of a data set, and the truth as far as it is known.
+    """One observation of a data set, and its true picture and PSF as far as they are known.
 
     Attributes:
         name: unique within the data set; names the row and the files made from it.

@@ -1,4 +1,4 @@
-"""Who is measured: each method completed to a chain that gives a picture, and the step its error ratios refer to."""
+"""The methods that are measured: each a chain that gives a picture, and the reference of its error ratios."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from unblur.pipeline.chain import Chain, complete, setting_keys
 from unblur.types import UnblurError
 
 Identity = tuple[tuple[str, Settings], ...]
-"""A chain's methods and settings, to be looked up by."""
+"""A chain's methods and settings; equal for chains that do the same."""
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Entry:
     """One method of the table.
 
     Attributes:
         label: what the person asked for; names its rows and its folder.
         chain: what runs.
-        reference: the non-blind step that is given the true psf for the error ratios.
+        reference: the non-blind chain that is given the true psf; its result is the denominator of the error ratios.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Contestant:
     reference: Chain
 
 
-def enter(names: Sequence[str], settings: Mapping[str, Any]) -> list[Contestant]:
+def make_entries(names: Sequence[str], settings: Mapping[str, Any]) -> list[Entry]:
     """The methods called `names`, each with those of the settings that it has.
 
     Raises:
@@ -46,8 +46,8 @@ def enter(names: Sequence[str], settings: Mapping[str, Any]) -> list[Contestant]
     for name, full_name in completed.items():
         own = {key: value for key, value in settings.items() if key in keys[name]}
         chain = Chain.parse(full_name, own)
-        found.append(Contestant(Chain.parse(name).name, chain, _reference(chain)))
-    labels = [contestant.label for contestant in found]
+        found.append(Entry(Chain.parse(name).name, chain, _reference(chain)))
+    labels = [entry.label for entry in found]
     for label in labels:
         if labels.count(label) > 1:
             raise UnblurError(f"two methods of this run are called '{label}'. Rename one of the files.")
@@ -55,7 +55,7 @@ def enter(names: Sequence[str], settings: Mapping[str, Any]) -> list[Contestant]
 
 
 def identity(chain: Chain) -> Identity:
-    """What two chains have in common when they do the same."""
+    """A key that is equal for chains that do the same."""
     return tuple((step.method.card.name, step.settings) for step in chain.steps)
 
 
