@@ -37,7 +37,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.trajectory import shake_psf
 from unblur.metrics import psnr, psnr_aligned
-from unblur.pipeline.picture import Options
+from unblur.pipeline.options import Options
 from unblur.pipeline.restore import restore_file
 
 VERSIONS = ("sharp", "noisy", "blurred")

@@ -69,11 +69,13 @@ class Cast:
             "picky": ("image", self._break_on_scene_1),
             "double": ("image", lambda o: Restoration(image=torch.cat([o.blurry, o.blurry]))),
             "single": ("image", lambda o: Restoration(image=o.blurry[:1])),
+            "mean": ("image", lambda o: Restoration(image=(o.blurry + o.noisy + o.frames.mean(1)) / 3)),
         }
         gives, work = stand_ins[name]
-        card = Card(
-            name, name, "", frozenset({"blurry"}), frozenset({gives}), frozenset({"blur"} if gives == "image" else ())
-        )
+        needs = {"blurry", "noisy", "frames"} if name == "mean" else {"blurry"}
+        takes = {"exposure_ratio", "psf"} if name == "mean" else ()
+        undoes = {"blur"} if gives == "image" else ()
+        card = Card(name, name, "", *map(frozenset, (needs, {gives}, undoes, takes)))
         return Method(card, Settings, self._watched(name, lambda o, settings, progress: work(o)))
 
     def _watched(self, name, restore):

@@ -11,7 +11,6 @@ from PIL import Image
 
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
-from unblur.pipeline import picture
 
 PSF = gaussian_psf(1.2, 7)
 
@@ -56,10 +55,9 @@ def fake_method(
 
 
 def brightening(folder: Path, card: str = "tiling=True") -> str:
-    """A 'restoration' that adds the setting `shift` to every pixel."""
-    return fake_method(
-        folder, "brightening", "return Restoration(image=observation.blurry + settings.shift)", card=card
-    )
+    """A 'denoiser' that adds the setting `shift` to every pixel."""
+    body = "return Restoration(image=observation.blurry + settings.shift)"
+    return fake_method(folder, "brightening", body, card=card, undoes=("noise",))
 
 
 def estimating(folder: Path) -> str:
@@ -68,24 +66,45 @@ def estimating(folder: Path) -> str:
     return fake_method(folder, "estimating", body, gives=("psf",))
 
 
-def judge_by(monkeypatch, verdict) -> list[tuple]:
-    """Replace the judgement of PSFs and restorations by `verdict(blurry, restored, psf, sigma)`; its calls."""
-    calls = []
+PAIR = '''"""The mean of a blurry and a noisy shot."""
 
-    def judge(blurry, restored, psf, sigma, progress):
-        if psf is None:
-            return None  # the photo alone looks blurred enough
-        calls.append((blurry, restored, psf, sigma))
-        ok, reason = verdict(blurry, restored, psf, sigma)
-        return None if ok else reason
-
-    monkeypatch.setattr(picture, "judge", judge)
-    return calls
+from unblur.contract import Card, Method, Settings, setting
+from unblur.types import Observation, Progress, Restoration
 
 
-def believe(*_) -> tuple[bool, str]:
-    """A verdict."""
-    return True, ""
+class MeanSettings(Settings):
+    """Settings of `mine`."""
+
+    share: float = setting(0.5, "how much of the noisy shot", probe=(0.2, 0.8), ge=0, le=1)
+
+
+def restore(observation: Observation, settings: MeanSettings, progress: Progress) -> Restoration:
+    """Add both shots up."""
+    progress.stage("averaging")
+    return Restoration(image=(1 - settings.share) * observation.blurry + settings.share * observation.noisy)
+
+
+METHOD = Method(
+    Card(
+        name="mine",
+        title="Mean of a pair",
+        paper="",
+        needs=frozenset({"blurry", "noisy"}),
+        gives=frozenset({"image"}),
+        undoes=frozenset({"blur", "noise"}),
+        tiling=True,
+    ),
+    MeanSettings,
+    restore,
+)
+'''
+
+
+def pair_method(folder: Path) -> str:
+    """A file `mine.py` of thirty lines that restores from a pair."""
+    path = folder / "mine.py"
+    path.write_text(PAIR)
+    return str(path)
 
 
 def sharp_pixels() -> np.ndarray:

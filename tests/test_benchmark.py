@@ -32,6 +32,25 @@ def test_a_blind_method_never_sees_the_true_psf(cast):
     assert [seen.psf for seen in cast.seen["l0_psf"]] == [None]
 
 
+@pytest.mark.parametrize("together", [1, 3])
+def test_each_method_is_given_of_a_sample_what_its_card_needs_or_takes(cast, monkeypatch, together):
+    """Not the true psf, if it only takes one: it would be blind no longer."""
+    short, frames = (torch.full((1, *shape), 0.25) for shape in ((1, 48, 56), (4, 1, 48, 56)))
+    pair = {"noisy": short, "frames": frames, "exposure_ratio": 8.0}
+    monkeypatch.setattr(datasets, "get", lambda name: Tiny(**pair))
+    result = run("mean", "wiener", limit=3, together=together)
+    assert [row["error"] for row in result["rows"]] == [None] * 6
+    seen = cast.seen["mean"][0]
+    assert (seen.noisy.shape, seen.frames.shape) == ((together, 1, 48, 56), (together, 4, 1, 48, 56))
+    assert (seen.exposure_ratio, seen.psf, seen.sigma) == (8.0, None, 0.01)
+    for other in cast.seen["wiener"]:
+        assert (other.noisy, other.frames, other.exposure_ratio) == (None, None, None)
+
+
+def test_a_method_for_pairs_fails_on_a_data_set_without_any(cast):
+    assert "needs several frames" in only_row("mean")["error"]
+
+
 def test_an_estimator_by_itself_is_followed_by_the_default_non_blind_step(cast):
     row = only_row("l0_psf")
     assert row["method"] == "l0_psf"

@@ -93,10 +93,12 @@ def test_only_pictures_that_are_alike_are_restored_together(cast):
         *({"blurry": grey, "sigma": 0.01}, {"blurry": grey, "sigma": 0.01}, {"blurry": grey, "sigma": 0.02}),
         *({"blurry": grey}, {"blurry": wide}, {"blurry": wide}, {"blurry": colour}),
         *({"blurry": grey, "psf": psf}, {"blurry": grey, "psf": SMALL_PSF[None, None]}, {"blurry": grey}),
+        *({"blurry": grey, "noisy": grey}, {"blurry": grey, "noisy": grey, "exposure_ratio": 4.0}),
+        *({"blurry": grey, "frames": grey[:, None]}, {"blurry": grey, "frames": torch.zeros(1, 2, 1, 16, 16)}),
     ]
     samples = [Sample(str(n), **kind) for n, kind in enumerate(kinds)]
     names = [[sample.name for sample in batch] for batch in batches(samples, 3)]
-    assert names == [["0", "1"], ["2"], ["3"], ["4", "5"], ["6"], ["7", "8"], ["9"]]
+    assert names == [["0", "1"], ["2"], ["3"], ["4", "5"], ["6"], ["7", "8"], ["9"], ["10"], ["11"], ["12"], ["13"]]
     assert [len(batch) for batch in batches([samples[0]] * 7, 3)] == [3, 3, 1]
 
 

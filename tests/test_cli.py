@@ -16,7 +16,7 @@ import rich.console
 from PIL import Image
 from typer.testing import CliRunner
 
-from fakes import PSF, believe, brightening, estimating, fake_method, judge_by, write_photo_file
+from fakes import PSF, brightening, estimating, fake_method, sharp_pixels, write_photo_file
 from unblur.cli import app
 from unblur.cli.console import progress_bar
 from unblur.image_io import read_psf, write_psf
@@ -74,7 +74,7 @@ def test_restore_writes_beside_the_photo_and_says_what_it_found_and_did(photo):
     found, done = result.stdout.splitlines()
     assert found.startswith("a.jpg: PSF 7 x 7 px, spread ")
     assert "noise 0.0" in found
-    assert done.startswith("  restored by wiener_stack in ")
+    assert done.startswith("  restored by wiener_stack (the PSF was given) in ")
     assert done.endswith(" s -> a.restored.jpg")
     assert result.stderr == ""
     with Image.open("a.restored.jpg") as image:
@@ -85,7 +85,7 @@ def test_json_is_one_object_a_photo_and_nothing_else(photo):
     write_photo_file(photo.with_name("b.png"))
     result = run("restore", "a.jpg", "b.png", "--psf", "psf.npy", "--json")
     first, second = map(json.loads, result.stdout.splitlines())
-    keys = {"input", "output", "method", "psf_size", "noise_sigma", "seconds", "changed", "notes"}
+    keys = {"input", "output", "method", "reason", "psf_size", "noise_sigma", "seconds", "changed", "notes"}
     assert set(first) == set(second) == keys
     assert (first["input"], first["output"], first["psf_size"]) == ("a.jpg", "a.restored.jpg", 7 + 4)
     assert (second["output"], second["changed"], second["notes"]) == ("b.restored.png", True, [])
@@ -111,12 +111,27 @@ def test_one_bad_photo_does_not_stop_the_others(photo):
 def test_a_photo_that_does_not_fit_in_memory_is_explained(photo, tmp_path):
     for words in ("MemoryError()", "RuntimeError('DefaultCPUAllocator: not enough memory: you tried ...')"):
         hungry = fake_method(tmp_path, "hungry", f"raise {words}")
-        assert "not enough memory for it" in refused("restore", "a.jpg", "--method", hungry)
+        assert "not enough memory for it" in refused("restore", "a.jpg", "--method", hungry, "--force")
 
 
-def test_a_bug_is_not_hidden(photo, tmp_path):
+def test_a_bug_is_not_hidden_where_one_photo_is_restored(photo, tmp_path):
     buggy = fake_method(tmp_path, "buggy", "raise RuntimeError('a bug')")
-    assert isinstance(run("restore", "a.jpg", "--method", buggy).exception, RuntimeError)
+    assert isinstance(run("restore", "a.jpg", "--method", buggy, "--force").exception, RuntimeError)
+
+
+def test_a_bug_with_one_photo_does_not_end_the_batch(photo, tmp_path):
+    photo.with_name("c.jpg").write_bytes(photo.read_bytes())
+    Image.new("RGB", (40, 40)).save("b.png")
+    body = "assert observation.blurry.any(), 'it is black'; return Restoration(image=observation.blurry)"
+    result = run("restore", "a.jpg", "b.png", "c.jpg", "--force", "--method", fake_method(tmp_path, "buggy", body))
+    assert result.exit_code == 2
+    assert result.stderr == ("error: b.png: AssertionError: it is black (restore it alone for the whole traceback)\n")
+    assert {"a.restored.jpg", "c.restored.jpg"} < set(names(".")), "the photos before and after it are restored"
+
+
+def test_an_error_names_the_photo_it_is_about(photo, tmp_path):
+    picky = fake_method(tmp_path, "picky", "raise UnblurError('too dark')")
+    assert refused("restore", "a.jpg", "--method", picky, "--force") == "error: a.jpg: too dark\n"
 
 
 def test_one_photo_goes_into_a_folder_that_is_made_too(photo):
@@ -178,7 +193,19 @@ def test_settings_sigma_and_strength_reach_the_method(photo, tmp_path):
         "telling",
         "return Restoration(image=observation.blurry * 0 + settings.shift, notes=[f'sigma {observation.sigma:.4f}'])",
     )
-    arguments = ("--method", telling, "--set", "shift=1", "--sigma", "5/255", "--strength", "0.5", "-o", "b.png")
+    arguments = (
+        "--method",
+        telling,
+        "--force",
+        "--set",
+        "shift=1",
+        "--sigma",
+        "5/255",
+        "--strength",
+        "0.5",
+        "-o",
+        "b.png",
+    )
     result = run("restore", "a.jpg", *arguments, "--json")
     assert "sigma 0.0196" in json.loads(result.stdout)["notes"]
     before, after = (np.asarray(Image.open(name)).astype(int) for name in ("a.jpg", "b.png"))
@@ -193,7 +220,9 @@ def test_a_photo_is_restored_on_another_device_all_the_same(photo, stand_in):
     )
     made = {}
     for device in ("cpu", stand_in):
-        result = run("restore", "a.jpg", "--method", telling, "--device", device, "-o", f"{device}.png", "--json")
+        result = run(
+            "restore", "a.jpg", "--method", telling, "--force", "--device", device, "-o", f"{device}.png", "--json"
+        )
         assert json.loads(result.stdout)["notes"] == [device]
         made[device] = Path(f"{device}.png").read_bytes()
     assert made["cpu"] == made[stand_in]
@@ -209,12 +238,12 @@ def test_a_psf_is_estimated_on_another_device_all_the_same(photo, stand_in):
     assert read_psf("b.npy").ravel().tolist() == pytest.approx([0.04] * 25)
 
 
-def test_a_photo_that_would_get_worse_is_left_as_it_was_unless_forced(photo, tmp_path, monkeypatch):
-    judge_by(monkeypatch, lambda *_: (False, "The photo is not blurred."))
+def test_a_photo_that_would_get_worse_is_left_as_it_was_unless_forced(photo, tmp_path):
+    Image.fromarray(sharp_pixels()).save(photo, quality=95)
     arguments = ("restore", "a.jpg", "--method", estimating(tmp_path), "--overwrite")
     _, done, why = run(*arguments).stdout.splitlines()
     assert "left as it was" in done
-    assert why.strip() == "The photo is not blurred."
+    assert why.strip() == "The photo does not look blurred: it has detail down to single pixels."
     assert photo.with_name("a.restored.jpg").read_bytes() == photo.read_bytes()
     figures = json.loads(run(*arguments, "--json", "--force").stdout)
     assert (figures["changed"], figures["psf_size"]) == (True, 7)
@@ -223,7 +252,7 @@ def test_a_photo_that_would_get_worse_is_left_as_it_was_unless_forced(photo, tmp
 def test_ctrl_c_says_one_line_and_leaves_nothing(photo, tmp_path):
     body = "print('working', flush=True); import time; time.sleep(30)"
     slow = fake_method(tmp_path, "slow", body)
-    command = [sys.executable, "-m", "unblur", "restore", "a.jpg", "--method", slow]
+    command = [sys.executable, "-m", "unblur", "restore", "a.jpg", "--force", "--method", slow]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"
@@ -234,8 +263,7 @@ def test_ctrl_c_says_one_line_and_leaves_nothing(photo, tmp_path):
     assert [name for name in names(".") if name.startswith((".", "a"))] == ["a.jpg"]
 
 
-def test_psf_writes_the_psf_and_says_its_size_and_angle(photo, tmp_path, monkeypatch):
-    judge_by(monkeypatch, believe)
+def test_psf_writes_the_psf_and_says_its_size_and_angle(photo, tmp_path):
     body = "p = torch.zeros(1, 1, 9, 9); p[..., 4, 1:8] = 1 / 7; return Restoration(psf=p)"
     level = fake_method(tmp_path, "level", body, gives=("psf",))
     result = run("psf", "a.jpg", "--method", level)
@@ -257,7 +285,8 @@ def test_methods_lists_what_each_needs_and_gives():
     assert described["hyper_laplacian"]["needs"] == ["blurry", "psf"]
     assert described["hyper_laplacian"]["gives"] == ["image"]
     assert described["nlm"]["paper"] == "Buades, Coll & Morel 2005"
-    keys = {"name", "title", "paper", "needs", "gives", "channels", "tiling", "presets", "settings"}
+    assert described["nlm"]["undoes"] == ["noise"]
+    keys = {"name", "title", "paper", "needs", "takes", "gives", "undoes", "channels", "tiling", "presets", "settings"}
     assert all(set(method) == keys for method in described.values())
 
 

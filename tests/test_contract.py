@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 
+import unblur
 from unblur import methods
 from unblur.contract import Card, Method, Settings, nearest, setting
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
@@ -87,6 +91,31 @@ def test_what_is_missing_is_named():
         METHOD(Observation(noisy=PICTURE))
 
 
+def test_one_psf_serves_all_pictures_of_a_batch():
+    seen = []
+    needs = frozenset({"blurry", "psf"})
+    method = Method(replace(CARD, needs=needs), BrightenSettings, lambda o, s, p: seen.append(o) or brighten(o, s, p))
+    batch, psfs = PICTURE.expand(3, -1, -1, -1), torch.rand(3, 1, 5, 5)
+    for given in (psfs[:1], psfs):
+        method(Observation(blurry=batch, psf=given))
+    assert torch.equal(seen[0].psf, psfs[:1].expand(3, -1, -1, -1))
+    assert seen[1].psf is psfs
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"sigma": 5}, "0.5 at the most, not 5"),
+        ({"sigma": -0.1}, "not -0.1"),
+        ({"sigma": float("nan")}, "not nan"),
+        ({"exposure_ratio": 0}, "long exposure divided by the short one, not 0"),
+    ],
+)
+def test_an_observation_with_numbers_out_of_range_is_refused(known, message):
+    with pytest.raises(UnblurError, match=message):
+        Observation(blurry=PICTURE, **known)
+
+
 def test_cancelling_reaches_the_method():
     progress = Progress()
     progress.cancel()
@@ -120,6 +149,84 @@ def test_a_method_may_live_in_a_file_outside_the_package(tmp_path):
     (tmp_path / "mine.py").write_text(OUTSIDE)
     mine = methods.get(str(tmp_path / "mine.py"))
     assert level(mine(Observation(blurry=PICTURE))) == 1
+
+
+MODERN = """
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Literal
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.types import Restoration
+
+sys.executions = getattr(sys, "executions", 0) + 1
+
+@dataclasses.dataclass
+class Parameters:
+    sign: Literal["plus", "minus"]
+
+class MineSettings(Settings):
+    sign: Literal["plus", "minus"] = setting("plus", "which", probe=("plus", "minus"))
+
+def restore(observation, settings, progress):
+    factor = {"plus": 1, "minus": -1}[Parameters(settings.sign).sign]
+    return Restoration(image=factor * (observation.blurry + AMOUNT))
+
+METHOD = Method(
+    Card("mine", "Mine", "", frozenset({"blurry"}), frozenset({"image"}), frozenset({"noise"})), MineSettings, restore
+)
+"""
+
+
+@pytest.fixture
+def modern(tmp_path, monkeypatch):
+    """A file with annotations that are looked up later, in a folder where nothing else is; it counts its executions."""
+    monkeypatch.setattr(sys, "executions", 0, raising=False)
+    path = tmp_path / "mine.py"
+    path.write_text(MODERN.replace("AMOUNT", "1.0"))
+    return path
+
+
+def test_a_file_may_have_literal_settings_and_dataclasses(modern):
+    mine = methods.get(str(modern))
+    assert level(mine(Observation(blurry=PICTURE), {"sign": "minus"})) == -1
+    with pytest.raises(UnblurError, match="setting 'sign' of 'mine'"):
+        mine.configure({"sign": "times"})
+    assert [path.name for path in modern.parent.iterdir()] == ["mine.py"]
+
+
+def test_a_file_is_executed_once_and_again_when_it_has_changed(modern, monkeypatch):
+    for name in (str(modern), "mine.py", "./mine.py"):
+        monkeypatch.chdir(modern.parent)
+        assert level(methods.get(name)(Observation(blurry=PICTURE))) == 1
+    assert sys.executions == 1
+    modern.write_text(MODERN.replace("AMOUNT", "22.0"))
+    assert level(methods.get(str(modern))(Observation(blurry=PICTURE))) == 22
+    assert sys.executions == 2
+
+
+def test_restoring_a_photo_executes_a_file_once(modern):
+    unblur.restore(torch.rand(40, 50), method=str(modern))
+    assert sys.executions == 1
+
+
+def test_two_files_of_one_name_are_two_methods(modern, tmp_path):
+    other = tmp_path / "other" / "mine.py"
+    other.parent.mkdir()
+    other.write_text(MODERN.replace("AMOUNT", "3.0"))
+    first, second = (methods.get(str(path)) for path in (modern, other))
+    assert [level(method(Observation(blurry=PICTURE))) for method in (first, second)] == [1, 3]
+    assert "mine" not in sys.modules
+
+
+def test_a_file_that_fails_may_be_mended(modern):
+    modern.write_text("import no_such_module")
+    with pytest.raises(UnblurError, match="ModuleNotFoundError"):
+        methods.get(str(modern))
+    modern.write_text(MODERN.replace("AMOUNT", "1.0"))
+    assert methods.get(str(modern)).card.name == "mine"
 
 
 @pytest.mark.parametrize(

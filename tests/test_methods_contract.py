@@ -1,13 +1,14 @@
-"""What every method owes a person, whoever wrote it. A new file in `methods/` is tested here by itself.
+"""What holds for every method. A new file in `methods/` is tested here without being named.
 
-Tests choose methods by what their cards need and give. All run with the card's `quick` settings.
+The cards decide which tests apply to which method: what it needs, takes, gives and undoes. All run with the settings
+that the method calls `quick`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from helpers import CountingProgress, Scene, blurred_scene, copied, hook_psf, observe, structured_picture
 from unblur import methods
-from unblur.contract import Card, Method, probe_of
+from unblur.contract import Card, Input, Method, probe_of
 from unblur.imaging.psf import delta_psf
 from unblur.metrics import best_shift, kernel_similarity, psnr
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import restore_picture
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
 CARDS: dict[str, Card] = {name: methods.get(name).card for name in methods.names()}
@@ -29,10 +32,15 @@ def _named(condition: Any) -> list[str]:
 
 ALL = _named(lambda card: True)
 RESTORING = _named(lambda card: "image" in card.gives)
-NON_BLIND = _named(lambda card: "psf" in card.needs and "image" in card.gives)
+NON_BLIND = _named(lambda card: "psf" in card.needs and "blur" in card.undoes)
 ESTIMATORS = _named(lambda card: "psf" not in card.needs and "psf" in card.gives)
-DENOISERS = _named(lambda card: card.needs == {"blurry"} and card.gives == {"image"})
-WITH_CHANNELS = [(name, channels) for name, card in CARDS.items() for channels in card.channels]
+DENOISERS = _named(lambda card: card.undoes == {"noise"})
+WITH_CHANNELS = [
+    (name, channels, takes)
+    for name, card in CARDS.items()
+    for channels in card.channels
+    for takes in ([False, True] if card.takes else [False])
+]
 PROBED = [
     (name, key)
     for name in ALL
@@ -42,17 +50,19 @@ PROBED = [
 SETTINGS = [(name, key) for name in ALL for key in methods.get(name).settings.model_fields]
 
 
-def observation_for(name: str, scene: Scene, *, sigma: float | None = None) -> Observation:
-    """Of everything about a scene, what the method needs."""
-    needs = CARDS[name].needs
-    return Observation(
-        blurry=scene.blurry if "blurry" in needs else None,
-        noisy=scene.sharp + 0.05 * _noise_like(scene.sharp) if "noisy" in needs else None,
-        psf=scene.psf if "psf" in needs else None,
-        frames=scene.blurry[:, None].expand(-1, 3, -1, -1, -1) if "frames" in needs else None,
-        exposure_ratio=1.0 if "noisy" in needs else None,
+def observation_for(name: str, scene: Scene, *, sigma: float | None = None, takes: bool = False) -> Observation:
+    """Of everything about a scene, what the method needs, and what it takes as well if wanted."""
+    card = CARDS[name]
+    unused = frozenset(get_args(Input)) - card.needs - (card.takes if takes else frozenset())
+    everything = Observation(
+        blurry=scene.blurry,
+        noisy=scene.sharp + 0.05 * _noise_like(scene.sharp),
+        psf=scene.psf,
+        frames=scene.blurry[:, None].expand(-1, 3, -1, -1, -1),
+        exposure_ratio=1.0,
         sigma=sigma,
     )
+    return replace(everything, **dict.fromkeys(unused))
 
 
 def restored(name: str, observation: Observation, progress: Progress | None = None, **settings: Any) -> Restoration:
@@ -72,9 +82,9 @@ def psf_of(name: str, observation: Observation, **settings: Any) -> Tensor:
     return psf
 
 
-def gifts(name: str, result: Restoration) -> list[Tensor]:
-    """The tensors the card promises, all there."""
-    given = [getattr(result, gift) for gift in sorted(CARDS[name].gives)]
+def outputs(name: str, result: Restoration) -> list[Tensor]:
+    """The tensors that the card promises, all there."""
+    given = [getattr(result, output) for output in sorted(CARDS[name].gives)]
     assert all(isinstance(tensor, Tensor) for tensor in given)
     return given
 
@@ -87,13 +97,13 @@ def _noise_like(picture: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(37, 53), (16, 61), (64, 64)], ids=str)
-@pytest.mark.parametrize(("name", "channels"), WITH_CHANNELS)
-def test_any_size_and_every_channel_count_comes_back_finite(name, channels, size):
+@pytest.mark.parametrize(("name", "channels", "takes"), WITH_CHANNELS)
+def test_any_size_and_every_channel_count_comes_back_finite(name, channels, takes, size):
     multiple = CARDS[name].multiple_of
     height, width = (max(side // multiple, 1) * multiple for side in size)
     scene = blurred_scene(height, width, channels)
-    result = restored(name, observation_for(name, scene))
-    for tensor in gifts(name, result):
+    result = restored(name, observation_for(name, scene, takes=takes))
+    for tensor in outputs(name, result):
         assert tensor.dtype == torch.float32
         assert torch.isfinite(tensor).all()
     if "image" in CARDS[name].gives:
@@ -113,16 +123,16 @@ def assert_is_psf(psf: Tensor | None, batch: int = 1) -> None:
 def test_a_batch_gives_what_its_pictures_give_one_by_one(name):
     scenes = [blurred_scene(64, 56, sigma=sigma, seed=seed) for seed, sigma in ((1, 0.005), (2, 0.03))]
     batch = Scene(*(torch.cat([getattr(s, part) for s in scenes]) for part in ("sharp", "psf", "blurry")))
-    together = gifts(name, restored(name, observation_for(name, batch)))
+    together = outputs(name, restored(name, observation_for(name, batch)))
     for number, scene in enumerate(scenes):
-        alone = gifts(name, restored(name, observation_for(name, scene)))
+        alone = outputs(name, restored(name, observation_for(name, scene)))
         for both, one in zip(together, alone, strict=True):
             rim = [(b - o) // 2 for b, o in zip(both.shape[-2:], one.shape[-2:], strict=True)]  # PSFs of a batch
             one = torch.nn.functional.pad(one, (rim[1], rim[1], rim[0], rim[0]))  # share the largest one's size
             torch.testing.assert_close(both[number : number + 1], one, atol=1e-3, rtol=0)
 
 
-# --- good manners ---------------------------------------------------------------------------------
+# --- inputs, randomness, progress ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -136,15 +146,29 @@ def test_what_went_in_is_not_changed(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_same_input_gives_the_same_output_and_leaves_torchs_dice_alone(name):
+def test_the_same_input_gives_the_same_output_and_leaves_torchs_random_generator_alone(name):
     observation = observation_for(name, blurred_scene(48, 40))
     torch.manual_seed(1)
-    first = gifts(name, restored(name, observation))
+    first = outputs(name, restored(name, observation))
     torch.manual_seed(2)
-    dice = torch.get_rng_state()
-    second = gifts(name, restored(name, observation))
+    state = torch.get_rng_state()
+    second = outputs(name, restored(name, observation))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_several_threads_give_what_one_gives(name):
+    observation = observation_for(name, blurred_scene(48, 40))
+    alone = outputs(name, restored(name, observation))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = outputs(name, restored(name, observation))
+    finally:
+        torch.set_num_threads(before)
+    for one, several in zip(alone, together, strict=True):
+        torch.testing.assert_close(several, one, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -184,7 +208,12 @@ def test_the_card_describes_its_method(name):
     card = CARDS[name]
     assert card.name == name
     assert card.title and card.gives and card.needs and card.channels
-    for values in ({}, methods.get(name).quick, *({"preset": preset} for preset in card.presets)):
+    for values in (
+        {},
+        methods.get(name).quick,
+        methods.get(name).weakest,
+        *({"preset": preset} for preset in card.presets),
+    ):
         methods.get(name).configure(values)
 
 
@@ -197,7 +226,7 @@ def test_every_setting_changes_the_output(name, key):
     assert probe, "declare settings with unblur.contract.setting"
     observation = observation_for(name, _scene_with_everything(max(method.card.channels)))
     results = [restored(name, observation, **{**probe.given, key: value}) for value in probe.values]
-    assert any(_differ(*pair) for pair in zip(*(gifts(name, r) for r in results), strict=True))
+    assert any(_differ(*pair) for pair in zip(*(outputs(name, r) for r in results), strict=True))
 
 
 def _scene_with_everything(channels: int) -> Scene:
@@ -238,25 +267,62 @@ def _bounds(method: Method, key: str) -> tuple[float, float]:
 # --- restoring ------------------------------------------------------------------------------------
 
 
+COLOURS = {
+    "black": (0.0, 0.0, 0.0),
+    "white": (1.0, 1.0, 1.0),
+    "grey": (0.6, 0.6, 0.6),
+    "red": (1.0, 0.0, 0.0),
+    "green": (0.1, 0.8, 0.2),
+    "blue": (0.0, 0.02, 0.9),
+    "skin": (0.85, 0.65, 0.5),
+    "dusk": (0.02, 0.015, 0.03),
+}
+LEVEL = 1 / 255
+
+
+def flat_scene(size: tuple[int, int], *colours: tuple[float, ...]) -> Scene:
+    """Pictures of one colour each: `(B, 3, height, width)`."""
+    flat = torch.tensor(colours)[:, :, None, None].expand(-1, -1, *size).contiguous()
+    return Scene(flat, hook_psf()[None, None].expand(len(colours), -1, -1, -1), flat)
+
+
+def flat_observation(name: str, scene: Scene, sigma: float | None = None) -> Observation:
+    """What the method needs of a scene of one colour, in which the short shot has no noise either."""
+    observation = observation_for(name, scene, sigma=sigma)
+    return observation if observation.noisy is None else replace(observation, noisy=scene.sharp)
+
+
+@pytest.mark.parametrize("sigma", [None, 0.0])
 @pytest.mark.parametrize("name", RESTORING)
-def test_a_constant_picture_stays_constant(name):
-    flat = Scene(torch.full((1, 1, 48, 56), 0.6), hook_psf()[None, None], torch.full((1, 1, 48, 56), 0.6))
-    observation = observation_for(name, flat)
-    if observation.noisy is not None:
-        pytest.skip("the noisy shot of a pair is not constant")
-    assert (image_of(name, observation) - 0.6).abs().max() < 1e-3
-    assert (image_of(name, replace(observation, sigma=0.0)) - 0.6).abs().max() < 1e-3
+def test_a_method_by_itself_leaves_flat_pictures_flat(name, sigma):
+    """All colours as one batch; the noise is measured, or known to be none."""
+    card = CARDS[name]
+    height, width = (math.ceil(side / card.multiple_of) * card.multiple_of for side in (24, 37))
+    scene = flat_scene((height, width), *COLOURS.values())
+    if 3 not in card.channels:
+        scene = Scene(scene.sharp[:, :1], scene.psf, scene.blurry[:, :1])
+    changes = (image_of(name, flat_observation(name, scene, sigma)) - scene.sharp).abs().amax((1, 2, 3))
+    assert {colour: float(c) for colour, c in zip(COLOURS, changes, strict=True) if c >= LEVEL} == {}
+
+
+@pytest.mark.parametrize("size", [(8, 40), (37, 53), (64, 24), (96, 80)], ids=str)
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("name", RESTORING)
+def test_flat_photos_stay_flat(name, colour, size):
+    """Through the pipeline, even where every doubt is silenced."""
+    observation = flat_observation(name, scene := flat_scene(size, COLOURS[colour]))
+    options = Options(method=name, settings=methods.get(name).quick, force=True)
+    result = restore_picture(observation, options, Progress())
+    assert (result.image - scene.sharp).abs().max() < LEVEL
 
 
 @pytest.mark.parametrize("size", [1, 5])
 @pytest.mark.parametrize("name", NON_BLIND)
 def test_a_psf_that_blurs_nothing_returns_the_input(name, size):
     """At the weakest regularisation its settings allow, where rounding errors are least held back."""
-    method = methods.get(name)
-    weakening = [key for key in ("strength", "doubt", "passes") if key in method.settings.model_fields]
-    weakest = {key: _bounds(method, key)[0] for key in weakening}
     scene = blurred_scene(64, 72, sigma=0.0, psf=delta_psf(size))
-    assert psnr(image_of(name, observation_for(name, scene), **weakest), scene.sharp) >= 40
+    image = image_of(name, observation_for(name, scene), **methods.get(name).weakest)
+    assert psnr(image, scene.sharp) >= 40
 
 
 @pytest.mark.parametrize("name", NON_BLIND)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import unblur
-from fakes import believe, brightening, estimating, fake_method, judge_by
+from fakes import brightening, estimating, fake_method
 from helpers import CountingProgress, blurred_scene, structured_picture
 from unblur.types import Cancelled, UnblurError
 
@@ -97,8 +97,7 @@ def test_every_picture_of_a_batch_is_restored_by_itself():
         torch.testing.assert_close(alone, unblur.deconvolve(scene.blurry[0], scene.psf))
 
 
-def test_the_estimated_psf_is_of_the_kind_of_the_picture(tmp_path, monkeypatch):
-    judge_by(monkeypatch, believe)
+def test_the_estimated_psf_is_of_the_kind_of_the_picture(tmp_path):
     picture = structured_picture(40, 50)[0, 0]
     method = estimating(tmp_path)
     as_torch = unblur.estimate_psf(picture, method, size=5)
@@ -109,15 +108,70 @@ def test_the_estimated_psf_is_of_the_kind_of_the_picture(tmp_path, monkeypatch):
     np.testing.assert_array_equal(as_torch.numpy(), as_numpy)
 
 
-def test_a_picture_left_alone_comes_with_a_warning(tmp_path, monkeypatch):
-    judge_by(monkeypatch, lambda *_: (False, "It is not blurred."))
-    image = random_array((40, 50), np.uint8)
-    with pytest.warns(UserWarning, match="not blurred") as caught:
-        result = unblur.restore(image, method=estimating(tmp_path))
-    np.testing.assert_array_equal(result, image)
-    assert caught[0].filename == __file__, "the warning points at the caller"
-    with pytest.warns(UserWarning, match="not blurred"):
-        unblur.estimate_psf(image, estimating(tmp_path))
+def test_why_a_picture_was_left_alone_is_logged_every_time_and_no_warning(tmp_path, caplog, recwarn):
+    image = structured_picture(60, 80)[0, 0].numpy()  # it is sharp
+    caplog.set_level("INFO", "unblur")
+    for _ in range(2):
+        np.testing.assert_array_equal(unblur.restore(image, method=estimating(tmp_path)), image)
+    unblur.estimate_psf(image, estimating(tmp_path))
+    assert ["does not look blurred" in record.message for record in caplog.records] == [True] * 3
+    assert {record.name for record in caplog.records} == {"unblur"}
+    assert not recwarn.list
+
+
+# --- everything that was found --------------------------------------------------------------------
+
+
+def staged(tmp_path) -> str:
+    """A method with a stage and a note, as wide as its photo."""
+    body = (
+        "b = observation.blurry; p = b.new_full((1, 1, 3, 3), 1 / 9); "
+        "return Restoration(image=b / 2, psf=p, stages={'coarse': b / 4}, notes=['half as bright'])"
+    )
+    return fake_method(tmp_path, "staged", body, gives=("image", "psf"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_whole_result_of_an_array_is_in_arrays(tmp_path, dtype):
+    image = random_array((40, 50, 3), dtype)
+    plain = unblur.restore(image, method=staged(tmp_path), force=True)
+    result = unblur.restore(image, method=staged(tmp_path), force=True, full=True)
+    assert isinstance(result, unblur.Result)
+    np.testing.assert_array_equal(result.image, plain)
+    assert (result.image.dtype, result.psf.shape, result.psf.dtype) == (dtype, (3, 3), np.float32)
+    assert result.stages["coarse"].shape == (40, 50, 3)
+    np.testing.assert_allclose(result.stages["coarse"], image / TOPS[dtype] / 4, atol=1e-6)
+    assert (result.method, result.reason) == ("staged", "it was asked for")
+    assert (result.changed, result.notes) == (True, ["half as bright"])
+    assert 0 <= result.sigma < 0.5
+
+
+def test_the_whole_result_says_why_nothing_changed(tmp_path):
+    image = structured_picture(60, 80)[0, 0].numpy()  # it is sharp
+    result = unblur.restore(image, method=estimating(tmp_path), full=True)
+    assert not result.changed
+    assert "does not look blurred" in result.notes[0]
+    np.testing.assert_array_equal(result.image, image)
+    assert unblur.restore(image, psf=np.full((3, 3), 1.0), full=True).reason == "the PSF was given"
+
+
+def test_a_tensor_gives_tensors_and_a_batch_a_result_for_each_picture(tmp_path):
+    picture = structured_picture(40, 50, channels=3)
+    options = {"method": staged(tmp_path), "force": True, "full": True}
+    alone = unblur.restore(picture[0], **options)
+    assert (alone.image.shape, alone.psf.shape, alone.stages["coarse"].shape) == ((3, 40, 50), (3, 3), (3, 40, 50))
+    both = unblur.restore(torch.cat([picture, picture / 2]), **options)
+    assert [result.image.shape for result in both] == [(3, 40, 50)] * 2
+    torch.testing.assert_close(both[1].image, picture[0] / 4)
+    assert len(unblur.restore(picture, **options)) == 1
+
+
+def test_restore_with_a_psf_is_deconvolve():
+    scene = blurred_scene(40, 50)
+    assert torch.equal(unblur.restore(scene.blurry, psf=scene.psf), unblur.deconvolve(scene.blurry, scene.psf))
+
+
+# --- what cannot be -------------------------------------------------------------------------------
 
 
 def test_progress_can_cancel():

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from unblur import methods
 from unblur.contract import Card, Method, Settings, setting
-from unblur.pipeline import chain as chain_module
 from unblur.pipeline.chain import Chain, complete, setting_keys
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
@@ -38,17 +37,21 @@ class Cast:
                 self._method("l0_psf", "blurry", "psf", StrengthAndSize),
                 self._method("hyper_laplacian", "blurry psf", "image", Strength),
                 self._method("wiener", "blurry psf", "image", Strength),
-                self._method("nlm", "blurry", "image", Strength, presets={"strong": {"strength": 5}}),
+                self._method("nlm", "blurry", "image", Strength, undoes="noise", presets={"strong": {"strength": 5}}),
                 self._method("selfdeblur", "blurry", "image psf", Settings),
                 self._method("merger", "blurry noisy", "image", Settings),
+                self._method("network", "blurry", "image", Settings),
+                self._method("joint", "blurry", "image psf", Settings, undoes="blur noise", takes="psf noisy"),
                 self._method("lucky", "frames", "image", Settings),
             )
         }
 
-    def _method(self, name: str, needs: str, gives: str, settings: type[Settings], **more: Any) -> Method:
-        fields: Any = (frozenset(words.split()) for words in (needs, gives))
-        undone = "" if "image" not in gives else "noise" if name == "nlm" else "blur"
-        card = Card(name, name, "", *fields, undoes=frozenset(undone.split()), **more)
+    def _method(
+        self, name: str, needs: str, gives: str, settings: type[Settings], undoes: str = "blur", takes="", **more: Any
+    ) -> Method:
+        undoes = undoes if "image" in gives else ""
+        fields: Any = (frozenset(words.split()) for words in (needs, gives, undoes, takes))
+        card = Card(name, name, "", *fields, **more)
 
         def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
             progress.stage(name)
@@ -155,6 +158,45 @@ def test_deblurring_twice_with_a_psf_of_its_own_is_allowed(cast):
     assert cast.saw("wiener").psf is FOUND_PSF
 
 
+def test_a_network_without_a_psf_deblurs_and_leaves_no_psf_to_deblur_with(cast):
+    with pytest.raises(UnblurError, match=r"'hyper_laplacian' cannot deblur what 'network' has deblurred already"):
+        Chain.parse("network+hyper_laplacian")
+    run("nlm+network+nlm")
+    assert level(cast.saw("network").blurry) == 1
+    assert [level(seen.blurry) for name, seen, _ in cast.calls if name == "nlm"] == [0, 2]
+
+
+@pytest.mark.parametrize("before", ["hyper_laplacian", "network", "joint", "l0_psf+wiener", "selfdeblur+nlm"])
+@pytest.mark.parametrize("name", ["network", "selfdeblur"])
+def test_what_has_been_deblurred_is_not_deblurred_by_a_network_again(cast, before, name):
+    with pytest.raises(
+        UnblurError, match=rf"'{name}' cannot deblur what '.*' has deblurred already\. Leave one out\.$"
+    ):
+        Chain.parse(f"{before}+{name}")
+
+
+def test_a_method_against_blur_and_noise_may_follow_one_against_blur_alone(cast):
+    assert level(run("network+joint").image) == 2
+    with pytest.raises(UnblurError, match="'joint' cannot deblur"):
+        Chain.parse("network+nlm+joint")
+
+
+def test_each_step_is_given_what_its_card_names_and_sigma_and_nothing_else(cast):
+    run("joint+nlm", psf=GIVEN_PSF, noisy=BLURRY, exposure_ratio=4.0)
+    seen = cast.saw("joint")
+    assert (seen.psf, seen.noisy, seen.exposure_ratio, seen.sigma) == (GIVEN_PSF, BLURRY, None, 0.1)
+    after = cast.saw("nlm")
+    assert (after.psf, after.noisy, after.sigma) == (None, None, None)
+
+
+def test_a_step_that_may_use_a_psf_gets_the_one_that_was_estimated_before(cast):
+    run("l0_psf+joint")
+    assert cast.saw("joint").psf is FOUND_PSF
+    assert cast.saw("joint").psf_estimated
+    run("selfdeblur+joint")
+    assert cast.calls[-1][1].blurry is BLURRY, "with the picture whose blur it describes"
+
+
 # --- what comes out -------------------------------------------------------------------------------
 
 
@@ -182,10 +224,12 @@ def test_it_changed_the_photo_when_any_step_did(cast):
         ("l0_psf+hyper_laplacian", {"blurry"}, {"psf", "image"}),
         ("nlm+hyper_laplacian", {"blurry", "psf"}, {"image"}),
         ("merger+l0_psf", {"blurry", "noisy"}, {"psf", "image"}),
+        ("joint", {"blurry"}, {"psf", "image"}),
     ],
 )
 def test_a_chain_says_what_it_needs_and_gives(cast, name, needs, gives):
     chain = Chain.parse(name)
+    assert chain.takes == ({"psf", "noisy"} if name == "joint" else set())
     assert (chain.name, chain.needs, chain.gives) == (name, needs, gives)
 
 
@@ -302,10 +346,3 @@ def test_a_psf_estimator_by_itself_is_followed_by_the_default_non_blind_step(cas
 def test_a_non_blind_method_is_not_complete_without_a_psf(cast):
     with pytest.raises(UnblurError, match=r"--method l0_psf\+wiener"):
         complete("wiener", psf_known=False)
-
-
-def test_the_default_step_is_a_method_that_fits():
-    """Of the real methods, since messages recommend them by name."""
-    default = methods.get(chain_module.DEFAULT_NON_BLIND).card
-    assert default.needs == {"blurry", "psf"}
-    assert chain_module.DEFAULT_ESTIMATOR in methods.names()

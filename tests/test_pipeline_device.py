@@ -7,17 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import unblur
 from elsewhere import NAME
-from fakes import PSF, believe, estimating, fake_method, judge_by
+from fakes import PSF, estimating, fake_method
 from helpers import blurred_scene, hook_psf, structured_picture
 from unblur import methods
-from unblur.pipeline import credibility
 from unblur.pipeline import device as devices
 from unblur.pipeline import picture as pipeline
 from unblur.pipeline.device import device_names, find_device, moved
-from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
@@ -72,7 +74,7 @@ def test_a_device_is_refused_before_any_work(monkeypatch):
 def test_all_tensors_are_moved_and_nothing_else_is_touched(stand_in):
     there = torch.device(stand_in)
     observation = Observation(blurry=PICTURE, psf=hook_psf()[None, None], exposure_ratio=4.0, sigma=0.02)
-    gone = moved(observation, there)
+    gone = observation.to(there)
     assert gone.blurry is not None and gone.psf is not None
     assert (gone.blurry.device, gone.psf.device) == (there, there)
     assert (gone.noisy, gone.frames, gone.exposure_ratio, gone.sigma) == (None, None, 4.0, 0.02)
@@ -102,49 +104,51 @@ def test_every_method_makes_its_tensors_where_its_input_is(stand_in, name):
     scene = blurred_scene(48, 56, max(method.card.channels))
     observation = Observation(blurry=scene.blurry, psf=scene.psf if "psf" in method.card.needs else None)
     here = method(observation, method.quick)
-    there = method(moved(observation, torch.device(stand_in)), method.quick)
-    for gift in method.card.gives:
-        given = getattr(there, gift)
+    there = method(observation.to(stand_in), method.quick)
+    for output in method.card.gives:
+        given = getattr(there, output)
         assert given.device.type == NAME
-        assert torch.equal(given.cpu(), getattr(here, gift))
+        assert torch.equal(given.cpu(), getattr(here, output))
 
 
 # --- photos ---------------------------------------------------------------------------------------
 
 
-def telling(tmp_path, gift: str = "image=observation.blurry + 0.1", **options) -> str:
+def telling(tmp_path, what: str = "image=observation.blurry + 0.1", **options) -> str:
     """A method that says where it was given what."""
     body = (
         "where = [t.device.type for t in (observation.blurry, observation.psf) if t is not None]; "
-        f"return Restoration({gift}, notes=where)"
+        f"return Restoration({what}, notes=where)"
     )
     return fake_method(tmp_path, "telling", body, **options)
 
 
 def test_a_photo_is_restored_there_and_comes_back(stand_in, tmp_path):
     method = telling(tmp_path, needs=("blurry", "psf"))
-    outcome = restore_picture(PICTURE, Options(method=method, psf=PSF, device=stand_in), Progress())
-    assert outcome.notes == [NAME, NAME]
-    assert outcome.psf is not None
-    assert (outcome.image.device, outcome.psf.device) == (devices.CPU, devices.CPU)
-    torch.testing.assert_close(outcome.image, PICTURE + 0.1)
-    torch.testing.assert_close(outcome.psf, PSF)
+    observation = Observation(blurry=PICTURE, psf=PSF[None, None])
+    result = restore_picture(observation, Options(method=method, device=stand_in), Progress())
+    assert result.notes == [NAME, NAME]
+    assert result.psf is not None
+    assert (result.image.device, result.psf.device) == (devices.CPU, devices.CPU)
+    torch.testing.assert_close(result.image, PICTURE + 0.1)
+    torch.testing.assert_close(result.psf, PSF)
 
 
 def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatch):
-    photo = blurred_scene(112, 128, channels=3, sigma=0.005).blurry
-    places: list[list[str]] = []
+    photo = Observation(blurry=blurred_scene(160, 176, channels=3, sigma=0.005).blurry)
+    places: list[set[str]] = []
+    doubt = pipeline._doubt
 
-    def judge(grey, restored, psf, sigma, progress):
-        places.append([tensor.device.type for tensor in (grey, restored, psf) if tensor is not None])
-        credibility.judge(grey, restored, psf, sigma, progress)  # whatever it says: what comes next is to be seen too
+    def watched(observation, result, *more):
+        tensors = [observation.blurry, observation.psf, result.image, result.psf]
+        places.append({tensor.device.type for tensor in tensors if tensor is not None})
+        return doubt(observation, result, *more)
 
-    monkeypatch.setattr(pipeline, "judge", judge)
-    settings = {"l0_psf.size": 15, "iterations": 2}
-    options = Options(method="l0_psf+hyper_laplacian", settings=settings)
+    monkeypatch.setattr(pipeline, "_doubt", watched)
+    options = Options(method="l0_psf+hyper_laplacian", settings={"l0_psf.size": 15, "iterations": 2})
     here = restore_picture(photo, options, Progress())
     there = restore_picture(photo, replace(options, device=stand_in), Progress())
-    assert [set(place) for place in places] == [{"cpu"}] * 3 + [{NAME}] * 3
+    assert places == [{"cpu"}] * 4 + [{NAME}] * 4, "before and after each of the two steps"
     assert torch.equal(here.image, there.image)
     assert here.psf is not None and there.psf is not None
     assert torch.equal(here.psf, there.psf)
@@ -152,47 +156,74 @@ def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatc
 
 def test_tiles_are_restored_there(stand_in, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 1000)
-    method = telling(tmp_path, card="tiling=True")
-    outcome = restore_picture(PICTURE, Options(method=method, device=stand_in), Progress())
-    assert outcome.notes == [NAME]
-    torch.testing.assert_close(outcome.image, PICTURE + 0.1)
+    method = telling(tmp_path, card="tiling=True", undoes=("noise",))
+    result = restore_picture(Observation(blurry=PICTURE), Options(method=method, device=stand_in), Progress())
+    assert result.notes == [NAME]
+    torch.testing.assert_close(result.image, PICTURE + 0.1)
 
 
-def test_a_photo_left_alone_is_the_very_one_that_came(stand_in, tmp_path, monkeypatch):
-    judge_by(monkeypatch, lambda *_: (False, "It is not blurred."))
-    gift = "psf=torch.full((1, 1, 5, 5), 1 / 25, device=observation.blurry.device)"
-    method = telling(tmp_path, gift, gives=("psf",))
-    outcome = restore_picture(PICTURE, Options(method=method, device=stand_in), Progress())
-    assert outcome.image is PICTURE
-    assert (outcome.changed, outcome.notes) == (False, ["It is not blurred."])
-    assert outcome.psf is not None and outcome.psf.device == devices.CPU
+FOUND = "psf=torch.full((1, 1, 5, 5), 1 / 25, device=observation.blurry.device)"
 
 
-def test_a_psf_is_estimated_there_and_comes_back(stand_in, tmp_path, monkeypatch):
-    calls = judge_by(monkeypatch, believe)
-    gift = "psf=torch.full((1, 1, 5, 5), 1 / 25, device=observation.blurry.device)"
-    found = estimate_psf_of(PICTURE, Options(telling(tmp_path, gift, gives=("psf",)), device=stand_in), Progress())
-    assert found.notes == [NAME]
-    assert [call[0].device.type for call in calls] == [NAME]
+def test_a_photo_left_alone_is_the_very_one_that_came(stand_in, tmp_path):
+    method = telling(tmp_path, FOUND, gives=("psf",))
+    result = restore_picture(Observation(blurry=PICTURE), Options(method=method, device=stand_in), Progress())
+    assert result.image is PICTURE
+    assert not result.changed
+    assert "does not look blurred" in result.notes[0]
+
+
+def test_a_psf_is_estimated_there_and_comes_back(stand_in, tmp_path):
+    options = Options(telling(tmp_path, FOUND, gives=("psf",)), device=stand_in)
+    found = estimate_psf_of(Observation(blurry=PICTURE), options, Progress())
+    assert found.notes[-1] == NAME
     assert found.psf is not None
     assert torch.equal(found.psf, torch.full((5, 5), 1 / 25))
 
 
 def test_arrays_and_tensors_come_back_where_they_were(stand_in):
     scene = blurred_scene(40, 50, channels=3)
-    expected = unblur.deconvolve(scene.blurry, scene.psf)
-    as_numpy = unblur.deconvolve(scene.blurry[0].permute(1, 2, 0).numpy(), scene.psf, device=stand_in)
+    expected = unblur.deconvolve(scene.blurry, scene.psf, "hyper_laplacian")
+    as_numpy = unblur.deconvolve(
+        scene.blurry[0].permute(1, 2, 0).numpy(), scene.psf, "hyper_laplacian", device=stand_in
+    )
     np.testing.assert_array_equal(as_numpy, expected[0].permute(1, 2, 0).numpy())
-    from_there = unblur.deconvolve(scene.blurry.to(stand_in), scene.psf)  # where the picture is, unless told
+    from_there = unblur.deconvolve(
+        scene.blurry.to(stand_in), scene.psf, "hyper_laplacian"
+    )  # where the picture is, unless told
     assert from_there.device.type == NAME
     assert torch.equal(from_there.cpu(), expected)
-    worked_here = unblur.deconvolve(scene.blurry.to(stand_in), scene.psf, device="cpu")
+    worked_here = unblur.deconvolve(scene.blurry.to(stand_in), scene.psf, "hyper_laplacian", device="cpu")
     assert worked_here.device.type == NAME
     assert torch.equal(worked_here.cpu(), expected)
 
 
-def test_an_estimated_psf_is_where_the_picture_is(stand_in, tmp_path, monkeypatch):
-    judge_by(monkeypatch, believe)
+class NoFloat64(TorchDispatchMode):
+    """The stand-in as Apple's accelerator is: nothing in float64 is made there or moved there."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), named=None):
+        result = operation(*arguments, **(named or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64 and tensor.device.type == NAME:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support it.")
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint16])
+def test_nothing_is_made_in_float64_on_a_device_that_has_none(stand_in, tmp_path, dtype):
+    body = "return Restoration(image=observation.blurry / 2, psf=observation.psf)"
+    method = fake_method(tmp_path, "halving", body, needs=("blurry", "psf"))
+    picture = PICTURE.double() if dtype == torch.float64 else (PICTURE * 65535).to(dtype)
+    with NoFloat64():
+        with pytest.raises(TypeError, match="float64"):
+            picture.double().to(stand_in)  # else this test could not fail
+        for psf in (PSF.double(), PSF.double().numpy(), PSF.to(stand_in)):
+            result = unblur.restore(picture, psf=psf, method=method, device=stand_in)
+            assert (result.dtype, result.device) == (dtype, devices.CPU)
+            torch.testing.assert_close(result.double(), picture.double() / 2, atol=0.51, rtol=0)
+
+
+def test_an_estimated_psf_is_where_the_picture_is(stand_in, tmp_path):
     grey = PICTURE[0, 0]
     assert unblur.estimate_psf(grey.to(stand_in), estimating(tmp_path)).device.type == NAME
     assert isinstance(unblur.estimate_psf(grey.numpy(), estimating(tmp_path), device=stand_in), np.ndarray)

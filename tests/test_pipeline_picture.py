@@ -7,22 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fakes import PSF, believe, brightening, estimating, fake_method, judge_by
-from helpers import CountingProgress, blurred_scene, structured_picture
+from fakes import PSF, brightening, estimating, fake_method
+from helpers import CountingProgress, blurred_scene, hook_psf, structured_picture
 from unblur.contract import Card, Method, Settings
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf
-from unblur.pipeline import picture
 from unblur.pipeline import picture as pipeline
-from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
+GIVEN = PSF[None, None]
 
 
-def restored(options: Options, picture=PICTURE):
-    return restore_picture(picture, options, Progress())
+def restored(options: Options, picture=PICTURE, **known):
+    return restore_picture(Observation(blurry=picture, **known), options, Progress())
 
 
 def blind_chain(tmp_path, body: str) -> str:
@@ -37,59 +38,156 @@ def test_luminance_is_rec_601_and_leaves_grey_alone():
     assert luminance(grey) is grey
 
 
+# --- a PSF that is known --------------------------------------------------------------------------
+
+
 def test_it_is_said_when_the_psf_that_was_given_was_corrected():
     scene = blurred_scene(60, 80, channels=3, sigma=0.005)
-    thick = convolve(scene.psf, gaussian_psf(0.7), "zero")[0, 0]
-    outcome = restored(Options(psf=thick, settings={"psf_is": "estimated"}), scene.blurry)
-    (note,) = outcome.notes
-    share = (outcome.psf - pad_psf(thick / thick.sum(), outcome.psf.shape)).abs().sum() / 2
+    thick = convolve(scene.psf, gaussian_psf(0.7), "zero")
+    result = restored(Options(settings={"psf_is": "estimated"}), scene.blurry, psf=thick)
+    (note,) = result.notes
+    share = (result.psf - pad_psf(thick[0, 0] / thick.sum(), result.psf.shape)).abs().sum() / 2
     assert note == f"wiener_stack corrected the PSF that was given: {share:.0%} of its light lies elsewhere now."
 
 
 @pytest.mark.parametrize("refinements", [0, 2])
-def test_a_known_psf_is_judged_by_nobody_and_used_as_it_is_if_one_says_so(monkeypatch, refinements):
-    calls = judge_by(monkeypatch, lambda *_: (False, "never"))
+def test_a_known_psf_restores_and_is_used_as_it_is_if_one_says_so(refinements):
     scene = blurred_scene(60, 80, channels=3, sigma=0.005)
-    outcome = restored(Options(psf=scene.psf[0, 0], settings={"refinements": refinements}), scene.blurry)
-    before, after = ((scene.sharp - image).square().mean() for image in (scene.blurry, outcome.image))
+    result = restored(Options(settings={"refinements": refinements}), scene.blurry, psf=scene.psf)
+    before, after = ((scene.sharp - image).square().mean() for image in (scene.blurry, result.image))
     assert after < before / 2
-    assert (outcome.method, outcome.changed, calls) == ("wiener_stack", True, [])
-    assert torch.equal(outcome.psf, scene.psf[0, 0]) == (refinements == 0)
-    assert outcome.notes == []
-    torch.testing.assert_close(outcome.psf, pad_psf(scene.psf[0, 0], outcome.psf.shape), atol=0.02, rtol=0)
+    assert (result.method, result.reason, result.changed) == ("wiener_stack", "the PSF was given", True)
+    assert torch.equal(result.psf, scene.psf[0, 0]) == (refinements == 0)
+    assert result.notes == []
+    torch.testing.assert_close(result.psf, pad_psf(scene.psf[0, 0], result.psf.shape), atol=0.02, rtol=0)
 
 
-def test_auto_estimates_on_luminance_and_restores_the_colours(tmp_path, monkeypatch):
-    calls = judge_by(monkeypatch, believe)
-    monkeypatch.setattr(pipeline, "DEFAULT_ESTIMATOR", estimating(tmp_path))
-    outcome = restored(Options())
-    assert outcome.method == "estimating+wiener_stack"
-    assert outcome.image.shape == PICTURE.shape
-    (blurry, nothing, psf, sigma), (_, image, refined, _) = calls
-    assert nothing is None
-    assert psf.shape == (1, 1, 7, 7)
-    assert torch.equal(refined[0, 0], outcome.psf)
-    assert sigma >= 0
-    torch.testing.assert_close(blurry, luminance(PICTURE))
-    torch.testing.assert_close(image, luminance(outcome.image))
+def test_a_psf_that_a_person_gave_is_not_doubted(tmp_path):
+    """The photo is sharp, and the PSF a single point."""
+    body = "return Restoration(image=observation.blurry * 0.9)"
+    method = fake_method(tmp_path, "darker", body, needs=("blurry", "psf"))
+    assert restored(Options(method=method), psf=delta_psf(5)[None, None]).changed
 
 
-@pytest.mark.parametrize("after_restoring", [False, True])
-def test_what_is_not_credible_is_not_done(tmp_path, monkeypatch, after_restoring):
-    judge_by(monkeypatch, lambda _b, restored, *_: ((restored is None) == after_restoring, "It is not blurred."))
+# --- what is estimated on what --------------------------------------------------------------------
+
+
+def test_a_psf_is_estimated_on_luminance_and_the_colours_are_restored(tmp_path):
+    body = "b = observation.blurry; return Restoration(psf=b.new_full((1, 1, 3, 3), 1 / 9), notes=[f'{b.shape[1]}'])"
+    method = fake_method(tmp_path, "telling", body, gives=("psf",), needs=("blurry", "noisy"))
+    chain = f"{method}+{fake_method(tmp_path, 'second', 'return Restoration(image=observation.blurry / 2)')}"
+    result = restored(Options(method=chain, force=True), noisy=PICTURE)
+    assert result.notes == ["1"]
+    assert result.image.shape == PICTURE.shape
+    assert (result.method, result.reason) == ("telling+second", "it was asked for")
+
+
+def test_every_picture_is_in_grey_where_a_psf_is_estimated(tmp_path):
+    body = (
+        "parts = [observation.blurry, observation.noisy, observation.frames]; "
+        "return Restoration(psf=torch.ones(1, 1, 1, 1), notes=[f'{list(part.shape)}' for part in parts])"
+    )
+    method = fake_method(tmp_path, "telling", body, gives=("psf",), needs=("blurry", "noisy", "frames"))
+    observation = Observation(blurry=PICTURE, noisy=PICTURE, frames=PICTURE[:, None].expand(-1, 4, -1, -1, -1))
+    found = estimate_psf_of(observation, Options(method=method), Progress())
+    assert found.notes[-3:] == ["[1, 1, 60, 80]", "[1, 1, 60, 80]", "[1, 4, 1, 60, 80]"]
+
+
+def test_the_size_of_the_psf_reaches_the_estimator(tmp_path):
+    result = restored(Options(method=estimating(tmp_path), psf_size=11, force=True))
+    assert result.method == "estimating+hyper_laplacian", "an estimator is followed by a non-blind method"
+    assert result.psf is not None
+    assert result.psf.shape == (11, 11)
+    with pytest.raises(UnblurError, match="'nlm', which estimates no PSF"):
+        restored(Options(method="nlm", psf_size=11))
+
+
+@pytest.mark.parametrize(
+    ("card", "needs", "gives", "blurred"),
+    [
+        ({"undoes": ("blur",)}, ("blurry",), ("image", "psf"), True),
+        ({"undoes": ("blur", "noise")}, ("blurry",), ("image",), True),
+        ({"undoes": ("blur",)}, ("blurry", "psf"), ("image",), True),
+        ({"undoes": ("noise",)}, ("blurry",), ("image",), False),
+    ],
+)
+def test_noise_that_jpeg_hid_is_looked_for_whenever_blur_is_undone(tmp_path, monkeypatch, card, needs, gives, blurred):
+    """The card's `undoes` decides, with a psf or without."""
+    asked = []
+    monkeypatch.setattr(pipeline, "noise_of", lambda _picture, *, blurred=False: asked.append(blurred) or 0.03)
+    body = "return Restoration(image=observation.blurry + observation.sigma, psf=torch.ones(1, 1, 1, 1))"
+    method = fake_method(tmp_path, "own", body, needs=needs, gives=gives, **card)
+    result = restored(Options(method=method, force=True), psf=GIVEN if "psf" in needs else None)
+    torch.testing.assert_close(result.image, PICTURE + 0.03)
+    assert set(asked) == {blurred}
+
+
+# --- no harm --------------------------------------------------------------------------------------
+
+
+SHARP = structured_picture(96, 112)
+SHAKEN = blurred_scene(160, 176, sigma=0.005)
+
+
+@pytest.mark.parametrize("gives", [("image",), ("image", "psf"), ("psf",)])
+def test_a_sharp_photo_is_left_alone_by_whatever_undoes_blur_or_looks_for_it(tmp_path, gives):
+    """A network without a PSF among them."""
+    method = fake_method(tmp_path, "any", "raise AssertionError('it was run')", gives=gives)
+    result = restored(Options(method=method), SHARP)
+    assert result.image is SHARP
+    assert (result.changed, result.notes) == (
+        False,
+        ["The photo does not look blurred: it has detail down to single pixels."],
+    )
+
+
+def test_a_denoiser_may_work_on_a_sharp_photo(tmp_path):
+    body = "return Restoration(image=observation.blurry * 0.9)"
+    method = fake_method(tmp_path, "denoising", body, undoes=("noise",))
+    torch.testing.assert_close(restored(Options(method=method), SHARP).image, SHARP * 0.9)
+
+
+def test_a_psf_that_is_not_credible_ends_the_work_and_is_told(tmp_path):
+    """Whether a step gives a PSF alone, or a picture with it."""
+    body = "return Restoration(image=observation.blurry, psf=torch.ones(1, 1, 1, 1))"
+    for gives in (("psf",), ("image", "psf")):
+        method = fake_method(tmp_path, "pointing", body, gives=gives)
+        result = restored(Options(method=method), SHAKEN.blurry)
+        assert (result.changed, result.image is SHAKEN.blurry) == (False, True)
+        assert result.notes == ["The photo does not look blurred: its estimated PSF is a single point."]
+        assert torch.equal(result.psf, torch.ones(1, 1)), "what was found is still told"
+        assert restored(Options(method=method, force=True), SHAKEN.blurry).changed
+
+
+def test_a_restoration_that_is_not_credible_is_not_kept(tmp_path):
     chain = blind_chain(tmp_path, "return Restoration(image=observation.blurry * 0)")
-    outcome = restored(Options(method=chain))
-    assert outcome.image is PICTURE
-    assert (outcome.changed, outcome.notes) == (False, ["It is not blurred."])
-    assert outcome.psf is not None, "what was found is still told"
-    assert restored(Options(method=chain, force=True)).changed
+    result = restored(Options(method=chain), SHAKEN.blurry)
+    assert not result.changed
+    assert "No credible PSF was found" in result.notes[0]
+    assert restored(Options(method=chain, force=True), SHAKEN.blurry).changed
 
 
-def test_a_denoiser_is_not_judged(tmp_path, monkeypatch):
-    calls = judge_by(monkeypatch, lambda *_: (False, "never"))
-    outcome = restored(Options(method=brightening(tmp_path), settings={"shift": 0.2}))
-    torch.testing.assert_close(outcome.image, PICTURE + 0.2)
-    assert calls == []
+def test_a_shaken_photo_is_restored(tmp_path):
+    body = f"return Restoration(psf=torch.tensor({hook_psf().tolist()})[None, None])"
+    method = fake_method(tmp_path, "knowing", body, gives=("psf",))
+    result = restored(Options(method=f"{method}+hyper_laplacian"), SHAKEN.blurry)
+    before, after = ((SHAKEN.sharp - image).square().mean() for image in (SHAKEN.blurry, result.image))
+    assert result.changed
+    assert after < before / 3
+
+
+def test_a_sigma_said_of_the_channels_is_smaller_in_the_luminance(tmp_path):
+    body = "return Restoration(psf=torch.ones(1, 1, 1, 1), notes=[str(observation.sigma)])"
+    method = fake_method(tmp_path, "telling", body, gives=("psf",))
+    found = restored(Options(method=method, force=True), sigma=0.03)
+    assert float(found.notes[0]) == pytest.approx(0.03 * (0.299**2 + 0.587**2 + 0.114**2) ** 0.5)
+
+
+def test_what_a_method_left_alone_is_kept_with_its_reason(tmp_path):
+    body = "return Restoration(image=observation.blurry, changed=False, notes=['It was fine.'])"
+    result = restored(Options(method=fake_method(tmp_path, "content", body, undoes=("noise",))))
+    assert result.image is PICTURE
+    assert (result.changed, result.notes) == (False, ["It was fine."])
 
 
 def test_strength_goes_part_of_the_way(tmp_path):
@@ -100,9 +198,17 @@ def test_strength_goes_part_of_the_way(tmp_path):
     assert not untouched.changed
 
 
-@pytest.mark.parametrize(("card", "pieces"), [("tiling=True", 4), ("tiling=False", 1)])
+# --- pieces, channels and sides -------------------------------------------------------------------
+
+
+tiled = pipeline.tiled
+
+
+@pytest.mark.parametrize(
+    ("card", "pieces", "halo"), [("tiling=True", 4, 32), ("tiling=True, reach=50", 4, 50), ("", 1, 0)]
+)
 def test_a_large_picture_is_tiled_where_the_method_allows_and_all_tiles_have_one_sigma(
-    tmp_path, monkeypatch, card, pieces
+    tmp_path, monkeypatch, card, pieces, halo
 ):
     picture = torch.rand(1, 3, 40, 400, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 40 * 400 - 1)
@@ -111,16 +217,14 @@ def test_a_large_picture_is_tiled_where_the_method_allows_and_all_tiles_have_one
         "b = observation.blurry; "
         "return Restoration(image=b, notes=['alike', f'{b.mean()} {b.shape[3]} {observation.sigma}'])"
     )
-    outcome = restored(Options(method=fake_method(tmp_path, "telling", body, card=card)), picture)
-    alike, *tiles = [note.split() for note in outcome.notes]
-    assert alike == ["alike"], "what all tiles say is told once"
+    method = fake_method(tmp_path, "telling", body, card=card, undoes=("noise",))
+    result = restored(Options(method=method), picture)
+    assert result.notes.count("alike") == 1, "what all tiles say is told once"
+    tiles = [note.split() for note in result.notes if note != "alike"]
     assert len(tiles) == pieces
-    assert {float(sigma) for *_, sigma in tiles} == {outcome.sigma}
-    assert max(int(width) for _, width, _ in tiles) == (400 if pieces == 1 else 100 + 16 + 2 * 32)
-    torch.testing.assert_close(outcome.image, picture)
-
-
-tiled = pipeline.tiled
+    assert {float(sigma) for *_, sigma in tiles} == {result.sigma}
+    assert max(int(width) for _, width, _ in tiles) == (400 if pieces == 1 else 100 + 16 + 2 * halo)
+    torch.testing.assert_close(result.image, picture)
 
 
 def test_what_only_the_whole_photo_tells_is_found_out_before_it_is_cut(monkeypatch):
@@ -139,116 +243,85 @@ def test_what_only_the_whole_photo_tells_is_found_out_before_it_is_cut(monkeypat
     )
     method = Method(card, Settings, restore, prepare=prepare)
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 100)
-    observation = Observation(blurry=PICTURE, psf=PSF[None, None])
+    observation = Observation(blurry=PICTURE, psf=GIVEN)
     result = pipeline._restore_image(method, observation, Settings(), Progress())
     assert len(seen) > 1 and {side for _, side in seen} == {79} == {result.psf.shape[-1]}
     assert max(width for width, _ in seen) <= 80
 
 
-def test_the_size_of_the_psf_reaches_the_estimator(tmp_path, monkeypatch):
-    judge_by(monkeypatch, believe)
-    outcome = restored(Options(method=estimating(tmp_path), psf_size=11))
-    assert outcome.method == "estimating+hyper_laplacian", "an estimator is followed by a non-blind method"
-    assert outcome.psf is not None
-    assert outcome.psf.shape == (11, 11)
-    with pytest.raises(UnblurError, match="'nlm', which estimates no PSF"):
-        restored(Options(method="nlm", psf_size=11))
+def test_a_circular_boundary_is_not_cut_into_tiles(monkeypatch):
+    monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 100)
+    monkeypatch.setattr(pipeline, "tiled", lambda *_, **__: pytest.fail("tiled"))
+    for method in ("wiener", "richardson_lucy"):
+        restored(Options(method=method, settings={"boundary": "circular"}), psf=GIVEN)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (3, 400)])
 def test_tiny_pictures_come_back_as_they_are(size, tmp_path):
     picture = torch.rand(1, 3, *size)
-    for options in (Options(psf=PSF), Options(method=brightening(tmp_path))):
-        outcome = restored(options, picture)
-        assert outcome.image is picture
-        assert not outcome.changed
-        assert "too small" in outcome.notes[0]
+    for options, known in ((Options(), {"psf": GIVEN}), (Options(method=brightening(tmp_path)), {})):
+        result = restored(options, picture, **known)
+        assert result.image is picture
+        assert not result.changed
+        assert "too small" in result.notes[0]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("card", ["channels=(1,)", "channels=(3,)", "multiple_of=32"])
-def test_methods_get_the_channels_and_sides_they_take(tmp_path, card, channels):
+def test_methods_get_the_channels_and_sides_they_take_of_every_picture(tmp_path, card, channels):
     body = (
-        "c, h, w = observation.blurry.shape[1:]; assert c in METHOD.card.channels; "
-        "assert h % METHOD.card.multiple_of == w % METHOD.card.multiple_of == 0; "
-        "return Restoration(image=observation.blurry + 0.1)"
+        "parts = [observation.blurry, observation.noisy, *observation.frames.unbind(1)]; m = METHOD.card.multiple_of; "
+        "assert all(p.shape[1] in METHOD.card.channels and p.shape[2] % m == p.shape[3] % m == 0 for p in parts); "
+        "return Restoration(image=sum(parts), stages={'first': parts[0]})"
     )
     picture = PICTURE[:, :channels]
-    outcome = restored(Options(method=fake_method(tmp_path, "picky", body, card=card)), picture)
-    torch.testing.assert_close(outcome.image, picture + 0.1)
+    frames = torch.stack([picture * 0.1, picture * 0.2], dim=1)
+    method = fake_method(tmp_path, "picky", body, card=card, needs=("blurry", "noisy", "frames"), undoes=("noise",))
+    result = restored(Options(method=method), picture, noisy=picture * 0.5, frames=frames)
+    torch.testing.assert_close(result.image, picture * 1.8)
+    torch.testing.assert_close(result.stages["first"], picture)
 
 
-def test_what_a_method_says_is_kept_and_so_is_its_refusal(tmp_path):
-    body = "return Restoration(image=observation.blurry, changed=False, notes=['It was fine.'])"
-    outcome = restored(Options(method=fake_method(tmp_path, "content", body)))
-    assert outcome.image is PICTURE
-    assert (outcome.changed, outcome.notes) == (False, ["It was fine."])
+# --- what will not do -----------------------------------------------------------------------------
 
 
-def test_nan_is_refused(tmp_path):
-    body = "return Restoration(image=observation.blurry / 0 * 0)"
-    with pytest.raises(UnblurError, match="'dividing' gave NaN"):
-        restored(Options(method=fake_method(tmp_path, "dividing", body)))
+def test_nan_and_another_size_are_refused(tmp_path):
+    for body, message in (("observation.blurry / 0 * 0", "gave NaN"), ("observation.blurry[..., 1:]", "of shape")):
+        method = fake_method(tmp_path, "wrong", f"return Restoration(image={body})", undoes=("noise",))
+        with pytest.raises(UnblurError, match=f"'wrong' {message}|'wrong' gave a picture {message}"):
+            restored(Options(method=method))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"strength": 1.5, "psf": PSF}, "strength goes from 0"),
-        ({"sigma": 5}, "0.5 at the most, not 5"),
-        ({"method": "hyper_laplacan"}, "Did you mean 'hyper_laplacian'"),
-        ({"method": "wiener"}, "needs a psf: give --psf FILE"),
-        ({"psf": PSF, "settings": {"pases": 2}}, "Did you mean 'passes'"),
-        ({"psf": PSF, "method": "l0_psf"}, "estimates a PSF and takes none"),
-        ({"psf": PSF, "method": "nlm"}, "makes no use of a PSF"),
-    ],
-)
-def test_options_that_will_not_do_are_explained(options, message):
-    with pytest.raises(UnblurError, match=message):
-        Options(**options).chain()
+def test_pictures_of_two_sizes_are_refused_with_both(tmp_path):
+    with pytest.raises(UnblurError, match=r"blurry picture is 80 x 60 px with 3 .*, the noisy one 70 x 60 px with 3"):
+        restored(Options(method=brightening(tmp_path)), noisy=PICTURE[..., 10:])
 
 
-def test_a_sigma_said_of_the_channels_is_smaller_in_the_luminance(monkeypatch):
-    calls = judge_by(monkeypatch, lambda *_: (False, "enough"))
-    restored(Options(sigma=0.03))
-    assert calls[0][3] == pytest.approx(0.03 * (0.299**2 + 0.587**2 + 0.114**2) ** 0.5)
-
-
-def test_a_circular_boundary_is_not_cut_into_tiles(monkeypatch):
-    monkeypatch.setattr(picture, "WHOLE_UP_TO", 100)
-    monkeypatch.setattr(picture, "tiled", lambda *_, **__: pytest.fail("tiled"))
-    for method in ("wiener", "richardson_lucy"):
-        restored(Options(method=method, psf=PSF, settings={"boundary": "circular"}))
-
-
-def test_a_cancellation_stops_the_work(tmp_path):
+def test_a_cancellation_stops_the_work():
     progress = CountingProgress(cancel_at=1)
     with pytest.raises(Cancelled):
-        restore_picture(PICTURE, Options(psf=PSF), progress)
+        restore_picture(Observation(blurry=PICTURE, psf=GIVEN), Options(), progress)
 
 
-def test_a_psf_by_itself_is_told_even_when_it_is_doubtful(tmp_path, monkeypatch):
-    judge_by(monkeypatch, lambda *_: (False, "It is not blurred."))
-    found = estimate_psf_of(PICTURE, Options(method=estimating(tmp_path), psf_size=5), Progress())
+# --- the psf alone --------------------------------------------------------------------------------
+
+
+def test_a_psf_by_itself_is_told_even_when_it_is_doubtful(tmp_path):
+    options = Options(method=estimating(tmp_path), psf_size=5)
+    found = estimate_psf_of(Observation(blurry=SHARP), options, Progress())
     assert found.psf is not None
     assert found.psf.shape == (5, 5)
-    assert (found.changed, found.notes) == (False, ["It is not blurred."])
+    assert (found.changed, found.reason) == (False, "it was asked for")
+    assert "does not look blurred" in found.notes[0]
+
+
+def test_the_psf_of_a_shaken_photo_is_believed(tmp_path):
+    found = estimate_psf_of(Observation(blurry=SHAKEN.blurry), Options(settings={"size": 15}), Progress())
+    assert (found.changed, found.method) == (True, "l0_psf")
 
 
 def test_a_psf_needs_an_estimator_and_a_picture_to_find_it_in(tmp_path):
     with pytest.raises(UnblurError, match="'nlm' estimates no PSF"):
-        estimate_psf_of(PICTURE, Options(method="nlm"), Progress())
+        estimate_psf_of(Observation(blurry=PICTURE), Options(method="nlm"), Progress())
     with pytest.raises(UnblurError, match="too small"):
-        estimate_psf_of(PICTURE[..., :9, :9], Options(method=estimating(tmp_path)), Progress())
-
-
-@pytest.mark.parametrize(("gives", "blurred"), [(("image", "psf"), True), (("image",), False)])
-def test_noise_that_jpeg_hid_is_looked_for_whenever_blur_is_undone(tmp_path, monkeypatch, gives, blurred):
-    """A method that finds its own psf is given the same noise level as one that is handed a psf."""
-    judge_by(monkeypatch, believe)
-    asked = []
-    monkeypatch.setattr(pipeline, "noise_of", lambda _picture, *, blurred=False: asked.append(blurred) or 0.03)
-    body = "return Restoration(image=observation.blurry + observation.sigma, psf=torch.ones(1, 1, 1, 1))"
-    outcome = restored(Options(method=fake_method(tmp_path, "own", body, gives=gives), force=True))
-    torch.testing.assert_close(outcome.image, PICTURE + 0.03)
-    assert set(asked) == {blurred}
+        estimate_psf_of(Observation(blurry=PICTURE[..., :9, :9]), Options(method=estimating(tmp_path)), Progress())

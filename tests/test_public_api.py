@@ -15,6 +15,7 @@ NAMES = {
     "Observation",
     "Progress",
     "Restoration",
+    "Result",
     "UnblurError",
     "__version__",
     "deconvolve",

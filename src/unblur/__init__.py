@@ -2,6 +2,8 @@
 
 >>> import unblur
 >>> sharp = unblur.restore(image)                      # numpy or torch; the same kind comes back
+>>> result = unblur.restore(image, full=True)          # also the PSF, the method, why, and the notes
+>>> sharp = unblur.restore(long, noisy=short, method="./mine.py")
 >>> psf = unblur.estimate_psf(image)
 >>> sharp = unblur.deconvolve(image, psf)
 >>> data, result = unblur.restore_bytes(data)          # a photo's file in memory, e.g. a JPEG
@@ -15,7 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
+from unblur.types import Cancelled, Observation, Progress, Restoration, Result, UnblurError
 
 if TYPE_CHECKING:
     from unblur import methods
@@ -29,6 +31,7 @@ __all__ = [
     "Observation",
     "Progress",
     "Restoration",
+    "Result",
     "UnblurError",
     "__version__",
     "deconvolve",

@@ -1,7 +1,7 @@
-"""What a method must say about itself: its card, its settings, and how it restores.
+"""What a method says about itself: its card, its settings, and how it restores.
 
-Everything a person sees of a method (`--set`, `unblur methods`, a benchmark row, the docs table,
-the contract tests) is generated from the `METHOD` object of its module:
+Everything that a person sees of a method (`--set`, `unblur methods`, a benchmark row, the table in the documentation)
+and the contract tests are generated from the `METHOD` object of its module:
 
     METHOD = Method(Card(name="wiener", ...), WienerSettings, restore)
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from unblur.trained import Trained
 
-Input = Literal["blurry", "noisy", "psf", "frames", "exposure_ratio"]
+Input = Literal["blurry", "noisy", "frames", "psf", "exposure_ratio"]
 Output = Literal["image", "psf"]
 Defect = Literal["blur", "noise"]
 SourceKind = Literal["photos", "pairs", "frames"]
@@ -189,17 +189,20 @@ class Trainable(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """A card, a settings model, the function that does the work, and what it takes to train it.
+    """A card, a settings model, the function that restores, and what training needs.
 
     Attributes:
         card: what it is.
         settings: what can be set.
         restore: does the work.
         trainable: makes a `Trainable` of a recipe's tables `network` and `observations`; None: nothing is learned.
-        prepare: finds out what only the whole photo tells, before it is cut into tiles; what comes back is for
-            `restore` in each tile. None: there is nothing. Of a photo in one piece `restore` finds it out itself.
+        prepare: called once with the whole photo before it is cut into tiles, for what a tile alone does not show. It
+            returns the observation and settings with which every tile is restored. Not called for a photo that is
+            restored in one piece. None: nothing is prepared.
         quick: settings with which it is fast enough for the contract tests.
         trained: its networks and their files of weights; None: it has none.
+        weakest: settings with which it changes a picture that is not blurred as little as it can; the contract tests
+            see to it that a PSF that is a single point then returns the picture.
     """
 
     card: Card
@@ -209,6 +212,7 @@ class Method:
     prepare: Callable[[Observation, Any, Progress], tuple[Observation, Any]] | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
     trained: Trained | None = None
+    weakest: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -216,7 +220,7 @@ class Method:
         settings: Mapping[str, Any] | Settings | None = None,
         progress: Progress | None = None,
     ) -> Restoration:
-        """Check the observation against the card, then restore.
+        """Check the observation against the card, then restore. One PSF serves all pictures of a batch.
 
         Raises:
             UnblurError: when something the card needs is missing or a setting is wrong.
@@ -226,7 +230,7 @@ class Method:
                 raise UnblurError(f"method '{self.card.name}' needs a {need}, and none was given.")
         if not isinstance(settings, Settings):
             settings = self.configure(settings or {})
-        return self.restore(observation, settings, progress or Progress())
+        return self.restore(_with_a_psf_each(observation), settings, progress or Progress())
 
     def configure(self, values: Mapping[str, Any]) -> Settings:
         """Settings from `values`; the key `preset` names a group to start from.
@@ -251,6 +255,14 @@ class Method:
         if first["type"] == "extra_forbidden":
             return f"'{self.card.name}' has no setting '{key}'.{nearest(key, self.settings.model_fields)}"
         return f"setting '{key}' of '{self.card.name}': {first['msg']} (got {first['input']!r})."
+
+
+def _with_a_psf_each(observation: Observation) -> Observation:
+    """The same observation with a PSF for every picture of the batch, where one was given for all of them."""
+    psf, batch = observation.psf, max((len(picture) for picture in observation.pictures().values()), default=1)
+    if psf is None or len(psf) == batch or len(psf) != 1:
+        return observation
+    return replace(observation, psf=psf.expand(batch, -1, -1, -1))
 
 
 _T = TypeVar("_T", bound=BaseModel)

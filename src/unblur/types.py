@@ -1,15 +1,17 @@
-"""The words every room shares: what was observed, what was restored, and how long work reports."""
+"""What every part of the package shares: what the camera gave, what was restored, and how long work reports."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+Array = TypeVar("Array")
 
 
 class UnblurError(Exception):
@@ -35,8 +37,11 @@ class Observation:
             The model is convolution: `blurry = convolve(sharp, psf) + noise`.
         psf_estimated: True when `psf` was estimated from the picture, so that its details may be wrong.
         frames: consecutive frames of one scene, `(B, T, C, H, W)`.
-        exposure_ratio: long exposure divided by short exposure, for a blurry/noisy pair.
-        sigma: standard deviation of the noise on the [0, 1] scale; None means "estimate it".
+        exposure_ratio: long exposure divided by short exposure, for a blurry/noisy pair; above 0.
+        sigma: standard deviation of the noise of `blurry` on the [0, 1] scale, at most 0.5; None: it is measured.
+
+    Raises:
+        UnblurError: `sigma` or `exposure_ratio` out of range.
     """
 
     blurry: Tensor | None = None
@@ -47,10 +52,27 @@ class Observation:
     exposure_ratio: float | None = None
     sigma: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        if self.sigma is not None and not 0 <= self.sigma <= 0.5:
+            raise UnblurError(
+                f"sigma is the noise's standard deviation on the 0..1 scale, 0.5 at the most, not {self.sigma:g}; "
+                "for 5 of 255 levels give 0.0196 (or --sigma 5/255)."
+            )
+        if self.exposure_ratio is not None and not 0 < self.exposure_ratio < float("inf"):
+            raise UnblurError(
+                f"the exposure ratio is the long exposure divided by the short one, not {self.exposure_ratio:g}."
+            )
+
     def pictures(self) -> dict[str, Tensor]:
         """The pictures of one scene, by the names of their fields; the last two axes of each are `(H, W)`."""
         fields = {"blurry": self.blurry, "noisy": self.noisy, "frames": self.frames}
         return {name: picture for name, picture in fields.items() if picture is not None}
+
+    def given(self) -> frozenset[str]:
+        """The names of the inputs that are there: pictures, `psf`, `exposure_ratio`."""
+        further = {"psf": self.psf, "exposure_ratio": self.exposure_ratio}
+        return frozenset({*self.pictures(), *(name for name, value in further.items() if value is not None)})
 
     def with_pictures(self, change: Callable[[Tensor], Tensor]) -> Observation:
         """The same observation with every picture changed alike: cut, padded, or with other channels.
@@ -84,6 +106,35 @@ class Restoration:
     psf: Tensor | None = None
     stages: dict[str, Tensor] = field(default_factory=dict)
     changed: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Result(Generic[Array]):
+    """What became of one picture, and why.
+
+    `unblur.restore(..., full=True)` returns it with arrays of the kind that came in (numpy or torch).
+
+    Attributes:
+        image: the restored picture; when nothing changed, the picture as it came in.
+        psf: the PSF given or estimated, as the last method used it, `(h, w)`, credible or not; None: there was none.
+        stages: intermediate pictures by name, float32: `(H, W, C)` in numpy, `(C, H, W)` in torch. Empty for a picture
+            that was restored in tiles.
+        changed: False when the picture is as it was; the first note then says why.
+        method: the chain of methods, `a+b`.
+        reason: why this method, in a few plain words.
+        sigma: the noise's standard deviation on the [0, 1] scale, given or measured; None for a picture too small to
+            measure.
+        notes: plain sentences: what was found, what was done, what to doubt.
+    """
+
+    image: Array
+    psf: Array | None = None
+    stages: Mapping[str, Array] = field(default_factory=dict)
+    changed: bool = True
+    method: str = ""
+    reason: str = ""
+    sigma: float | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -1,7 +1,7 @@
-"""Methods x data set x protocol -> one table that says how its figures came about.
+"""Methods x data set x protocol: one table that says how its figures were computed.
 
-A non-blind method by itself is given the true psf; a psf estimator by itself is followed by the default
-non-blind step.
+A non-blind method by itself is given the true psf; a psf estimator by itself is followed by a quick non-blind
+method.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import torch
 
 from unblur import datasets
 from unblur.benchmark.batching import Attempt, attempt, batches
-from unblur.benchmark.contestants import Contestant, enter
-from unblur.benchmark.drawing import table
+from unblur.benchmark.entries import Entry, make_entries
 from unblur.benchmark.pictures import prepare_folders, write_pictures
 from unblur.benchmark.scoring import References, Row, row, summary
+from unblur.benchmark.summary_table import table
 from unblur.datasets.base import Dataset, Sample
 from unblur.pipeline.chain import Chain
 from unblur.pipeline.device import find_device
@@ -59,10 +59,10 @@ def run(
         device: where the methods run: "cpu", "cuda", "cuda:1", ... Scores are computed on the CPU.
         together: how many consecutive pictures of one size are restored at a time, as one batch. More keeps an
             accelerator busy and takes more memory; `seconds` is then a picture's share of the batch's time.
-        progress: advances once a method and picture.
+        progress: advances once per method and picture.
 
     Returns:
-        `dataset`, `protocol`, `versions`, `rows` (one a method and picture) and `summary` (one a method),
+        `dataset`, `protocol`, `versions`, `rows` (one per method and picture) and `summary` (one per method),
         ready for strict JSON: a figure that does not exist is None.
 
     Raises:
@@ -76,12 +76,12 @@ def run(
     place = find_device(device)
     dataset = datasets.get(dataset_name)
     count = dataset.count(data) if limit is None else min(limit, dataset.count(data))
-    entered = enter(methods, settings)
+    entries = make_entries(methods, settings)
     if out is not None:
-        prepare_folders(out, [contestant.label for contestant in entered])
-    torch.zeros((), device=place)  # starts the device, or its start would count as the first picture's time
-    work = _Run(entered, dataset, place, out, progress)
-    progress.stage(f"scoring on {dataset_name}", count * len(entered))
+        prepare_folders(out, [entry.label for entry in entries])
+    torch.zeros((), device=place)  # starts the device, which would otherwise count as the first picture's time
+    work = _Run(entries, dataset, place, out, progress)
+    progress.stage(f"scoring on {dataset_name}", count * len(entries))
     rows = [line for batch in batches(dataset.samples(data, limit), together) for line in work.rows(batch)]
     return {
         "dataset": dataset_name,
@@ -94,15 +94,15 @@ def run(
         },
         "versions": _versions(place),
         "rows": rows,
-        "summary": [summary(c.label, [line for line in rows if line["method"] == c.label]) for c in entered],
+        "summary": [summary(c.label, [line for line in rows if line["method"] == c.label]) for c in entries],
     }
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same from one batch to the next; the rest of `run`'s words."""
+    """What stays the same from one batch to the next; the names are those of `run`'s arguments."""
 
-    entered: Sequence[Contestant]
+    entries: Sequence[Entry]
     dataset: Dataset
     device: torch.device
     out: Path | None
@@ -111,18 +111,18 @@ class _Run:
     def rows(self, batch: Sequence[Sample]) -> list[Row]:
         """Restore and score the pictures of a batch by every method; rows picture by picture."""
         references = References(batch, self._attempt)
-        columns = [self._column(contestant, batch, references) for contestant in self.entered]
+        columns = [self._column(entry, batch, references) for entry in self.entries]
         return [line for picture in zip(*columns, strict=True) for line in picture]
 
-    def _column(self, contestant: Contestant, batch: Sequence[Sample], references: References) -> list[Row]:
+    def _column(self, entry: Entry, batch: Sequence[Sample], references: References) -> list[Row]:
         """One method's rows."""
-        attempts = list(zip(batch, self._attempt(contestant.chain, batch), strict=True))
-        references.remember(contestant, attempts)
+        attempts = list(zip(batch, self._attempt(entry.chain, batch), strict=True))
+        references.remember(entry, attempts)
         lines = []
         for sample, made in attempts:
-            line = row(contestant, self.dataset, sample, made, references)
+            line = row(entry, self.dataset, sample, made, references)
             if self.out is not None and made.restoration is not None and line["error"] is None:
-                write_pictures(self.out / contestant.label, sample.name, contestant.chain, made.restoration)
+                write_pictures(self.out / entry.label, sample.name, entry.chain, made.restoration)
             lines.append(line)
             self.progress.advance()
         return lines

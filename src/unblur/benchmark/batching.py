@@ -1,6 +1,6 @@
-"""Restoring a data set's pictures, one by one or several alike at once, on any device; the rows are the same.
+"""Restore a data set's pictures one by one, or several of one kind as a batch, on any device, with the same results.
 
-Pictures that are restored together share the time, and nothing else: one that fails costs the others nothing.
+The time of a batch is shared out evenly among its pictures. Where a batch fails, its pictures are restored one by one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import groupby, islice
 import torch
 from torch import Tensor
 
+from unblur.contract import Input
 from unblur.datasets.base import Sample
 from unblur.imaging.psf import pad_psf
 from unblur.pipeline.chain import Chain
@@ -44,7 +45,9 @@ def batches(samples: Iterable[Sample], together: int) -> Iterator[list[Sample]]:
 
 def _kind(sample: Sample) -> tuple[object, ...]:
     """What the samples of a batch must have in common. Their psfs may differ in size."""
-    return sample.blurry.shape, sample.blurry.dtype, sample.psf is None, sample.sigma
+    pictures = (sample.blurry, sample.noisy, sample.frames)
+    layouts = tuple(None if picture is None else (picture.shape, picture.dtype) for picture in pictures)
+    return layouts, sample.psf is None, sample.sigma, sample.exposure_ratio
 
 
 def attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
@@ -63,8 +66,8 @@ def _attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, prog
     """Restore the samples of a batch, all or none."""
     started = time.perf_counter()
     try:
-        observation = moved(_observation(samples, chain), device)
-        restoration = replace(chain(observation, _Inner(progress)), stages={})  # which no row tells of
+        observation = _observation(samples, chain).to(device)
+        restoration = replace(chain(observation, _Inner(progress)), stages={})  # no row shows stages
         restoration = moved(restoration, CPU)  # waits until the device is done
         seconds = (time.perf_counter() - started) / len(samples)
         return [Attempt(alone, seconds) for alone in _apart(restoration, samples, chain)]
@@ -80,10 +83,22 @@ def in_words(error: Exception) -> str:
 
 
 def _observation(samples: Sequence[Sample], chain: Chain) -> Observation:
-    """What a chain may see: the true psfs only when it needs them."""
+    """What the chain needs or takes; the true psfs only if it needs them, or a blind method would see them."""
+    used = chain.needs | chain.takes
+
+    def together(name: Input) -> Tensor | None:
+        pictures = [getattr(sample, name) for sample in samples]
+        return None if name not in used or pictures[0] is None else torch.cat(pictures)  # (B, ...)
+
     psfs = [sample.psf for sample in samples if sample.psf is not None] if "psf" in chain.needs else []
-    blurry = torch.cat([sample.blurry for sample in samples])  # (B, C, H, W)
-    return Observation(blurry=blurry, psf=_stacked(psfs) if psfs else None, sigma=samples[0].sigma)
+    return Observation(
+        blurry=together("blurry"),
+        noisy=together("noisy"),
+        frames=together("frames"),
+        psf=_stacked(psfs) if psfs else None,
+        exposure_ratio=samples[0].exposure_ratio,
+        sigma=samples[0].sigma,
+    )
 
 
 def _stacked(psfs: Sequence[Tensor]) -> Tensor:
@@ -93,14 +108,14 @@ def _stacked(psfs: Sequence[Tensor]) -> Tensor:
 
 
 def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) -> list[Restoration]:
-    """A batch's restoration as one of each picture; its notes are said of all of them."""
+    """A batch's restoration as one restoration per picture; each has all notes of the batch."""
     image, psf = restoration.image, restoration.psf
     for what, tensor in (("pictures", image), ("psfs", psf)):
         if tensor is not None and len(tensor) != len(samples):
             raise ValueError(f"of {len(samples)} pictures the method made {len(tensor)} {what}")
     images = [None] * len(samples) if image is None else image.split(1)
     psfs: Sequence[Tensor | None] = [None] * len(samples)
-    if psf is not None:  # one that was given comes back as it was given
+    if psf is not None:  # a true psf is the sample's own, whatever the method returned
         given = "psf" in chain.needs and "psf" not in chain.gives
         psfs = [sample.psf for sample in samples] if given else _without_margins(psf)
     return [
@@ -112,7 +127,7 @@ def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) ->
 def _without_margins(psfs: Tensor) -> list[Tensor]:
     """Psfs `(B, 1, h, w)` one by one, without the dark margin that some have to be as large as the largest."""
     margins = [_dark_margin(psf) for psf in psfs[:, 0]]
-    least = [min(sides) for sides in zip(*margins, strict=True)]  # what all have is not for the batch's sake
+    least = [min(sides) for sides in zip(*margins, strict=True)]  # a margin that all have was there before
     height, width = psfs.shape[-2:]
     cuts = [(rows - least[0], columns - least[1]) for rows, columns in margins]
     return [
@@ -122,7 +137,7 @@ def _without_margins(psfs: Tensor) -> list[Tensor]:
 
 
 def _dark_margin(psf: Tensor) -> tuple[int, int]:
-    """How many rows (columns) of a psf `(h, w)` are zero at both ends alike."""
+    """How many rows and columns of a psf `(h, w)` are zero at each of both ends."""
     margins = []
     for axis, side in ((1, psf.shape[0]), (0, psf.shape[1])):
         lit = (psf != 0).any(axis).nonzero().flatten().tolist() or [0]
@@ -131,7 +146,7 @@ def _dark_margin(psf: Tensor) -> tuple[int, int]:
 
 
 class _Inner(Progress):
-    """Passes cancelling on to a method, but none of its stages to whoever draws the benchmark's."""
+    """What a method reports to: it can be cancelled like the benchmark, and its stages are not shown."""
 
     def __init__(self, outer: Progress) -> None:
         super().__init__()

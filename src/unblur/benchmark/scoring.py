@@ -1,7 +1,7 @@
 """From a restored picture to its row, and from a method's rows to its line in the summary.
 
-The denominator of an error ratio is what the same non-blind step makes of the true psf; the row names it. It is
-computed once a picture and its time is nobody's.
+The denominator of an error ratio is the error of the same non-blind step with the true psf; the row names that step. It
+is computed once per picture, and its time counts for no method.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from unblur.benchmark.batching import Attempt, in_words
-from unblur.benchmark.contestants import Contestant, Identity, identity
+from unblur.benchmark.entries import Entry, Identity, identity
 from unblur.datasets.base import Dataset, Sample
 from unblur.imaging.noise import estimate_noise_sigma
 from unblur.metrics import kernel_similarity
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class References:
-    """What the pictures of a batch become by non-blind steps that are given the true psf, worked out when asked for.
+    """The pictures of a batch restored by non-blind steps with the true psf; each is computed when it is first needed.
 
     Args:
         samples: the batch.
@@ -38,14 +38,14 @@ class References:
         self._attempt = attempt
         self._known: dict[tuple[Identity, str], Attempt] = {}
 
-    def remember(self, contestant: Contestant, attempts: Iterable[tuple[Sample, Attempt]]) -> None:
-        """A non-blind method is its own reference; what became of it need not be worked out again."""
-        this = identity(contestant.chain)
-        if this == identity(contestant.reference):
+    def remember(self, entry: Entry, attempts: Iterable[tuple[Sample, Attempt]]) -> None:
+        """Keep the results of a method that is its own reference, so that they are not computed again."""
+        this = identity(entry.chain)
+        if this == identity(entry.reference):
             self._known |= {(this, sample.name): made for sample, made in attempts}
 
     def picture(self, chain: Chain, sample: Sample) -> Tensor:
-        """What `chain` makes of one sample of the batch.
+        """One sample of the batch restored by `chain`.
 
         Raises:
             UnblurError: when it fails on it.
@@ -62,14 +62,14 @@ class References:
         return made.restoration.image
 
 
-def row(contestant: Contestant, dataset: Dataset, sample: Sample, attempt: Attempt, references: References) -> Row:
+def row(entry: Entry, dataset: Dataset, sample: Sample, attempt: Attempt, references: References) -> Row:
     """Everything about one picture restored by one method; without figures and with its `error` where it failed."""
     line: Row = {
-        "method": contestant.label,
+        "method": entry.label,
         "image": sample.name,
         **dict.fromkeys((*SCORES, "seconds")),
-        "steps": [step.method.card.name for step in contestant.chain.steps],
-        "reference": None if sample.psf is None else contestant.reference.name,
+        "steps": [step.method.card.name for step in entry.chain.steps],
+        "reference": None if sample.psf is None else entry.reference.name,
         "kernel_similarity": None,
         "psf_size": None,
         "sigma": float(estimate_noise_sigma(sample.blurry).mean()) if sample.sigma is None else sample.sigma,
@@ -79,15 +79,15 @@ def row(contestant: Contestant, dataset: Dataset, sample: Sample, attempt: Attem
     if attempt.restoration is not None:
         line |= {"seconds": attempt.seconds, "notes": attempt.restoration.notes}
         try:
-            line |= _about_psf(contestant.chain, sample, attempt.restoration)
-            line |= _scores(contestant, dataset, sample, attempt.restoration, references)
-        except Exception as error:  # what a method gives may be anything
+            line |= _about_psf(entry.chain, sample, attempt.restoration)
+            line |= _scores(entry, dataset, sample, attempt.restoration, references)
+        except Exception as error:  # a method may give anything
             line["error"] = in_words(error)
     return {key: _finite(value) for key, value in line.items()}
 
 
 def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
-    """Size of the psf the picture was restored with, and its likeness to the truth if it was estimated."""
+    """Size of the psf that the picture was restored with; if it was estimated, its similarity to the true one."""
     if restoration.psf is None:
         return {}
     about: Row = {"psf_size": list(restoration.psf.shape[-2:])}
@@ -97,15 +97,15 @@ def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
 
 
 def _scores(
-    contestant: Contestant, dataset: Dataset, sample: Sample, restoration: Restoration, references: References
+    entry: Entry, dataset: Dataset, sample: Sample, restoration: Restoration, references: References
 ) -> Mapping[str, float]:
-    """The protocol's figures; none for a picture whose truth is not known."""
+    """The protocol's figures; none for a picture whose sharp version is not known."""
     assert restoration.image is not None
     if sample.sharp is None:
         return {}
     if sample.psf is None:
         return dataset.score(restoration.image, sample)
-    return dataset.score(restoration.image, sample, reference=references.picture(contestant.reference, sample))
+    return dataset.score(restoration.image, sample, reference=references.picture(entry.reference, sample))
 
 
 def summary(label: str, rows: Sequence[Row]) -> Row:

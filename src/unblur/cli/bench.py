@@ -38,8 +38,8 @@ def bench(
 ) -> None:
     """Measure methods on a data set.
 
-    A non-blind method by itself is given the true PSF; a PSF estimator by itself is followed by the default
-    non-blind method.
+    A non-blind method by itself is given the true PSF; a PSF estimator by itself is followed by a quick non-blind
+    method.
     """
     from rich.console import Console
 

@@ -26,15 +26,15 @@ Weights = Annotated[
 ]
 
 
-# What is raised for an option or argument that is missing or unknown; typer gives the class itself no public name.
+# Raised for an option or argument that is missing or unknown; typer gives this class no public name.
 _UsageError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 class PoliteGroup(TyperGroup):
-    """Turns what a person can put right, and Ctrl-C, into one line on stderr and an exit code."""
+    """Turns errors that a person can put right, and Ctrl-C, into one line on stderr and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take apart what stands before the command."""
+        """Parse the options before the command."""
         if not args:
             return super().parse_args(ctx, args)  # shows the help
         try:
@@ -43,7 +43,7 @@ class PoliteGroup(TyperGroup):
             _refuse(error)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was typed."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except _UsageError as error:
@@ -57,7 +57,7 @@ class PoliteGroup(TyperGroup):
 
 
 def _refuse(error: Any) -> NoReturn:
-    """Say what is wrong with the words that were typed, and end."""
+    """Print what is wrong with the arguments, and end."""
     command = error.ctx.command_path if error.ctx else "unblur"
     say_error(f"{error.format_message().rstrip('.')}. `{command} -h` shows what there is.")
     raise typer.Exit(USER_ERROR) from None
@@ -143,10 +143,13 @@ def check_psf_size(size: int | None) -> None:
 
 @contextmanager
 def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterator[Progress]:
-    """A `Progress` drawn on stderr, or a silent one when quiet or when nobody is looking.
+    """A `Progress` that is drawn on stderr; silent when `quiet` is set or stderr is no terminal.
 
-    `remaining`: for long work whose steps all take the same time: with the time left, and in plain lines when nobody is
-    looking.
+    Args:
+        title: what is worked on.
+        quiet: nothing is drawn.
+        remaining: for long work whose steps all take the same time: also shows the time left, and writes plain lines
+            where stderr is no terminal.
     """
     from rich.console import Console
     from rich.progress import (
@@ -211,8 +214,8 @@ class _DrawnProgress(Progress):
 
     def on_stage(self, name: str, total: int | None) -> None:
         self._bars.reset(self._task, description=name, total=total)
-        self._bars.tasks[0].total = total  # None, too, which `reset` takes for "as it was"
-        self._bars.update(self._task, figures="")  # `reset` would forget the other fields
+        self._bars.tasks[0].total = total  # also None, which `reset` would ignore
+        self._bars.update(self._task, figures="")  # `reset` clears the other fields
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         self._bars.advance(self._task, steps)

@@ -1,4 +1,4 @@
-"""`unblur methods`: every method there is, from what it says about itself."""
+"""`unblur methods`: all methods, described by their cards and settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def describe(method: Method) -> dict[str, Any]:
         "title": card.title,
         "paper": card.paper,
         "needs": sorted(card.needs),
+        "takes": sorted(card.takes),
         "gives": sorted(card.gives),
+        "undoes": sorted(card.undoes),
         "channels": list(card.channels),
         "tiling": card.tiling,
         "presets": {name: dict(values) for name, values in card.presets.items()},
@@ -75,11 +77,12 @@ def _table(found: list[Method]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("method", "needs", "gives", "what it does", "paper"):
+    for heading in ("method", "needs", "gives", "undoes", "what it does", "paper"):
         table.add_column(heading, no_wrap=heading == "method")
     for method in found:
         card = method.card
-        table.add_row(card.name, ", ".join(sorted(card.needs)), ", ".join(sorted(card.gives)), card.title, card.paper)
+        fields = (", ".join(sorted(names)) for names in (card.needs, card.gives, card.undoes))
+        table.add_row(card.name, *fields, card.title, card.paper)
     return table
 
 
@@ -90,7 +93,8 @@ def _sheet(method: Method) -> RenderableType:
 
     card = method.card
     heading = Text.assemble((card.name, "bold"), f": {card.title}\n")
-    heading.append(f"needs {', '.join(sorted(card.needs))}; gives {', '.join(sorted(card.gives))}")
+    said = {"needs": card.needs, "takes": card.takes, "gives": card.gives, "undoes": card.undoes}
+    heading.append("; ".join(f"{word} {', '.join(sorted(names))}" for word, names in said.items() if names))
     heading.append(f"; {card.paper}\n" if card.paper else "\n")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("setting", "default", "range", "help"):

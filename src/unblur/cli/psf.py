@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unblur.cli.console import Device, check_psf_size, parse_settings, parse_sigma, progress_bar
+from unblur.types import Observation
 
 
 def psf(
@@ -22,7 +23,7 @@ def psf(
             help="A folder, or .png (16 bit), .npy or .tif (exact). Default: PHOTO.psf.png beside the photo.",
         ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="A method that gives a psf.")] = "l0_psf",
+    method: Annotated[str, typer.Option("--method", "-m", help="auto, or a method that gives a psf.")] = "auto",
     psf_size: Annotated[
         int | None,
         typer.Option("--psf-size", metavar="N", help="Side in pixels. Default: found automatically."),
@@ -42,7 +43,7 @@ def psf(
 ) -> None:
     """Estimate the PSF that blurred a photo."""
     from unblur.image_io import default_output
-    from unblur.pipeline.picture import Options
+    from unblur.pipeline.options import Options
     from unblur.pipeline.restore import estimate_psf_file
 
     check_psf_size(psf_size)
@@ -50,14 +51,14 @@ def psf(
         method=method,
         psf_size=psf_size,
         settings=parse_settings(settings or []),
-        sigma=parse_sigma(sigma),
         device=device,
     )
+    known = Observation(sigma=parse_sigma(sigma))
     destination = default_output(photo, "psf").with_suffix(".png")
     if output is not None:
         destination = output / destination.name if output.is_dir() else output
     with progress_bar(photo.name, quiet=quiet) as progress:
-        result = estimate_psf_file(photo, destination, options, progress, overwrite=overwrite)
+        result = estimate_psf_file(photo, destination, options, progress, known=known, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(result.as_json()))
     elif not quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,10 +21,10 @@ from unblur.cli.console import (
     say_error,
     with_weights,
 )
-from unblur.types import UnblurError
+from unblur.types import Cancelled, Observation, UnblurError
 
 if TYPE_CHECKING:
-    from unblur.pipeline.picture import Options
+    from unblur.pipeline.options import Options
     from unblur.pipeline.restore import FileResult
 
 
@@ -45,6 +46,16 @@ def restore(
     psf: Annotated[
         Path | None,
         typer.Option("--psf", metavar="FILE", help="The PSF, if it is known: .npy, .tif or .png."),
+    ] = None,
+    noisy: Annotated[
+        Path | None,
+        typer.Option(
+            "--noisy", metavar="FILE", help="A short, noisy shot of the same scene and size (one photo only)."
+        ),
+    ] = None,
+    exposure_ratio: Annotated[
+        float | None,
+        typer.Option("--exposure-ratio", metavar="R", help="Exposure of the photo divided by that of --noisy."),
     ] = None,
     psf_size: Annotated[
         int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels of the PSF to estimate.")
@@ -75,14 +86,19 @@ def restore(
 
     The photo itself is never changed. A photo that would only get worse is copied as it is, with the reason.
     """
+    if noisy is not None and len(photos) > 1:
+        raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {len(photos)}. Restore them one by one.")
+    known = _known(psf, parse_sigma(sigma), exposure_ratio)
     given_settings = with_weights(parse_settings(settings or []), weights)
-    options = _options(method, psf, psf_size, given_settings, strength, sigma, force, device)
+    options = _options(method, psf_size, given_settings, strength, force, device)
+    options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})  # before the first photo is read
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored")
     reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
     failed = len(photos) < given
     for photo, destination, sheet in zip(photos, outputs, reports, strict=True):
-        result = _restore_one(photo, destination, sheet, options, overwrite=overwrite, quiet=quiet)
+        files = _Files(photo, noisy, destination, sheet, overwrite)
+        result = _restore_one(files, known, options, quiet=quiet, alone=given == 1)
         if result is None:
             failed = True
         elif as_json:
@@ -136,64 +152,79 @@ def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path
     return places
 
 
-def _options(
-    method: str,
-    psf: Path | None,
-    psf_size: int | None,
-    settings: dict[str, str],
-    strength: float,
-    sigma: str | None,
-    force: bool,
-    device: str,
-) -> Options:
-    """The options, checked before the first photo is read."""
+@dataclass(frozen=True)
+class _Files:
+    """What belongs to one photo, and where its results go."""
+
+    photo: Path
+    noisy: Path | None
+    output: Path
+    report: Path | None
+    overwrite: bool
+
+
+def _known(psf: Path | None, sigma: float | None, exposure_ratio: float | None) -> Observation:
+    """What is known besides the pictures."""
     import torch
 
     from unblur.image_io import read_psf
-    from unblur.pipeline.picture import Options
+
+    plane = None if psf is None else torch.from_numpy(read_psf(psf))[None, None]  # (1, 1, h, w)
+    return Observation(psf=plane, sigma=sigma, exposure_ratio=exposure_ratio)
+
+
+def _options(
+    method: str, psf_size: int | None, settings: dict[str, str], strength: float, force: bool, device: str
+) -> Options:
+    from unblur.pipeline.options import Options
 
     check_psf_size(psf_size)
-    options = Options(
-        method=method,
-        psf=None if psf is None else torch.from_numpy(read_psf(psf)),
-        psf_size=psf_size,
-        settings=settings,
-        strength=strength,
-        sigma=parse_sigma(sigma),
-        force=force,
-        device=device,
-    )
-    options.chain()  # what does not fit together is said before the first photo is read
-    return options
+    return Options(method, psf_size, settings, strength, force, device)
 
 
-def _restore_one(
-    photo: Path, destination: Path, sheet: Path | None, options: Options, *, overwrite: bool, quiet: bool
-) -> FileResult | None:
-    """Restore one photo; None, after saying why, when it cannot be done."""
+def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: bool, alone: bool) -> FileResult | None:
+    """Restore one photo; None, after saying why, when it cannot be done.
+
+    `alone`: there is no other photo to go on with, so that a bug may show Python's own traceback.
+    """
     from unblur.pipeline.restore import restore_file
 
+    photo = files.photo
     try:
         with progress_bar(photo.name, quiet=quiet) as progress:
-            return restore_file(photo, destination, options, progress, overwrite=overwrite, report=sheet)
+            return restore_file(
+                photo,
+                files.output,
+                options,
+                progress,
+                known=known,
+                noisy=files.noisy,
+                overwrite=files.overwrite,
+                report=files.report,
+            )
+    except Cancelled:
+        raise
     except UnblurError as error:
-        say_error(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        say_error(str(error) if str(photo) in str(error) else f"{photo}: {error}")
+    except Exception as error:
+        if is_out_of_memory(error):
+            say_error(f"{photo}: there is not enough memory for it. Close other programs, or crop or shrink it.")
+        elif alone:
             raise
-        say_error(f"{photo}: there is not enough memory for it. Close other programs, or crop or shrink it.")
+        else:
+            say_error(f"{photo}: {type(error).__name__}: {error} (restore it alone for the whole traceback)")
     return None
 
 
 def _tell(result: FileResult) -> None:
-    """What was found, and what was done."""
+    """Print what was found, what was done and why."""
     from unblur.imaging.psf import describe_psf
 
     found = [] if result.psf is None else [f"PSF {describe_psf(result.psf).words}"]
     if result.noise_sigma is not None:
         found.append(f"noise {result.noise_sigma:.4f} ({255 * result.noise_sigma:.1f} of 255)")
     typer.echo(f"{result.input}: {'; '.join(found) or 'nothing measured'}")
-    done = f"restored by {result.method}" if result.changed else "left as it was"
+    done = f"restored by {result.method} ({result.reason})" if result.changed else "left as it was"
     typer.echo(f"  {done} in {result.seconds:.1f} s -> {result.output}")
     for note in result.notes:
         typer.echo(f"  {note}")

@@ -17,7 +17,7 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One observation of a data set, and the truth as far as it is known.
+    """One observation of a data set, and its true picture and PSF as far as they are known.
 
     Attributes:
         name: unique within the data set; names the row and the files made from it.
@@ -26,6 +26,9 @@ class Sample:
         psf: the true PSF, `(1, 1, h, w)`, non-negative, sums to 1; None where blur is not uniform.
             Not recentred: it maps `sharp` to `blurry` as the data set has them.
         sigma: standard deviation of the noise on the [0, 1] scale; None where it is not stated.
+        noisy: the short, noisy shot of a pair, same shape as `blurry`.
+        frames: consecutive frames of the scene, `(1, T, C, H, W)`.
+        exposure_ratio: exposure of `blurry` divided by that of `noisy`.
     """
 
     name: str
@@ -33,6 +36,9 @@ class Sample:
     sharp: Tensor | None = None
     psf: Tensor | None = None
     sigma: float | None = None
+    noisy: Tensor | None = None
+    frames: Tensor | None = None
+    exposure_ratio: float | None = None
 
 
 class Dataset(ABC):

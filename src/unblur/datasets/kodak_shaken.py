@@ -75,12 +75,12 @@ class KodakShaken(Dataset):
         except ImageFileError as error:
             raise UnblurError(f"{error} Expected: {self.layout}.") from error
         psf = shake_psfs(torch.Generator().manual_seed(picture), "wiener_stack")[exposure]  # (65, 65)
-        dice = torch.Generator().manual_seed(1000 + len(EXPOSURES) * picture + exposure)
+        generator = torch.Generator().manual_seed(1000 + len(EXPOSURES) * picture + exposure)
         reach = psf.shape[-1] // 2
         if min(sharp.shape[-2:]) < 4 * reach:
             raise UnblurError(f"{path} is too small for a PSF of {psf.shape[-1]} px. Expected: {self.layout}.")
         light = convolve(sharp, psf, "valid").clamp(0, 1)
-        blurry = quantise(add_poisson_gaussian_noise(light, PHOTONS, SIGMA, dice), clip=True)
+        blurry = quantise(add_poisson_gaussian_noise(light, PHOTONS, SIGMA, generator), clip=True)
         inside = sharp[..., reach : sharp.shape[-2] - reach, reach : sharp.shape[-1] - reach].contiguous()
         return Sample(f"{PICTURES[picture]}_{exposure + 1}", blurry, inside, psf[None, None])
 

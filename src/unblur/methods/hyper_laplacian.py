@@ -44,4 +44,5 @@ METHOD = Method(
     ),
     HyperLaplacianSettings,
     restore,
+    weakest={"strength": 1e-4},
 )

@@ -55,4 +55,5 @@ METHOD = Method(
     SparseSettings,
     restore,
     quick={"steps": 10},
+    weakest={"strength": 1e-4},
 )

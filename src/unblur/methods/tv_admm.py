@@ -44,4 +44,5 @@ METHOD = Method(
     TvAdmmSettings,
     restore,
     quick={"iterations": 20},
+    weakest={"strength": 1e-4},
 )

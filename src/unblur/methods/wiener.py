@@ -85,4 +85,5 @@ METHOD = Method(
     ),
     WienerSettings,
     restore,
+    weakest={"strength": 1e-4},
 )

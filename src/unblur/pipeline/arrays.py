@@ -12,19 +12,20 @@ results are not clipped. Work is done in float32. Pictures are sRGB (or linear) 
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unblur.imaging.psf import normalize_psf
-from unblur.pipeline.chain import DEFAULT_ESTIMATOR, DEFAULT_NON_BLIND
-from unblur.pipeline.picture import Options, Outcome, estimate_psf_of, restore_picture
-from unblur.types import Progress, UnblurError
+from unblur.pipeline.auto import AUTO
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import estimate_psf_of, restore_picture
+from unblur.types import Observation, Progress, Result, UnblurError
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
@@ -32,59 +33,133 @@ _LEVELS = {torch.uint8: 255, torch.uint16: 65535}
 _FARTHEST = 2.0  # a floating-point value beyond is no overshoot of [0, 1] but another scale
 
 
+@overload
 def restore(
     image: Array,
     *,
-    method: str = "auto",
+    method: str = ...,
+    noisy: np.ndarray | Tensor | None = ...,
+    psf: np.ndarray | Tensor | None = ...,
+    psf_size: int | None = ...,
+    sigma: float | None = ...,
+    exposure_ratio: float | None = ...,
+    strength: float = ...,
+    force: bool = ...,
+    settings: Mapping[str, Any] | None = ...,
+    device: str | torch.device | None = ...,
+    progress: Progress | None = ...,
+    full: Literal[False] = ...,
+) -> Array: ...
+
+
+@overload
+def restore(
+    image: np.ndarray,
+    *,
+    method: str = ...,
+    noisy: np.ndarray | Tensor | None = ...,
+    psf: np.ndarray | Tensor | None = ...,
+    psf_size: int | None = ...,
+    sigma: float | None = ...,
+    exposure_ratio: float | None = ...,
+    strength: float = ...,
+    force: bool = ...,
+    settings: Mapping[str, Any] | None = ...,
+    device: str | torch.device | None = ...,
+    progress: Progress | None = ...,
+    full: Literal[True],
+) -> Result[np.ndarray]: ...
+
+
+@overload
+def restore(
+    image: Tensor,
+    *,
+    method: str = ...,
+    noisy: np.ndarray | Tensor | None = ...,
+    psf: np.ndarray | Tensor | None = ...,
+    psf_size: int | None = ...,
+    sigma: float | None = ...,
+    exposure_ratio: float | None = ...,
+    strength: float = ...,
+    force: bool = ...,
+    settings: Mapping[str, Any] | None = ...,
+    device: str | torch.device | None = ...,
+    progress: Progress | None = ...,
+    full: Literal[True],
+) -> Result[Tensor] | list[Result[Tensor]]: ...
+
+
+def restore(
+    image: Array,
+    *,
+    method: str = AUTO,
+    noisy: np.ndarray | Tensor | None = None,
     psf: np.ndarray | Tensor | None = None,
     psf_size: int | None = None,
     sigma: float | None = None,
+    exposure_ratio: float | None = None,
     strength: float = 1.0,
     force: bool = False,
     settings: Mapping[str, Any] | None = None,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
-) -> Array:
+    full: bool = False,
+) -> Any:
     """Restore a blurred or noisy picture.
 
-    A picture that is not blurred, or whose blur cannot be found credibly, comes back as it was, with a
-    `UserWarning` that says why. Every picture of a batch has its own PSF estimated.
+    A picture that is not blurred, or whose blur cannot be found credibly, comes back as it was. Why is logged (logger
+    "unblur", level INFO) and stands in the notes of `full=True`. Every picture of a batch is restored by itself, with a
+    PSF of its own unless one is given.
 
     Args:
         image: numpy or torch; shapes, types and ranges are in the module's table.
-        method: a method (`unblur.methods.names()`), a chain `a+b`, a file `./mine.py`, or "auto":
-            `wiener_stack` when a PSF is given, else `l0_psf+wiener_stack`.
+        method: a method (`unblur.methods.names()`), a chain `a+b`, a file `./mine.py`, or "auto", which chooses by what
+            is given: a PSF, a noisy shot, or the picture alone.
+        noisy: a short, sharp but noisy exposure of the same scene, of the kind and shape of `image`. It must lie on it
+            pixel by pixel: nothing is aligned.
         psf: the known PSF, `(h, w)`, odd sides, non-negative, of any sum above 0. None: it is estimated.
         psf_size: odd side in pixels of the PSF to estimate. None: found automatically.
         sigma: standard deviation of the noise on the [0, 1] scale; more gives a smoother result. None: measured.
+        exposure_ratio: the exposure of `image` divided by that of `noisy`, for methods that ask for it.
         strength: 0 returns the picture as it was, 1 restores it fully, linearly between.
         force: True returns the result even when it is not credible.
         settings: the method's settings, by `key` or `method.key`.
         device: where the work is done: "cpu", "cuda", "cuda:1", ... None: where `image` is.
         progress: told of the stages; may cancel.
+        full: True returns everything that was found and why, not only the picture.
 
     Returns:
-        A new picture like `image`.
+        A new picture like `image`. With `full=True` a `Result` that holds it; for a batch `(B, C, H, W)` a list with a
+        `Result` for each picture `(C, H, W)`.
 
     Raises:
         UnblurError: a picture, PSF, device or option that will not do; the message names the remedy.
         Cancelled: after `progress.cancel()`.
     """
-    options = Options(method, _psf(psf), psf_size, settings or {}, strength, sigma, force, device)
-    options.chain()  # an option that will not do is not the picture's fault
-    layout, pictures, alpha = _taken_apart(image)
-    restored = []
-    for picture in pictures:
-        outcome = restore_picture(picture[None], options, progress or Progress())
-        _warn_if_unchanged(outcome)
-        restored.append(outcome.image)
-    return layout.put_together(torch.cat(restored), alpha)
+    options = Options(method, psf_size, settings or {}, strength, force, device)
+    known = Observation(psf=_psf(psf), exposure_ratio=exposure_ratio, sigma=sigma)
+    pictures = {"blurry", *([] if noisy is None else ["noisy"])}
+    options.plan(known.given() | pictures)  # what is wrong with an option is said before the pictures are looked at
+    layout, photos, alpha = _taken_apart(image)
+    shorts = [None] * len(photos) if noisy is None else _short_shots(noisy, layout)
+    results = []
+    for photo, short in zip(photos, shorts, strict=True):
+        observation = replace(known, blurry=photo[None], noisy=short)
+        results.append(restore_picture(observation, options, progress or Progress()))
+        _log_if_unchanged(results[-1])
+    restored = layout.put_together(torch.cat([result.image for result in results]), alpha)
+    if not full:
+        return restored
+    if len(layout.shape) < 4:
+        return layout.as_came(results[0], restored)
+    return [layout.as_came(result, picture) for result, picture in zip(results, restored, strict=True)]
 
 
 def deconvolve(
     image: Array,
     psf: np.ndarray | Tensor,
-    method: str = DEFAULT_NON_BLIND,
+    method: str = AUTO,
     *,
     sigma: float | None = None,
     strength: float = 1.0,
@@ -94,7 +169,7 @@ def deconvolve(
 ) -> Array:
     """Restore a picture whose PSF is known: `image = convolve(sharp, psf) + noise`.
 
-    Arguments, result and errors as for `restore`, but for the method, which is the quickest good one unless you say.
+    The same as `restore(image, psf=psf)`. Arguments, result and errors as for `restore`.
     """
     return restore(
         image,
@@ -110,7 +185,7 @@ def deconvolve(
 
 def estimate_psf(
     image: Array,
-    method: str = DEFAULT_ESTIMATOR,
+    method: str = AUTO,
     *,
     size: int | None = None,
     sigma: float | None = None,
@@ -120,11 +195,12 @@ def estimate_psf(
 ) -> Array:
     """Estimate the PSF that blurred one picture, on its Rec. 601 luma.
 
-    An estimate that does not explain the picture is returned all the same, with a `UserWarning`.
+    An estimate that does not explain the picture is returned all the same, and the doubt is logged (logger "unblur",
+    level INFO).
 
     Args:
         image: as for `restore`; a batch must hold one picture.
-        method: a method that gives a psf.
+        method: a method that gives a psf, or "auto".
         size: odd side in pixels. None: found automatically.
         sigma: as for `restore`.
         settings: as for `restore`.
@@ -141,11 +217,10 @@ def estimate_psf(
     layout, pictures, _ = _taken_apart(image)
     if len(pictures) != 1:
         raise UnblurError(f"a PSF is estimated from one picture, not from {len(pictures)}. Call once for each.")
-    options = Options(method, psf_size=size, settings=settings or {}, sigma=sigma, device=device)
-    found = estimate_psf_of(pictures, options, progress or Progress())
-    assert found.psf is not None
-    _warn_if_unchanged(found)
-    psf: Any = found.psf.cpu().numpy() if layout.is_numpy else found.psf
+    options = Options(method, psf_size=size, settings=settings or {}, device=device)
+    found = estimate_psf_of(Observation(blurry=pictures, sigma=sigma), options, progress or Progress())
+    _log_if_unchanged(found)
+    psf: Any = layout.as_came(found, image).psf
     return psf
 
 
@@ -169,6 +244,14 @@ class _Layout:
         if not self.is_numpy:
             return pictures.reshape(self.shape)
         return np.ascontiguousarray(pictures[0].permute(1, 2, 0).numpy()).reshape(self.shape)
+
+    def as_came(self, result: Result[Tensor], image: Any) -> Result[Any]:
+        """The same result with this image, and with PSF and stages of its kind."""
+        stages = {name: stage[0] for name, stage in result.stages.items()}  # (C, H, W)
+        if not self.is_numpy:
+            return replace(result, image=image, stages=stages)
+        as_numpy = {name: np.ascontiguousarray(stage.permute(1, 2, 0).numpy()) for name, stage in stages.items()}
+        return replace(result, image=image, psf=None if result.psf is None else result.psf.numpy(), stages=as_numpy)
 
 
 def _taken_apart(image: Any) -> tuple[_Layout, Tensor, Tensor | None]:
@@ -228,19 +311,36 @@ def _unit_range(batch: Tensor) -> Tensor:
 
 
 def _psf(psf: Any) -> Tensor | None:
-    """A known PSF as `(h, w)` summing to 1."""
+    """A known PSF as `(1, 1, h, w)` summing to 1, on the CPU."""
     if psf is None:
         return None
-    plane = torch.as_tensor(np.array(psf) if isinstance(psf, np.ndarray) else psf).detach().float()
+    plane = torch.as_tensor(np.array(psf) if isinstance(psf, np.ndarray) else psf).detach()
+    plane = plane.float().cpu()  # it is normalised in float64, which not every device has
     while plane.ndim > 2 and plane.shape[0] == 1:
         plane = plane[0]
     if plane.ndim != 2 or 0 in plane.shape or not all(side % 2 for side in plane.shape):
         raise UnblurError(f"a PSF is (h, w) with odd sides, so that it has a centre, not {tuple(plane.shape)}.")
     if not torch.isfinite(plane).all() or plane.min() < 0 or plane.max() <= 0:
         raise UnblurError("a PSF is finite and non-negative, with something above 0 in it.")
-    return normalize_psf(plane)
+    return normalize_psf(plane)[None, None]
 
 
-def _warn_if_unchanged(outcome: Outcome) -> None:
-    if not outcome.changed and outcome.notes:
-        warnings.warn(outcome.notes[0], stacklevel=3)
+def _short_shots(noisy: Any, photo: _Layout) -> list[Tensor]:
+    """The short shots of a pair, `(1, C, H, W)` each, as many as there are photos.
+
+    Raises:
+        UnblurError: their shape is another than that of the photos.
+    """
+    layout, pictures, _ = _taken_apart(noisy)
+    if layout.is_numpy != photo.is_numpy or layout.shape != photo.shape:
+        kinds = ["numpy" if one.is_numpy else "torch" for one in (layout, photo)]
+        raise UnblurError(
+            f"the noisy picture ({kinds[0]}, {tuple(layout.shape)}) must be of the kind and shape of the blurry one "
+            f"({kinds[1]}, {tuple(photo.shape)}); nothing is aligned or cropped."
+        )
+    return list(pictures.split(1))
+
+
+def _log_if_unchanged(result: Result[Tensor]) -> None:
+    if not result.changed and result.notes:
+        logging.getLogger("unblur").info(result.notes[0])

@@ -1,20 +1,17 @@
 """Where the work is done: on the processor, or on an accelerator that torch finds. Figures are the same up to rounding.
 
-What is to be restored is moved there with `moved` and what came of it is moved back, so that files, scores and callers
-see the tensors where they always are. A solver makes its tensors where its input is (`like.new_zeros`, `device=`).
+`Observation.to` moves what is to be restored there, and `moved` moves what was restored back, so that files, scores and
+callers find the tensors where they always are. A solver makes its tensors where its input is (`like.new_zeros`,
+`device=`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
-from unblur.types import Observation, Restoration, UnblurError
-
-Carrier = TypeVar("Carrier", Observation, Restoration)
+from unblur.types import Restoration, UnblurError
 
 CPU = torch.device("cpu")
 
@@ -35,7 +32,7 @@ def find_device(name: str | torch.device) -> torch.device:
     """
     try:
         device = torch.device(name)
-    except (RuntimeError, TypeError):  # no device torch has ever heard of
+    except (RuntimeError, TypeError):  # a name that torch does not know
         device = None
     there = device_names()
     if device is None or not {f"{device.type}:{device.index or 0}", device.type} & set(there):
@@ -44,10 +41,11 @@ def find_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def moved(thing: Carrier, device: torch.device) -> Carrier:
-    """An observation or a restoration with its tensors on `device`; those that are there already are not copied."""
-    fields = {name: getattr(thing, name) for name in type(thing).__slots__}
-    changes: dict[str, Any] = {name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)}
-    if isinstance(thing, Restoration):
-        changes["stages"] = {name: stage.to(device) for name, stage in thing.stages.items()}
-    return replace(thing, **changes)
+def moved(restoration: Restoration, device: torch.device) -> Restoration:
+    """A restoration with its tensors on `device`; those that are there already are not copied."""
+    return replace(
+        restoration,
+        image=None if restoration.image is None else restoration.image.to(device),
+        psf=None if restoration.psf is None else restoration.psf.to(device),
+        stages={name: stage.to(device) for name, stage in restoration.stages.items()},
+    )

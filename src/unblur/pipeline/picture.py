@@ -1,172 +1,113 @@
-"""Restore one photo's pixels: which methods, on which colours, in which pieces, and whether to believe them.
+"""Restore one photo's pixels: in which colours, in which pieces, and whether the result may be believed.
 
-`restore_picture` runs a chain of methods as it is right for a photo rather than for a benchmark:
+`restore_picture` runs a chain of methods in the way that suits a photo rather than a benchmark:
 
 - a PSF is estimated on the luminance, the picture is restored in all its colours;
 - the noise is measured on the whole picture, so that all tiles are treated alike;
 - a large picture is restored in tiles where the method allows it;
-- a PSF that was estimated, and what was made with it, must be credible, or the picture stays as it was.
+- what a method found must be credible, or the picture stays as it was.
 
-All of it happens on `Options.device`; what comes back lies where the picture does.
+Every picture of the observation is treated alike: moved to the device, brought into the channels and sides that a
+method takes, and cut into tiles. The work is done on `Options.device`; the result is where the photo is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unblur.contract import Method, Settings
+from unblur.contract import Defect, Method, Settings
 from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.imaging.psf import pad_psf
-from unblur.pipeline.chain import BEST_NON_BLIND, DEFAULT_ESTIMATOR, Chain, Step, complete
+from unblur.pipeline.auto import ESTIMATOR, choose_estimator
+from unblur.pipeline.chain import Chain, Step
+from unblur.pipeline.channels import in_grey, run_on_any_shape
 from unblur.pipeline.credibility import judge
 from unblur.pipeline.device import find_device
-from unblur.pipeline.fit import fitted
+from unblur.pipeline.options import Options
 from unblur.solvers.blind import SMALLEST_PICTURE
 from unblur.solvers.tiles import TILE, WHOLE_UP_TO, halo_for, tiled
-from unblur.types import Observation, Progress, Restoration, UnblurError
+from unblur.types import Observation, Progress, Restoration, Result, UnblurError
 
 SMALLEST = 8
 """Nothing is restored of a picture with a shorter side in pixels: not even its noise can be measured."""
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a person may ask for.
-
-    Attributes:
-        method: a method, a chain `a+b`, a Python file, or "auto": `wiener_stack` when a PSF is given, else
-            `l0_psf+wiener_stack`.
-        psf: the known PSF, `(h, w)`; None: estimate it.
-        psf_size: odd side in pixels of the PSF to estimate; None: found automatically.
-        settings: `key` or `method.key`, as `Chain.parse` takes them.
-        strength: 0 (the picture as it was) to 1 (fully restored).
-        sigma: standard deviation of the noise on the [0, 1] scale; None: measured.
-        force: True keeps a result that is not credible.
-        device: where the work is done, `cpu`, `cuda`, `cuda:1`, ...; None: where the picture is.
-    """
-
-    method: str = "auto"
-    psf: Tensor | None = None
-    psf_size: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    strength: float = 1.0
-    sigma: float | None = None
-    force: bool = False
-    device: str | torch.device | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what lies out of range, and a device that is not there."""
-        if not 0 <= self.strength <= 1:
-            raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
-        if self.sigma is not None and not 0 <= self.sigma <= 0.5:
-            raise UnblurError(
-                f"sigma is the noise's standard deviation on the 0..1 scale, 0.5 at the most, not {self.sigma:g}; "
-                "for 5 of 255 levels give 0.0196 (or --sigma 5/255)."
-            )
-        if self.device is not None:
-            find_device(self.device)
-
-    def chain(self) -> Chain:
-        """The methods to run.
-
-        Raises:
-            UnblurError: an unknown method or setting, a setting out of range, a PSF that is needed and missing, or
-                one that is given and of no use.
-        """
-        name = self.method
-        if name == "auto":
-            name = f"{DEFAULT_ESTIMATOR}+{BEST_NON_BLIND}" if self.psf is None else BEST_NON_BLIND
-        name = complete(name, psf_known=self.psf is not None)
-        chain = Chain.parse(name, self.settings_for(name))
-        if self.psf is not None and "psf" not in chain.needs:
-            does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
-            raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {BEST_NON_BLIND}.")
-        return chain
-
-    def settings_for(self, name: str) -> dict[str, Any]:
-        """The settings for the chain called `name`, the PSF's size among them."""
-        if self.psf_size is None:
-            return dict(self.settings)
-        estimators = [s.method.card.name for s in Chain.parse(name).steps if "psf" in s.method.card.gives]
-        if not estimators:
-            raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
-        return {**self.settings, f"{estimators[0]}.size": self.psf_size}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a picture.
-
-    Attributes:
-        image: `(1, C, H, W)`, not clipped; the very tensor that came in when nothing changed.
-        method: the chain that ran.
-        psf: the PSF given or estimated, as the last method used it, `(h, w)`, credible or not; None: there was none.
-        sigma: the noise's standard deviation, given or measured; None for a picture too small to measure.
-        changed: False when the picture is as it was.
-        notes: plain sentences; the first says why, when nothing changed.
-    """
-
-    image: Tensor
-    method: str
-    psf: Tensor | None = None
-    sigma: float | None = None
-    changed: bool = True
-    notes: list[str] = field(default_factory=list)
+_NOTABLE = 0.01  # share of a PSF's light that may move without a note
 
 
 class _NotCredible(Exception):
-    """Ends a chain whose result would do harm."""
+    """Ends a chain whose result would do harm.
+
+    Attributes:
+        psf: the PSF found so far.
+    """
 
     def __init__(self, reason: str, psf: Tensor | None) -> None:
         super().__init__(reason)
         self.psf = psf
 
 
-def restore_picture(picture: Tensor, options: Options, progress: Progress) -> Outcome:
-    """Restore one picture `(1, C, H, W)`, float32 in [0, 1], C = 1 or 3.
+def restore_picture(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
+    """Restore one photo.
+
+    Args:
+        observation: what the camera gave: pictures `(1, C, H, W)` of one size, float32 in [0, 1], C = 1 or 3, or frames
+            `(1, T, C, H, W)`, with or without a PSF `(1, 1, h, w)`.
+        options: what to do.
+        progress: told of the stages; may cancel.
+
+    Returns:
+        A result whose image is `(1, C, H, W)`, not clipped, where the photo is; the very tensor that came in when
+        nothing changed.
 
     Raises:
-        UnblurError: options that do not fit together, or a method that gave no usable picture.
+        UnblurError: pictures of several sizes, options that do not fit together or to what was given, or a method that
+            gave no usable picture.
+        Cancelled: after `progress.cancel()`.
     """
-    return _back(_restore(*_there(picture, options), progress), picture)
+    photo = _photo(observation)
+    _check_sizes(observation)
+    there = observation.to(photo.device if options.device is None else find_device(options.device))
+    return _back(_restore(there, options, progress), photo)
 
 
-def _restore(picture: Tensor, options: Options, progress: Progress) -> Outcome:
-    chain = options.chain()
-    short_side = min(picture.shape[-2:])
-    blind = any("psf" in step.method.card.gives for step in chain.steps)
-    smallest = SMALLEST_PICTURE if blind else SMALLEST
+def _restore(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
+    chain, choice = options.plan(observation.given())
+    photo = _photo(observation)
+    unchanged = Result(photo, _plane(observation.psf), changed=False, method=chain.name, reason=choice.reason)
+    short_side = min(photo.shape[-2:])
+    smallest = SMALLEST_PICTURE if "psf" in chain.gives else SMALLEST
     if short_side < smallest:
         reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
-        return Outcome(picture, chain.name, changed=False, notes=[reason])
+        return replace(unchanged, notes=[reason])
     progress.stage("measuring the noise")
-    deblurs = any(_undoes_blur(step.method) for step in chain.steps)
-    sigma = noise_of(picture, blurred=deblurs) if options.sigma is None else options.sigma
-    outcome = Outcome(picture, chain.name, _plane(options.psf), sigma)
-    observation = Observation(
-        blurry=picture, psf=None if options.psf is None else options.psf[None, None], sigma=options.sigma
-    )
+    sigma = observation.sigma
+    if sigma is None:
+        sigma = noise_of(photo, blurred="blur" in chain.undoes)
+    unchanged = replace(unchanged, sigma=sigma)
     if options.strength == 0:
-        return replace(outcome, changed=False, notes=["Nothing was changed, because the strength is 0."])
-    steps = tuple(Step(_for_photos(step.method, options), step.settings) for step in chain.steps)
+        return replace(unchanged, notes=["Nothing was changed, because the strength is 0."])
     try:
-        result = Chain(steps)(observation, progress)
-    except _NotCredible as refusal:
-        return replace(outcome, psf=_plane(refusal.psf), changed=False, notes=[str(refusal)])
-    psf = outcome.psf if result.psf is None else _plane(result.psf)
-    if not result.changed or result.image is None:
-        return replace(outcome, psf=psf, changed=False, notes=result.notes)
-    if not torch.isfinite(result.image).all():
+        made = _for_photos(chain, force=options.force)(observation, progress)
+    except _NotCredible as doubt:
+        psf = unchanged.psf if doubt.psf is None else _plane(doubt.psf)
+        return replace(unchanged, psf=psf, notes=[str(doubt)])
+    psf = unchanged.psf if made.psf is None else _plane(made.psf)
+    if not made.changed or made.image is None:
+        return replace(unchanged, psf=psf, stages=made.stages, notes=made.notes)
+    if made.image.shape != photo.shape:
+        was, now = tuple(photo.shape), tuple(made.image.shape)
+        raise UnblurError(f"'{chain.name}' gave a picture of shape {now} for one of {was}.")
+    if not torch.stack(made.image.aminmax()).isfinite().all():  # without a copy of a large picture
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
-    image = torch.lerp(picture, result.image.to(picture), options.strength)
-    notes = [*result.notes, *_corrections(chain.name, outcome.psf, psf)]
-    return replace(outcome, image=image, psf=psf, notes=notes)
+    image = made.image.to(photo)
+    if options.strength < 1:
+        image = torch.lerp(photo, image, options.strength)
+    notes = [*made.notes, *_corrections(chain.name, unchanged.psf, psf)]
+    return replace(unchanged, image=image, psf=psf, stages=made.stages, changed=True, notes=notes)
 
 
 def _corrections(name: str, given: Tensor | None, psf: Tensor | None) -> list[str]:
@@ -181,136 +122,195 @@ def _corrections(name: str, given: Tensor | None, psf: Tensor | None) -> list[st
     return [f"{name} corrected the PSF that was given: {moved:.0%} of its light lies elsewhere now."]
 
 
-_NOTABLE = 0.01  # share of a PSF's light that may move without a word
+def estimate_psf_of(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
+    """Estimate the PSF that blurred one photo; `changed` says whether it is credible.
 
-
-def estimate_psf_of(picture: Tensor, options: Options, progress: Progress) -> Outcome:
-    """Estimate the PSF that blurred one picture `(1, C, H, W)`; `changed` says whether it is credible.
+    Args:
+        observation: as for `restore_picture`, without a PSF.
+        options: as for `restore_picture`; "auto" is an estimator.
+        progress: told of the stages; may cancel.
 
     Raises:
         UnblurError: a picture too small, or a method that estimates no PSF.
+        Cancelled: after `progress.cancel()`.
     """
-    return _back(_estimate_psf(*_there(picture, options), progress), picture)
+    photo = _photo(observation)
+    _check_sizes(observation)
+    there = observation.to(photo.device if options.device is None else find_device(options.device))
+    return _back(_estimate_psf(there, options, progress), photo)
 
 
-def _estimate_psf(picture: Tensor, options: Options, progress: Progress) -> Outcome:
-    chain = Chain.parse(options.method, options.settings_for(options.method))
+def _estimate_psf(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
+    choice = choose_estimator(options.method)
+    chain = options.chain(choice.name)
     if "psf" not in chain.gives:
-        raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {DEFAULT_ESTIMATOR}.")
-    short_side = min(picture.shape[-2:])
+        raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {ESTIMATOR}.")
+    photo = _photo(observation)
+    short_side = min(photo.shape[-2:])
     if short_side < SMALLEST_PICTURE:
         raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_PICTURE} px).")
     progress.stage("measuring the noise")
-    sigma = noise_of(picture) if options.sigma is None else options.sigma
-    trusting = replace(options, force=True)
-    steps = tuple(Step(_for_photos(step.method, trusting), step.settings) for step in chain.steps)
-    observation = Observation(blurry=picture, sigma=options.sigma)
-    result = Chain(steps)(observation, progress)
-    assert result.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
-    outcome = Outcome(picture, chain.name, _plane(result.psf), sigma, notes=result.notes)
+    sigma = noise_of(photo) if observation.sigma is None else observation.sigma
+    made = _for_photos(chain, force=True)(observation, progress)
+    assert made.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
+    found = Result(photo, _plane(made.psf), made.stages, True, chain.name, choice.reason, sigma, made.notes)
     try:
-        _require_credible(observation, Restoration(), progress)
-        _require_credible(observation, Restoration(psf=result.psf), progress)
+        for so_far in (Restoration(), Restoration(psf=made.psf)):
+            _require_credible(observation, so_far, frozenset(), progress)
     except _NotCredible as doubt:
-        return replace(outcome, changed=False, notes=[str(doubt), *result.notes])
-    return outcome
+        return replace(found, changed=False, notes=[str(doubt), *made.notes])
+    return found
 
 
-def _there(picture: Tensor, options: Options) -> tuple[Tensor, Options]:
-    """The picture, and the PSF among the options, where the work is done."""
-    device = picture.device if options.device is None else find_device(options.device)
-    psf = None if options.psf is None else options.psf.to(device)
-    return picture.to(device), replace(options, psf=psf)
+def _photo(observation: Observation) -> Tensor:
+    """The picture that is to be restored, `(1, C, H, W)`: the blurry one, else the noisy one, else the middle frame."""
+    if observation.blurry is not None:
+        return observation.blurry
+    if observation.noisy is not None:
+        return observation.noisy
+    if observation.frames is None:
+        raise UnblurError("there is nothing to restore: no picture was given.")
+    return observation.frames[:, observation.frames.shape[1] // 2]
 
 
-def _back(outcome: Outcome, picture: Tensor) -> Outcome:
-    """The outcome where the picture is; its image is the very `picture` when nothing changed."""
-    image = outcome.image.to(picture.device) if outcome.changed else picture
-    return replace(outcome, image=image, psf=None if outcome.psf is None else outcome.psf.to(picture.device))
+def _check_sizes(observation: Observation) -> None:
+    """Refuse pictures that are not of one size."""
+    sizes = {name: picture.shape[-3:] for name, picture in observation.pictures().items()}
+    (first, (channels, height, width)), *others = sizes.items()
+    for name, size in others:
+        if size != (channels, height, width):
+            raise UnblurError(
+                f"the {first} picture is {width} x {height} px with {channels} channel(s), the {name} one "
+                f"{size[2]} x {size[1]} px with {size[0]}. They must be alike; nothing is aligned or cropped."
+            )
+
+
+def _back(result: Result[Tensor], photo: Tensor) -> Result[Tensor]:
+    """The result where the photo is; its image is the very `photo` when nothing changed."""
+    return replace(
+        result,
+        image=result.image.to(photo.device) if result.changed else photo,
+        psf=None if result.psf is None else result.psf.to(photo.device),
+        stages={name: stage.to(photo.device) for name, stage in result.stages.items()},
+    )
 
 
 def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
-    """The noise's standard deviation in one picture `(1, C, H, W)`; `blurred`: one known to have no finest detail."""
+    """The noise's standard deviation in one picture `(1, C, H, W)`, at most 0.5.
+
+    `blurred` says that the picture has no detail down to single pixels, so that noise that JPEG hid can be found.
+    """
     estimate = estimate_noise_under_blur if blurred else estimate_noise_sigma
-    return float(estimate(picture).mean())
+    return min(float(estimate(picture).mean()), 0.5)  # what is measured in a black and white page may be any number
 
 
-def _undoes_blur(method: Method) -> bool:
-    """Whether a method gets a blurred picture and gives a sharp one, with a psf that it is handed or finds."""
-    return "image" in method.card.gives and "psf" in method.card.needs | method.card.gives
+# --- one step -------------------------------------------------------------------------------------
 
 
-def _for_photos(method: Method, options: Options) -> Method:
-    """The same method, run as the module's docstring says."""
+def _for_photos(chain: Chain, *, force: bool) -> Chain:
+    """The same chain, each step run as the module's docstring says."""
+    return Chain(tuple(Step(_for_a_photo(step.method, force=force), step.settings) for step in chain.steps))
 
+
+def _for_a_photo(method: Method, *, force: bool) -> Method:
     card = method.card
-    judged = "psf" in card.needs | card.gives and options.psf is None and not options.force
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-        if judged and observation.psf is None:
-            _require_credible(observation, Restoration(), progress)
-        if "image" in card.gives:
-            result = _restore_image(method, observation, settings, progress)
-        else:
-            result = _estimate(method, observation, settings, progress)
-        if judged:
-            _require_credible(observation, result, progress)
+        if not force:
+            _require_credible(observation, Restoration(), card.undoes, progress)
+        run = _restore_image if "image" in card.gives else _estimate
+        result = run(method, observation, settings, progress)
+        if force or not result.changed:
+            return result
+        found = Restoration(image=result.image, psf=result.psf)
+        if "psf" not in card.gives:  # the PSF that it was given, perhaps corrected
+            observation = replace(observation, psf=observation.psf if result.psf is None else result.psf)
+            found = Restoration(image=result.image)
+        _require_credible(observation, found, card.undoes, progress)
         return result
 
     return replace(method, restore=restore)
 
 
 def _estimate(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    assert observation.blurry is not None
+    """Estimate a PSF on the luminance of every picture."""
     progress.stage("estimating the PSF")
-    grey = luminance(observation.blurry)
-    grey_observation = replace(observation, blurry=grey, sigma=_luminance_sigma(observation, grey))
-    return method.restore(grey_observation, settings, progress)
+    sigma = _luminance_sigma(observation)
+    return run_on_any_shape(method, replace(observation.with_pictures(in_grey), sigma=sigma), settings, progress)
 
 
 def _restore_image(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    picture = observation.blurry
-    assert picture is not None
+    """Restore a picture, in tiles where it is large and the method allows it."""
+    photo, card = _photo(observation), method.card
     if observation.sigma is None:
-        observation = replace(observation, sigma=noise_of(picture, blurred=_undoes_blur(method)))
-    if not method.card.tiles(settings) or picture.shape[-2] * picture.shape[-1] <= WHOLE_UP_TO:
-        return fitted(method, observation, settings, progress)
+        observation = replace(observation, sigma=noise_of(photo, blurred="blur" in card.undoes))
+    if not card.tiles(settings) or photo.shape[-2] * photo.shape[-1] <= WHOLE_UP_TO:
+        return run_on_any_shape(method, observation, settings, progress)
     if method.prepare is not None:
         observation, settings = method.prepare(observation, settings, progress)
     notes: dict[str, None] = {}  # what several tiles say alike is said once
 
-    def restore_tile(tile: Tensor, within: Progress) -> Tensor:
-        result = fitted(method, replace(observation, blurry=tile), settings, within)
+    def restore_tile(tile: Observation, within: Progress) -> Tensor:
+        result = run_on_any_shape(method, tile, settings, within)
         notes.update(dict.fromkeys(result.notes))
         assert result.image is not None
         return result.image
 
-    side = method.card.tile or TILE
-    image = tiled(restore_tile, picture, halo=halo_for(observation.psf), tile=side, progress=progress)
+    halo = halo_for(observation.psf, card.reach)
+    image = tiled(restore_tile, observation, halo=halo, tile=card.tile or TILE, progress=progress)
     return Restoration(image=image, psf=observation.psf, notes=list(notes))
 
 
-def _require_credible(observation: Observation, result: Restoration, progress: Progress) -> None:
-    """Judge what is known so far: the photo alone, with its PSF, or with its restoration too."""
-    assert observation.blurry is not None
+# --- no harm --------------------------------------------------------------------------------------
+
+
+def _require_credible(
+    observation: Observation, result: Restoration, undoes: frozenset[Defect], progress: Progress
+) -> None:
+    """Judge what one step made of a photo: nothing yet, a PSF, a picture, or both.
+
+    Args:
+        observation: the photo, and the PSF that the step was given.
+        result: what the step gave; its PSF only if the step estimates one.
+        undoes: what the step's picture should no longer have.
+        progress: told of the stage; may cancel.
+
+    Raises:
+        _NotCredible: with the reason.
+    """
     psf = observation.psf if result.psf is None else result.psf
-    grey = luminance(observation.blurry)
-    restored = None if result.image is None else luminance(result.image)
-    sigma = _luminance_sigma(observation, grey)
-    progress.stage("checking the result" if psf is not None else "looking at the photo")
-    reason = judge(grey, restored, psf, sigma, progress)
+    nothing_yet = result.image is None and result.psf is None
+    progress.stage("looking at the photo" if nothing_yet else "checking the result")
+    reason = _doubt(observation, result, undoes, _luminance_sigma(observation), progress)
     if reason is not None:
         raise _NotCredible(reason, psf)
 
 
-def _luminance_sigma(observation: Observation, grey: Tensor) -> float:
+def _doubt(
+    observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
+) -> str | None:
+    """Why `result` should not be believed, in one sentence; None: nothing speaks against it."""
+    psf_given = observation.psf is not None and not observation.psf_estimated
+    if undoes == {"noise"} or psf_given:
+        return None
+    grey = luminance(_photo(observation))
+    if result.image is None and result.psf is None:
+        return judge(grey, None, None, sigma, progress) if observation.psf is None else None
+    reason = None if result.psf is None else judge(grey, None, result.psf, sigma, progress)
+    psf = observation.psf if result.psf is None else result.psf
+    if reason is None and result.image is not None and psf is not None:
+        reason = judge(grey, luminance(result.image), psf, sigma, progress)
+    return reason
+
+
+def _luminance_sigma(observation: Observation) -> float:
     """The noise in the luminance: measured there, or worked out from what was said of the channels."""
-    assert observation.blurry is not None
+    photo = _photo(observation)
     if observation.sigma is None:
-        return noise_of(grey)
-    return observation.sigma * (NOISE_IN_LUMINANCE if observation.blurry.shape[1] == 3 else 1.0)
+        return noise_of(luminance(photo))
+    return observation.sigma * (NOISE_IN_LUMINANCE if photo.shape[1] == 3 else 1.0)
 
 
 def _plane(psf: Tensor | None) -> Tensor | None:
     """A PSF as `(h, w)`."""
-    return psf if psf is None or psf.ndim == 2 else psf[0, 0]
+    return None if psf is None else psf[0, 0]

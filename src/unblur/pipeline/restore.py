@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -24,9 +24,10 @@ from unblur.image_io import (
 from unblur.image_io.read import read_bytes
 from unblur.image_io.write import FORMATS, Format, check_format_holds, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
-from unblur.pipeline.picture import Options, Outcome, estimate_psf_of, restore_picture
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import Outcome, estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Progress
+from unblur.types import Observation, Progress
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 _SUFFIXES: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
@@ -46,6 +47,8 @@ class FileResult:
         changed: False when the photo is as it was.
         notes: plain sentences for the person; the first says why, when nothing changed. The last say what the output
             does not hold of the input.
+        reason: why this method, in a few plain words.
+        stages: intermediate pictures by name, `(1, C, H, W)`.
     """
 
     input: Path
@@ -56,6 +59,8 @@ class FileResult:
     seconds: float
     changed: bool
     notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    stages: Mapping[str, Tensor] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """The figures under their names; `psf_size` is the longer side in pixels, or None."""
@@ -63,6 +68,7 @@ class FileResult:
             "input": str(self.input),
             "output": str(self.output),
             "method": self.method,
+            "reason": self.reason,
             "psf_size": None if self.psf is None else max(self.psf.shape),
             "noise_sigma": self.noise_sigma,
             "seconds": round(self.seconds, 3),
@@ -77,6 +83,8 @@ def restore_file(
     options: Options,
     progress: Progress | None = None,
     *,
+    known: Observation | None = None,
+    noisy: Path | None = None,
     overwrite: bool = False,
     report: Path | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -92,6 +100,8 @@ def restore_file(
         output: where the result goes; its suffix names the format.
         options: what to do.
         progress: told of the stages; may cancel.
+        known: what is known besides the pictures: psf, sigma, exposure ratio.
+        noisy: a short, noisy shot of the same scene, of the same size; it is not aligned.
         overwrite: whether `output` and `report` may replace a file.
         report: where a picture of before, after and PSF goes.
         max_pixels: a photo whose header declares more is refused before it is decoded.
@@ -104,7 +114,9 @@ def restore_file(
     """
     started = perf_counter()
     progress = progress or Progress()
-    options.chain()  # what does not fit together is said before anything is read
+    known = known or Observation()
+    pictures = {"blurry", *([] if noisy is None else ["noisy"])}
+    options.plan(known.given() | pictures)  # what does not fit together is said before anything is read
     check_writable(output, overwrite=overwrite, source=path)
     if report is not None:
         if report.resolve() in (output.resolve(), path.resolve()):
@@ -112,8 +124,15 @@ def restore_file(
         check_writable(report, overwrite=overwrite, source=path, option="--report")
     progress.stage("reading")
     photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
+    short = None if noisy is None else read_photo(noisy, max_pixels=max_pixels, max_bytes=max_bytes)
     outcome, content, notes = _restored(
-        photo, options, progress, path, output, original=lambda: read_bytes(path, max_bytes)
+        _observed(photo, path, short, noisy, known),
+        options,
+        progress,
+        photo,
+        path,
+        output,
+        original=lambda: read_bytes(path, max_bytes),
     )
     put_in_place(content, output, overwrite=overwrite)
     result = _result(path, output, outcome, notes, started)
@@ -127,6 +146,8 @@ def restore_bytes(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
+    known: Observation | None = None,
+    noisy: bytes | None = None,
     name: str = "photo",
     format: Format | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -138,6 +159,8 @@ def restore_bytes(
         data: the bytes of a JPEG, PNG, TIFF, WebP, GIF or BMP file.
         options: what to do; None: what is best for the photo.
         progress: told of the stages; may cancel.
+        known: what is known besides the pictures: psf, sigma, exposure ratio.
+        noisy: the bytes of a short, noisy shot of the same scene, of the same size; it is not aligned.
         name: what messages and the result call the photo; folders in it are left out.
         format: JPEG, PNG, TIFF or WEBP; None: that of `data`, or PNG for a format that is not written.
         max_pixels: a photo whose header declares more is refused before it is decoded.
@@ -151,36 +174,46 @@ def restore_bytes(
         Cancelled: after `progress.cancel()`.
     """
     started = perf_counter()
-    options, progress = options or Options(), progress or Progress()
-    options.chain()
+    options, progress, known = options or Options(), progress or Progress(), known or Observation()
+    options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})
     path = Path(Path(name).name or "photo")
+    short_path = path.with_name(f"{path.stem} (short shot)")
     progress.stage("reading")
     photo = decode_photo(data, path, max_pixels=max_pixels, max_bytes=max_bytes)
+    short = None if noisy is None else decode_photo(noisy, short_path, max_pixels=max_pixels, max_bytes=max_bytes)
     if format is None:
         format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
     output = path.with_name(f"{path.stem}.restored{suffix}")
-    outcome, content, notes = _restored(photo, options, progress, path, output, original=lambda: data)
+    observation = _observed(photo, path, short, short_path, known)
+    outcome, content, notes = _restored(observation, options, progress, photo, path, output, original=lambda: data)
     return content, _result(path, output, outcome, notes, started)
 
 
 def _restored(
-    photo: Photo, options: Options, progress: Progress, path: Path, output: Path, original: Callable[[], bytes]
+    observation: Observation,
+    options: Options,
+    progress: Progress,
+    photo: Photo,
+    path: Path,
+    output: Path,
+    original: Callable[[], bytes],
 ) -> tuple[Outcome, bytes, list[str]]:
     """What became of a photo, the bytes of the output, and what these do not hold of the input.
 
     Args:
-        photo: the input.
+        observation: the pictures, and what is known besides.
         options: what to do.
         progress: told of the stages.
+        photo: the input.
         path: what messages call the input.
         output: what messages call the output; its suffix names the format.
         original: gives the bytes of the input, for a copy byte by byte.
     """
     format = FORMATS[output.suffix.lower()]
     check_format_holds(photo, format, output)
-    _check_psf_fits(options.psf, photo, path)
-    outcome = restore_picture(_picture(photo), options, progress)
+    _check_psf_fits(observation.psf, photo, path)
+    outcome = restore_picture(observation, options, progress)
     progress.stage("writing")
     if not outcome.changed and photo.format == format:
         return outcome, original(), []
@@ -201,17 +234,39 @@ def _result(path: Path, output: Path, outcome: Outcome, notes: list[str], starte
         seconds=perf_counter() - started,
         changed=outcome.changed,
         notes=[*outcome.notes, *notes],
+        reason=outcome.reason,
+        stages=outcome.stages,
     )
 
 
 def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:
     if psf is None:
         return
-    (rows, columns), (height, width) = psf.shape, photo.pixels.shape[:2]
+    (rows, columns), (height, width) = psf.shape[-2:], photo.pixels.shape[:2]
     if rows > height or columns > width:
         raise ImageFileError(
             path, f"it is {width} x {height} px, smaller than the PSF ({columns} x {rows} px). Crop the PSF."
         )
+
+
+def _observed(
+    photo: Photo, path: Path, short: Photo | None, short_path: Path | None, known: Observation
+) -> Observation:
+    """The photo, the short shot of the pair if there is one, and what is known besides."""
+    observation = replace(known, blurry=_picture(photo))
+    if short is None:
+        return observation
+    assert short_path is not None
+    (height, width, channels), (rows, columns, colours) = photo.pixels.shape, short.pixels.shape
+    if (height, width) != (rows, columns):
+        raise ImageFileError(
+            short_path,
+            f"it is {columns} x {rows} px, and {path} is {width} x {height} px. The two shots must be of one size; "
+            "they are not aligned yet.",
+        )
+    if channels != colours:
+        raise ImageFileError(short_path, f"one of it and {path} is grey, the other in colour. Save both alike.")
+    return replace(observation, noisy=_picture(short))
 
 
 @dataclass(frozen=True)
@@ -264,9 +319,12 @@ def estimate_psf_file(
     options: Options,
     progress: Progress | None = None,
     *,
+    known: Observation | None = None,
     overwrite: bool = False,
 ) -> PsfResult:
     """Estimate the PSF of the photo at `path` and write it to `output` (`.png`, `.npy` or `.tif`).
+
+    `known` holds the noise level, if it is known.
 
     Raises:
         UnblurError: one line naming what is wrong and the remedy; nothing is written then.
@@ -278,7 +336,8 @@ def estimate_psf_file(
         raise ImageFileError(output, f"a PSF is not written as '{output.suffix}'. Use .npy, .tif or .png.")
     check_place(output, overwrite=overwrite, source=path)
     progress.stage("reading")
-    found = estimate_psf_of(_picture(read_photo(path)), options, progress)
+    observation = replace(known or Observation(), blurry=_picture(read_photo(path)))
+    found = estimate_psf_of(observation, options, progress)
     progress.stage("writing")
     assert found.psf is not None
     write_psf(found.psf.numpy(), output, overwrite=overwrite)

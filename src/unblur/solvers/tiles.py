@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unblur.solvers.workers import workers
-from unblur.types import Progress
+from unblur.types import Observation, Progress
 
 WHOLE_UP_TO = 1_500_000
 """Pictures of at most so many pixels are restored in one piece."""
@@ -28,32 +28,32 @@ TILE = 768
 BLEND = 16
 
 
-def halo_for(psf: Tensor | None) -> int:
-    """How far in pixels restoring with `psf` looks around.
+def halo_for(psf: Tensor | None, reach: int = 0) -> int:
+    """How far in pixels a method looks around that restores with `psf`, or whose card says `reach`.
 
     With one and a half PSFs, a seam costs 0.1 dB against restoring in one piece (31 px, hyper_laplacian).
     """
     side = 0 if psf is None else max(psf.shape[-2:])
-    return max(math.ceil(1.5 * side), 32)
+    return max(math.ceil(1.5 * side), reach, 32)
 
 
 def tiled(
-    restore: Callable[[Tensor, Progress], Tensor],
-    image: Tensor,
+    restore: Callable[[Observation, Progress], Tensor],
+    observation: Observation,
     *,
     halo: int,
     tile: int = TILE,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Apply `restore` to overlapping tiles of a picture and join the results.
+    """Apply `restore` to overlapping tiles of an observation, every picture of it cut alike, and join the results.
 
     Every tile is worked on by one thread, and several tiles at once: on two cores that takes half the time
     of giving every operation of one tile two threads.
 
     Args:
-        restore: turns `(B, C, h, w)` into a picture of the same size. It is called from several threads; the
+        restore: makes a picture `(B, C, h, w)` of a tile of the observation. It is called from several threads; the
             `Progress` it is given is only there to stop it.
-        image: `(B, C, H, W)`.
+        observation: at least one picture, `(B, C, H, W)` or frames `(B, T, C, H, W)`.
         halo: pixels of surroundings each tile is given; more agrees better with the whole and takes longer.
         tile: largest side of a tile in pixels, at least `2 * BLEND`; more needs more memory.
         progress: told of every tile done.
@@ -65,26 +65,32 @@ def tiled(
         Cancelled: after `progress.cancel()`.
     """
     progress = progress or Progress()
-    rows, columns = (_cut(size, max(tile, 2 * BLEND), halo) for size in image.shape[-2:])
+    first = next(iter(observation.pictures().values()))
+    rows, columns = (_cut(size, max(tile, 2 * BLEND), halo) for size in first.shape[-2:])
     places = [(row, column) for row in rows for column in columns]
-    result = torch.zeros_like(image)
+    result: Tensor | None = None
     stop = Progress()
 
     def work(row: _Span, column: _Span) -> Tensor:
-        restored = restore(image[..., row.cut, column.cut], stop)[..., row.kept, column.kept]
+        cut = observation.with_pictures(lambda picture: picture[..., row.cut, column.cut])
+        restored = restore(cut, stop)[..., row.kept, column.kept]
         return restored * (row.weight[:, None] * column.weight).to(restored)
 
     progress.stage("restoring, tile", len(places))
-    with workers(image.device) as pool:
+    with workers(first.device) as pool:
         try:
             parts = [pool.submit(work, *place) for place in places]
             for (row, column), part in zip(places, parts, strict=True):
-                result[..., row.place, column.place] += _await(part, progress)
+                made = _await(part, progress)
+                if result is None:
+                    result = made.new_zeros(*made.shape[:-2], *first.shape[-2:])
+                result[..., row.place, column.place] += made
                 progress.advance()
         except BaseException:  # Ctrl-C and a cancellation too must not wait for the tiles still to come
             stop.cancel()
             pool.shutdown(cancel_futures=True)
             raise
+    assert result is not None
     return result
 
 

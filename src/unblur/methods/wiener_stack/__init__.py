@@ -172,5 +172,6 @@ METHOD = Method(
     restore,
     WienerStackTraining,
     prepare,
+    weakest={"doubt": 0, "passes": 1},
     trained=TRAINED,
 )

@@ -24,13 +24,13 @@ def table(result: Mapping[str, Any]) -> Group:
     """The summary of `run`'s result, its protocol below; nothing is cut where a page has 80 columns."""
     lines = result["summary"]
     columns = _COLUMNS if any(line["failed"] for line in lines) else _COLUMNS[:-1]
-    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    drawn.add_column("method", vertical="bottom", overflow="fold")
+    rows = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    rows.add_column("method", vertical="bottom", overflow="fold")
     for heading, _, _ in columns:
-        drawn.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+        rows.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for line in lines:
-        drawn.add_row(line["method"], *(_figure(line[key], digits) for _, key, digits in columns))
-    return Group(drawn, Text("\n" + _caption(result), overflow="fold"))
+        rows.add_row(line["method"], *(_figure(line[key], digits) for _, key, digits in columns))
+    return Group(rows, Text("\n" + _caption(result), overflow="fold"))
 
 
 def _caption(result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Who is measured: each method completed to a chain that gives a picture, and the step its error ratios refer to."""
+"""The methods that are measured: each a chain that gives a picture, and the reference of its error ratios."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from unblur.contract import Settings, nearest
-from unblur.pipeline.chain import DEFAULT_NON_BLIND, Chain, complete, setting_keys
+from unblur.pipeline.auto import QUICK_NON_BLIND
+from unblur.pipeline.chain import Chain, complete, setting_keys
 from unblur.types import UnblurError
 
 Identity = tuple[tuple[str, Settings], ...]
-"""A chain's methods and settings, to be looked up by."""
+"""A chain's methods and settings; equal for chains that do the same."""
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Entry:
     """One method of the table.
 
     Attributes:
         label: what the person asked for; names its rows and its folder.
         chain: what runs.
-        reference: the non-blind step that is given the true psf for the error ratios.
+        reference: the non-blind chain that is given the true psf; its result is the denominator of the error ratios.
     """
 
     label: str
@@ -29,7 +30,7 @@ class Contestant:
     reference: Chain
 
 
-def enter(names: Sequence[str], settings: Mapping[str, Any]) -> list[Contestant]:
+def make_entries(names: Sequence[str], settings: Mapping[str, Any]) -> list[Entry]:
     """The methods called `names`, each with those of the settings that it has.
 
     Raises:
@@ -45,8 +46,8 @@ def enter(names: Sequence[str], settings: Mapping[str, Any]) -> list[Contestant]
     for name, full_name in completed.items():
         own = {key: value for key, value in settings.items() if key in keys[name]}
         chain = Chain.parse(full_name, own)
-        found.append(Contestant(Chain.parse(name).name, chain, _reference(chain)))
-    labels = [contestant.label for contestant in found]
+        found.append(Entry(Chain.parse(name).name, chain, _reference(chain)))
+    labels = [entry.label for entry in found]
     for label in labels:
         if labels.count(label) > 1:
             raise UnblurError(f"two methods of this run are called '{label}'. Rename one of the files.")
@@ -54,11 +55,11 @@ def enter(names: Sequence[str], settings: Mapping[str, Any]) -> list[Contestant]
 
 
 def identity(chain: Chain) -> Identity:
-    """What two chains have in common when they do the same."""
+    """A key that is equal for chains that do the same."""
     return tuple((step.method.card.name, step.settings) for step in chain.steps)
 
 
 def _reference(chain: Chain) -> Chain:
     """The chain's last non-blind step alone, or the default one where the chain has none."""
     non_blind = [step for step in chain.steps if "psf" in step.method.card.needs]
-    return Chain((non_blind[-1],)) if non_blind else Chain.parse(DEFAULT_NON_BLIND)
+    return Chain((non_blind[-1],)) if non_blind else Chain.parse(QUICK_NON_BLIND)

@@ -1,0 +1,74 @@
+"""Which methods restore what the camera gave, and why. The only place that names default methods.
+
+A method for pairs or frames is found by what its card needs, so that a new one is used as soon as it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from unblur import methods
+from unblur.contract import Input
+from unblur.types import UnblurError
+
+ESTIMATOR = "l0_psf"
+"""Estimates the PSF of a photo."""
+
+NON_BLIND = "wiener_stack"
+"""Restores a photo whose PSF is known or has been estimated: the best one."""
+
+QUICK_NON_BLIND = "hyper_laplacian"
+"""Follows a PSF estimator that was asked for by itself: quick, with nothing learned."""
+
+AUTO = "auto"
+
+_PICTURES: dict[Input, str] = {"noisy": "a short, noisy shot was given", "frames": "several frames were given"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chain of methods and why it was chosen.
+
+    Attributes:
+        name: the chain, `a+b`.
+        reason: a few plain words that end "it was chosen because ...".
+    """
+
+    name: str
+    reason: str
+
+
+def choose(method: str, given: Collection[str]) -> Choice:
+    """What the method that a person named stands for: "auto" is chosen by what was given, any other is itself.
+
+    Args:
+        method: "auto", or the name of a method or chain.
+        given: the fields of `Observation` that are there.
+
+    Raises:
+        UnblurError: "auto", and no method in the package restores from what was given.
+    """
+    if method != AUTO:
+        return Choice(method, "it was asked for")
+    for picture, reason in _PICTURES.items():
+        if picture in given:
+            return Choice(_method_for(picture, given), reason)
+    if "psf" in given:
+        return Choice(NON_BLIND, "the PSF was given")
+    return Choice(f"{ESTIMATOR}+{NON_BLIND}", "one PSF is estimated from the photo's edges")
+
+
+def choose_estimator(method: str) -> Choice:
+    """As `choose`, for a PSF that is to be estimated."""
+    return Choice(ESTIMATOR, "it is the default") if method == AUTO else choose(method, ())
+
+
+def _method_for(picture: Input, given: Collection[str]) -> str:
+    """The first method that needs this picture, and nothing that was not given."""
+    for name in methods.names():
+        card = methods.get(name).card
+        if picture in card.needs and card.needs <= set(given) and "image" in card.gives:
+            return name
+    what = {"noisy": "a blurry and a noisy shot", "frames": "several frames"}[picture]
+    raise UnblurError(f"there is no method for {what} yet. Name a file of your own that has one: --method ./mine.py")

@@ -1,0 +1,86 @@
+"""What a person may ask for, as opposed to what the camera gave (`unblur.Observation`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from unblur.pipeline.auto import AUTO, NON_BLIND, Choice, choose
+from unblur.pipeline.chain import Chain, complete
+from unblur.pipeline.device import find_device
+from unblur.types import UnblurError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may ask for.
+
+    Attributes:
+        method: a method, a chain `a+b`, a Python file, or "auto": `unblur.pipeline.auto` chooses.
+        psf_size: odd side in pixels of the PSF to estimate; None: found automatically.
+        settings: `key` or `method.key`, as `Chain.parse` takes them.
+        strength: 0 (the picture as it was) to 1 (fully restored).
+        force: True keeps a result that is not credible.
+        device: where the work is done, `cpu`, `cuda`, `cuda:1`, ...; None: where the picture is.
+        allow_files: False for what comes from elsewhere (a web page): the method is then one of the package, and no
+            setting names a file. A method in a file is a program that would be run.
+
+    Raises:
+        UnblurError: a strength out of range, or a device that is not there.
+    """
+
+    method: str = AUTO
+    psf_size: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    strength: float = 1.0
+    force: bool = False
+    device: str | torch.device | None = None
+    allow_files: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, and a device that is not there."""
+        if not 0 <= self.strength <= 1:
+            raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
+        if self.device is not None:
+            find_device(self.device)
+
+    def plan(self, given: Collection[str]) -> tuple[Chain, Choice]:
+        """The methods to run, and why these.
+
+        Args:
+            given: the fields of `Observation` that are there, as `Observation.given()` says.
+
+        Raises:
+            UnblurError: an unknown method or setting, a setting out of range, something that is needed and was not
+                given, or a picture or PSF that was given and of which no step makes use.
+        """
+        choice = choose(self.method, given)
+        name = complete(choice.name, psf_known="psf" in given, allow_files=self.allow_files)
+        chain = self.chain(name)
+        used = chain.needs | chain.takes
+        for picture, words in (("noisy", "a short, noisy shot; leave out --noisy"), ("frames", "several frames")):
+            if picture in given and picture not in used:
+                raise UnblurError(f"'{self.method}' makes no use of {words}.")
+        if "psf" in given and "psf" not in used:
+            does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
+            raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {NON_BLIND}.")
+        chain.check(given)
+        return chain, choice
+
+    def chain(self, name: str) -> Chain:
+        """The chain called `name` with these settings, the PSF's size among them.
+
+        Raises:
+            UnblurError: an unknown method or setting, a setting out of range, or a PSF's size that is of no use.
+        """
+        settings = dict(self.settings)
+        if self.psf_size is not None:
+            cards = [step.method.card for step in Chain.parse(name, allow_files=self.allow_files).steps]
+            estimators = [card.name for card in cards if "psf" in card.gives]
+            if not estimators:
+                raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
+            settings[f"{estimators[0]}.size"] = self.psf_size
+        return Chain.parse(name, settings, allow_files=self.allow_files)

@@ -1,0 +1,118 @@
+"""What may be asked for, which method is chosen, and what does not fit together: said before any work."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes import fake_method, pair_method
+from unblur import methods
+from unblur.pipeline import auto
+from unblur.pipeline.auto import choose, choose_estimator
+from unblur.pipeline.options import Options
+from unblur.types import UnblurError
+
+# --- which method, and why ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "reason"),
+    [
+        ({"blurry", "psf"}, "wiener_stack", "the PSF was given"),
+        ({"blurry"}, "l0_psf+wiener_stack", "one PSF is estimated from the photo's edges"),
+    ],
+)
+def test_auto_goes_by_what_was_given(given, name, reason):
+    choice = choose("auto", given)
+    assert (choice.name, choice.reason) == (name, reason)
+    chain, same = Options().plan(given)
+    assert (chain.name, same) == (name, choice)
+
+
+def test_a_method_that_was_named_is_that_method():
+    assert choose("wiener", {"blurry", "psf"}).name == "wiener"
+    assert choose("wiener", {"blurry", "psf"}).reason == "it was asked for"
+    assert choose_estimator("selfdeblur").name == "selfdeblur"
+    assert choose_estimator("auto").name == "l0_psf"
+
+
+@pytest.mark.parametrize("picture", ["noisy", "frames"])
+def test_auto_finds_a_method_for_pairs_or_frames_by_its_card(monkeypatch, tmp_path, picture):
+    fitting = fake_method(tmp_path, "fitting", "pass", needs=("blurry", picture))
+    more = fake_method(tmp_path, "another", "pass", needs=("blurry", picture, "psf"))
+    monkeypatch.setattr(methods, "names", lambda: [more, "wiener", fitting])
+    choice = choose("auto", {"blurry", picture})
+    assert choice.name == fitting, "not the one that needs what was not given"
+    assert choice.reason in ("a short, noisy shot was given", "several frames were given")
+
+
+def test_without_a_method_for_pairs_auto_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(methods, "names", lambda: ["nlm", "wiener"])
+    with pytest.raises(UnblurError, match=r"no method for a blurry and a noisy shot yet.*--method \./mine\.py"):
+        Options().plan({"blurry", "noisy"})
+
+
+def test_the_default_methods_do_what_they_are_named_for():
+    for name in (auto.NON_BLIND, auto.QUICK_NON_BLIND):
+        assert methods.get(name).card.needs == {"blurry", "psf"}
+    assert "psf" in methods.get(auto.ESTIMATOR).card.gives
+
+
+# --- what does not fit together -------------------------------------------------------------------
+
+PHOTO, KNOWN, PAIR = {"blurry"}, {"blurry", "psf"}, {"blurry", "noisy"}
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (KNOWN, {"strength": 1.5}, "strength goes from 0"),
+        (PHOTO, {"method": "hyper_laplacan"}, "Did you mean 'hyper_laplacian'"),
+        (PHOTO, {"method": "wiener"}, "needs a psf: give --psf FILE"),
+        (KNOWN, {"settings": {"pases": 2}}, "Did you mean 'passes'"),
+        (KNOWN, {"method": "l0_psf"}, "estimates a PSF and takes none; leave out --psf or use --method wiener_stack"),
+        (KNOWN, {"method": "nlm"}, "'nlm' makes no use of a PSF"),
+        (PAIR, {"method": "nlm"}, "'nlm' makes no use of a short, noisy shot; leave out --noisy"),
+        ({"blurry", "frames"}, {"method": "nlm"}, "'nlm' makes no use of several frames"),
+        (KNOWN, {"psf_size": 9}, "a PSF size is of no use to 'wiener_stack'"),
+    ],
+)
+def test_options_that_will_not_do_are_explained(given, options, message):
+    with pytest.raises(UnblurError, match=message):
+        Options(**options).plan(given)
+
+
+def test_a_method_for_pairs_says_what_is_missing(tmp_path):
+    with pytest.raises(UnblurError, match="'mine' needs the short, noisy shot of the pair as well: give --noisy FILE"):
+        Options(method=pair_method(tmp_path)).plan(PHOTO)
+
+
+def test_a_picture_that_some_step_takes_may_be_given_or_not(tmp_path):
+    method = fake_method(tmp_path, "either", "pass", card="takes=frozenset({'noisy', 'psf'})")
+    for given in (PHOTO, PAIR, KNOWN):
+        assert Options(method=method).plan(given)[0].name == "either"
+
+
+# --- what comes from a web page -------------------------------------------------------------------
+
+
+def test_from_elsewhere_no_method_is_a_file(tmp_path):
+    method = tmp_path / "mine.py"
+    method.write_text("raise SystemExit('it was run')")
+    for name in (str(method), f"nlm+{method}", f"{method}+nlm"):
+        with pytest.raises(UnblurError, match="there is no method"):
+            Options(method=name, allow_files=False).plan(PHOTO)
+
+
+def test_from_elsewhere_no_setting_names_a_file(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.touch()
+    for key in ("weights", "wiener_stack.weights"):
+        options = {"settings": {key: str(weights)}}
+        with pytest.raises(UnblurError, match="setting 'weights' of 'wiener_stack' names a file, which is not allowed"):
+            Options(**options, allow_files=False).plan(PHOTO)
+        assert Options(**options).plan(PHOTO)
+
+
+def test_from_elsewhere_everything_else_may_be_set():
+    chain, _ = Options(settings={"passes": 2}, psf_size=9, allow_files=False).plan(PHOTO)
+    assert chain.steps[1].settings.passes == 2
