@@ -1,4 +1,4 @@
-"""Three small scenes as a data set, and a cast of methods that estimate, fail, or look at what they should not."""
+"""Three small scenes as a data set, and stand-ins for methods that estimate, fail, or use what they should not."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Tiny(Dataset):
 
 
 class Cast:
-    """Real non-blind methods, and stand-ins that estimate, fail or look at what they should not."""
+    """Real non-blind methods, and stand-ins that estimate, fail or use what they should not; all calls are kept."""
 
     def __init__(self) -> None:
         self.seen: dict[str, list[Observation]] = {}

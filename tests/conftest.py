@@ -14,7 +14,7 @@ from unblur.solvers import workers
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """On pictures this small, threads spend their time waiting for each other."""
+    """Pictures this small are slower with several threads; tests of threads set their number themselves."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,7 +23,7 @@ def _one_thread():
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c():
-    """Heard by what the tests start, even where they run in the background of a script: there it would be ignored."""
+    """Processes that the tests start handle Ctrl-C, also where the tests run in the background of a script."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -40,7 +40,7 @@ def stand_in(monkeypatch):
 
 @pytest.fixture
 def cast(monkeypatch):
-    """A data set called `tiny` and methods of every character; see `benchmark_cast`."""
+    """A data set called `tiny` and stand-ins for methods; see `benchmark_cast`."""
     cast = benchmark_cast.Cast()
     monkeypatch.setattr(methods, "get", cast.get)
     monkeypatch.setattr(datasets, "get", lambda name: benchmark_cast.Tiny())

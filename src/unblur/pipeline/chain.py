@@ -112,7 +112,7 @@ class Chain:
         Returns:
             The last picture and the last PSF. `notes` are those of all steps. In a chain of several,
             `stages` holds each step's own as `method.stage`, and the picture of each step but the last as
-            `method`.
+            `method`; of a method that occurs twice, those of the last time.
 
         Raises:
             UnblurError: when something the chain needs is missing; the message says how to give it.
