@@ -25,9 +25,9 @@ from unblur.image_io.read import read_bytes
 from unblur.image_io.write import FORMATS, Format, check_format_holds, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
 from unblur.pipeline.options import Options
-from unblur.pipeline.picture import Outcome, estimate_psf_of, restore_picture
+from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Observation, Progress
+from unblur.types import Observation, Progress, Result
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 _SUFFIXES: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
@@ -198,7 +198,7 @@ def _restored(
     path: Path,
     output: Path,
     original: Callable[[], bytes],
-) -> tuple[Outcome, bytes, list[str]]:
+) -> tuple[Result[Tensor], bytes, list[str]]:
     """What became of a photo, the bytes of the output, and what these do not hold of the input.
 
     Args:
@@ -224,7 +224,7 @@ def _restored(
     return outcome, content, [*photo.notes, *notes]
 
 
-def _result(path: Path, output: Path, outcome: Outcome, notes: list[str], started: float) -> FileResult:
+def _result(path: Path, output: Path, outcome: Result[Tensor], notes: list[str], started: float) -> FileResult:
     return FileResult(
         input=path,
         output=output,
