@@ -20,9 +20,9 @@ from PIL import Image, ImageFile
 import unblur
 from fakes import PSF, brightening, fake_method, photo_pixels, write_photo_file
 from unblur.image_io import ImageFileError, Photo, encode_photo, read_photo
-from unblur.pipeline.picture import Options
+from unblur.pipeline.options import Options
 from unblur.pipeline.restore import restore_bytes, restore_file
-from unblur.types import Cancelled, Progress, UnblurError
+from unblur.types import Cancelled, Observation, Progress, UnblurError
 
 LOSSES = {
     "damaged EXIF": ("JPEG", {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(20)}),
@@ -176,14 +176,15 @@ def test_the_content_decides_whether_a_copy_is_byte_by_byte(tmp_path):
 def test_two_restorations_at_once_give_what_they_give_alone(tmp_path):
     tifffile.imwrite(tmp_path / "deep.tif", photo_pixels().astype(np.uint16) * 250, photometric="rgb")
     photos = [write_photo_file(tmp_path / "a.jpg", quality=95), tmp_path / "deep.tif"]
-    options = [Options(psf=PSF, method="hyper_laplacian"), Options(method="nlm", settings={"search": 9})]
-    alone = [restore_bytes(photo.read_bytes(), option)[0] for photo, option in zip(photos, options, strict=True)]
+    options = [Options(method="hyper_laplacian"), Options(method="nlm", settings={"search": 9})]
+    known = [Observation(psf=PSF[None, None]), Observation()]
+    alone = [restore_bytes(photos[i].read_bytes(), options[i], known=known[i])[0] for i in (0, 1)]
     start, together = threading.Barrier(4), {}
 
     def work(number: int) -> None:
         photo, output = photos[number % 2], tmp_path / f"together{number}{photos[number % 2].suffix}"
         start.wait()
-        restore_file(photo, output, options[number % 2])
+        restore_file(photo, output, options[number % 2], known=known[number % 2])
         together[number] = output.read_bytes()
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

@@ -26,7 +26,7 @@ import torch
 from helpers import blurred_scene
 from unblur import methods
 from unblur.contract import Method
-from unblur.imaging.psf import delta_psf
+from unblur.imaging.psf import delta_psf, linear_motion_psf
 from unblur.metrics import psnr
 from unblur.trained import Trained, TrainedSettings, network
 from unblur.training.checkpoint import save
@@ -39,9 +39,12 @@ SHIPPED = [(name, preset) for name in TRAINED for preset in methods.get(name).tr
 def observation_for(method: Method, height: int, width: int) -> tuple[Observation, torch.Tensor]:
     """What the method uses of a scene with what it undoes, and the sharp picture."""
     card = method.card
-    blurs = "blur" in card.undoes
-    sigma = 0.01 if blurs else 0.08
-    scene = blurred_scene(height, width, max(card.channels), sigma=sigma, psf=None if blurs else delta_psf())
+    if "blur" not in card.undoes:
+        psf = delta_psf()
+    else:  # without a PSF less blur can be undone
+        psf = None if "psf" in card.needs else linear_motion_psf(6, 30)
+    sigma = 0.08 if "noise" in card.undoes else 0.01
+    scene = blurred_scene(height, width, max(card.channels), sigma=sigma, psf=psf)
     noise = torch.randn(scene.sharp.shape, generator=torch.Generator().manual_seed(7))
     everything: dict[str, Any] = {
         "blurry": scene.blurry,

@@ -56,7 +56,7 @@ METHOD = Method(
         channels=(3,),
         multiple_of=16,
         tiling=True,
-        reach=96,
+        reach=128,
     ),
     NidfSettings,
     restore,

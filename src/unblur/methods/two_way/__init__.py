@@ -56,7 +56,7 @@ METHOD = Method(
         channels=(3,),
         multiple_of=64,
         tiling=True,
-        reach=128,
+        reach=256,
     ),
     TwoWaySettings,
     restore,
