@@ -12,8 +12,7 @@ network sees pictures without their surroundings' mean, so that a flat picture c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,8 +41,7 @@ class TwoWayPlan(BaseModel):
     second_way: bool = True
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """What the network made at one scale: `I`, and what its two ways added to the blurry picture, `(B, 3, h, w)` each."""
 
     I: Tensor  # noqa: E741
