@@ -289,7 +289,7 @@ def test_nan_and_another_size_are_refused(tmp_path):
     for body, message in (("observation.blurry / 0 * 0", "gave NaN"), ("observation.blurry[..., 1:]", "of shape")):
         method = fake_method(tmp_path, "wrong", f"return Restoration(image={body})", undoes=("noise",))
         with pytest.raises(UnblurError, match=f"'wrong' {message}|'wrong' gave a picture {message}"):
-            restored(Options(method=method))
+            restored(Options(method=method, force=True))
 
 
 def test_pictures_of_two_sizes_are_refused_with_both(tmp_path):

@@ -98,9 +98,6 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     psf = unchanged.psf if made.psf is None else _plane(made.psf)
     if not made.changed or made.image is None:
         return replace(unchanged, psf=psf, stages=made.stages, notes=made.notes)
-    if made.image.shape != photo.shape:
-        was, now = tuple(photo.shape), tuple(made.image.shape)
-        raise UnblurError(f"'{chain.name}' gave a picture of shape {now} for one of {was}.")
     if not torch.stack(made.image.aminmax()).isfinite().all():  # without a copy of a large picture
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
     image = made.image.to(photo)
@@ -220,6 +217,10 @@ def _for_a_photo(method: Method, *, force: bool) -> Method:
             _require_credible(observation, Restoration(), card.undoes, progress)
         run = _restore_image if "image" in card.gives else _estimate
         result = run(method, observation, settings, progress)
+        photo = _photo(observation)
+        if result.image is not None and result.image.shape != photo.shape:
+            was, now = tuple(photo.shape), tuple(result.image.shape)
+            raise UnblurError(f"'{card.name}' gave a picture of shape {now} for one of {was}.")
         if force or not result.changed:
             return result
         found = Restoration(image=result.image, psf=result.psf)
