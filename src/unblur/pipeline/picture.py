@@ -279,14 +279,15 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
         observation, settings = method.prepare(observation, settings, progress)
     notes: dict[str, None] = {}  # what several tiles say alike is said once
 
-    def restore_tile(tile: Tensor, within: Progress) -> Tensor:
-        result = fitted(method, replace(observation, blurry=tile), settings, within)
+    def restore_tile(tile: Observation, within: Progress) -> Tensor:
+        result = fitted(method, tile, settings, within)
         notes.update(dict.fromkeys(result.notes))
         assert result.image is not None
         return result.image
 
     side = method.card.tile or TILE
-    image = tiled(restore_tile, picture, halo=halo_for(observation.psf), tile=side, progress=progress)
+    halo = halo_for(observation.psf, method.card.reach)
+    image = tiled(restore_tile, observation, halo=halo, tile=side, progress=progress)
     return Restoration(image=image, psf=observation.psf, notes=list(notes))
 
 

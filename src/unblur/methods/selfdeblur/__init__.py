@@ -259,12 +259,7 @@ def _deconvolved(observation: Observation, method: str, progress: Progress) -> T
     if blurry.shape[-2] * blurry.shape[-1] <= WHOLE_UP_TO:
         return deconvolve(observation, progress)
     observation = replace(observation, sigma=float(noise_sigma(observation)))  # the same for all tiles
-    return tiled(
-        lambda tile, within: deconvolve(replace(observation, blurry=tile), within),
-        blurry,
-        halo=halo_for(psf),
-        progress=progress,
-    )
+    return tiled(deconvolve, observation, halo=halo_for(psf), progress=progress)
 
 
 METHOD = Method(
