@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -30,25 +30,24 @@ def worker_count(device: torch.device) -> int:
 
 @contextmanager
 def workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `count` threads among which the calling thread's share of the cores is divided."""
+    """A pool of `count` threads among which the calling thread's share of the cores is divided.
+
+    `torch.set_num_threads` changes the calling thread and the number with which later threads begin. So all threads of
+    the pool are started before any work, and that number is set back: other threads keep their share of the cores.
+    """
     with _LOCK:
-        share = max(torch.get_num_threads() // count, 1)
-    with ThreadPoolExecutor(count, "unblur", _use_threads, (share,)) as pool:
+        threads = torch.get_num_threads()
+    with ThreadPoolExecutor(count, "unblur", _use_threads, (max(threads // count, 1),)) as pool:
+        with _LOCK:
+            all_started = threading.Barrier(count)
+            wait([pool.submit(all_started.wait) for _ in range(count)])
+            torch.set_num_threads(threads)
         yield pool
 
 
 def _use_threads(count: int) -> None:
-    """Let torch use `count` threads for what the calling thread computes, and change nothing for other threads.
-
-    `torch.set_num_threads` changes the calling thread and the number with which later threads begin. A second thread,
-    which ends at once, sets the latter back.
-    """
-    with _LOCK:
-        begin_with = torch.get_num_threads()  # first, since a thread's first call of it discards what was set before
-        torch.set_num_threads(count)
-        second = threading.Thread(target=torch.set_num_threads, args=(begin_with,))
-        second.start()
-        second.join()
+    torch.get_num_threads()  # first, since a thread's first call of it discards what was set before
+    torch.set_num_threads(count)
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
