@@ -162,9 +162,11 @@ def _restore(picture: Tensor, options: Options, progress: Progress) -> Outcome:
     psf = outcome.psf if result.psf is None else _plane(result.psf)
     if not result.changed or result.image is None:
         return replace(outcome, psf=psf, changed=False, notes=result.notes)
-    if not torch.isfinite(result.image).all():
+    if not torch.stack(result.image.aminmax()).isfinite().all():  # which copies no large picture
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
-    image = torch.lerp(picture, result.image.to(picture), options.strength)
+    image = result.image.to(picture)
+    if options.strength < 1:
+        image = torch.lerp(picture, image, options.strength)
     notes = [*result.notes, *_corrections(chain.name, outcome.psf, psf)]
     return replace(outcome, image=image, psf=psf, notes=notes)
 

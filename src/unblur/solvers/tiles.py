@@ -79,7 +79,7 @@ def tiled(
     stop = Progress()
 
     def work(row: _Span, column: _Span) -> Tensor:
-        cut = observation.with_pictures(lambda whole: whole[..., row.cut, column.cut])
+        cut = observation.with_pictures(lambda whole: whole[..., row.cut, column.cut].contiguous())
         restored = restore(cut, stop)[..., row.kept, column.kept]
         return restored * (row.weight[:, None] * column.weight).to(restored)
 
