@@ -253,7 +253,7 @@ def test_a_constant_picture_stays_constant(name):
 def test_a_psf_that_blurs_nothing_returns_the_input(name, size):
     """At the weakest regularisation its settings allow, where rounding errors are least held back."""
     method = methods.get(name)
-    weakening = [key for key in ("strength", "doubt", "passes") if key in method.settings.model_fields]
+    weakening = [key for key in ("strength", "psf_error", "passes") if key in method.settings.model_fields]
     weakest = {key: _bounds(method, key)[0] for key in weakening}
     scene = blurred_scene(64, 72, sigma=0.0, psf=delta_psf(size))
     assert psnr(image_of(name, observation_for(name, scene), **weakest), scene.sharp) >= 40

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unblur.contract import Card, Method, Settings, setting
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.types import Observation, Progress, Restoration
 
 

@@ -10,7 +10,7 @@ from unblur.contract import Card, Method, Settings, setting
 from unblur.layers.bilateral import bilateral_filter
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import noise_sigma, unclipped
+from unblur.solvers.data_term import noise_sigma, unclipped
 from unblur.types import Observation, Progress, Restoration
 
 

@@ -76,7 +76,7 @@ def correct_psf(
     psf: Tensor,
     *,
     noise: Tensor,
-    doubt: Tensor,
+    psf_error: Tensor,
     finest: float,
     steps: int = _CORRECTION_STEPS,
 ) -> Tensor:
@@ -94,7 +94,7 @@ def correct_psf(
         sharp: what is thought of the sharp ones, same shape.
         psf: a guess, `(B, 1, h, w)`, odd sides.
         noise: standard deviation of what `sharp` and the true PSF leave unexplained of a derivative, `(B, 1, 1, 1)`.
-        doubt: length of the error (root of its sum of squares) that is expected before `G`, `(B, 1, 1, 1)`.
+        psf_error: length of the error (root of its sum of squares) that is expected before `G`, `(B, 1, 1, 1)`.
         finest: standard deviation of `G` in pixels; more forbids finer corrections.
         steps: of conjugate gradients.
 
@@ -114,7 +114,7 @@ def correct_psf(
 
     light = convolve(psf, gaussian_psf(_NEARBY).to(psf), "zero").clamp_min(0)
     light = light / light.sum((-2, -1), keepdim=True)
-    expected = doubt * (_ANYWHERE / (h * w) + (1 - _ANYWHERE) * light).sqrt()  # s, (B, 1, h, w)
+    expected = psf_error * (_ANYWHERE / (h * w) + (1 - _ANYWHERE) * light).sqrt()  # s, (B, 1, h, w)
     kernel = gaussian_psf(finest).to(psf)
 
     def error_of(u: Tensor) -> Tensor:  # G s

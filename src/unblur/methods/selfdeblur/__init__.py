@@ -17,11 +17,12 @@ from torch import Tensor
 from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.psf import delta_psf, pad_psf
+from unblur.layers.precision import Precision
 from unblur.methods.selfdeblur.attempts import Attempt, fit_until_credible
 from unblur.methods.selfdeblur.refining import PROPOSALS, refined_psf
 from unblur.solvers import non_blind
 from unblur.solvers.blind import SMALLEST_PICTURE, is_flat
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
@@ -149,9 +150,10 @@ class SelfDeblurSettings(Settings):
         probe=("hyper_laplacian", "sparse"),
         given=_QUICK_NETWORK,
     )
-    precision: Literal["bfloat16", "float32"] = setting(
-        "bfloat16",
-        "image=network: arithmetic of its convolutions; float32 is slower and hardly better",
+    precision: Precision = setting(
+        "auto",
+        "image=network: arithmetic of its convolutions; auto: bfloat16 where the processor computes it, "
+        "which is faster and hardly worse, else float32",
         probe=("bfloat16", "float32"),
         given=_QUICK_NETWORK | {"final": "none"},
     )

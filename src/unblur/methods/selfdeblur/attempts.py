@@ -17,9 +17,10 @@ from torch import Tensor
 
 from unblur.imaging.colour import NOISE_IN_LUMINANCE
 from unblur.imaging.psf import pad_psf, psf_centroid
+from unblur.layers.precision import dtype_for
 from unblur.methods.selfdeblur.fitting import Fit, Plan, fit
 from unblur.solvers.blind import estimate_psf, informative_place, size_around
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.types import Observation, Progress
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
         psf_network=settings.psf_network,
         width=settings.width,
         non_local=settings.non_local,
-        dtype=getattr(torch, settings.precision),
+        dtype=dtype_for(settings.precision, observation.blurry.device),
         seconds=settings.seconds,
     )
 
