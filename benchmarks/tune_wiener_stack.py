@@ -1,4 +1,4 @@
-"""What `wiener_stack` gains on validation photos from passes, noise levels, trust, doubt and corrections of the PSF.
+"""What `wiener_stack` gains on validation photos from passes, noise levels, trust, and what it expects of the PSF.
 
     python benchmarks/tune_wiener_stack.py DIR [--count 8]
 
@@ -28,7 +28,7 @@ from unblur import methods
 from unblur.datasets.base import Sample
 from unblur.imaging.synthesis import perturb_psf
 from unblur.methods import wiener_stack
-from unblur.methods.wiener_stack import network, refinement
+from unblur.methods.wiener_stack import network, psf_correction
 from unblur.metrics import psnr_aligned
 from unblur.types import Observation
 
@@ -36,15 +36,15 @@ CONSTANTS = (
     (network, "_TRUST", (0.1, 0.2, 0.4)),
     (network, "_FIRST", (0.3, 0.47, 0.7)),
     (network, "_LAST", (0.7, 0.9, 1.2)),
-    (refinement, "_UNEXPLAINED", (3.4, 6.7, 13.0)),
-    (wiener_stack, "_FINEST_GIVEN", (0.6, 1.0, 1.5, 2.0)),
+    (psf_correction, "_UNEXPLAINED", (3.4, 6.7, 13.0)),
+    (wiener_stack, "_FINEST_MEASURED", (0.6, 1.0, 1.5, 2.0)),
     (wiener_stack, "_FINEST_ESTIMATED", (0.2, 0.4, 0.8, 1.5)),
 )
 PASSES = (1, 2, 4, 8)
 REFINEMENTS = (0, 1, 2, 3)
 _LARGE = (13, 17, 19, 21, 23, 27, 31, 37)  # sides of PSFs in pixels
 _WRONG = 0.15  # amount of `perturb_psf`
-DOUBTS = (0.0, 0.03, 0.06, 0.12, 0.2)
+ERRORS = (0.0, 0.03, 0.06, 0.12, 0.2)
 
 
 def main(photos: Path, count: int = 8) -> None:
@@ -73,8 +73,8 @@ def main(photos: Path, count: int = 8) -> None:
     row("wiener_stack", "wiener_stack")
     for passes in PASSES:
         row(f"passes {passes}", "wiener_stack", passes=passes)
-    for doubt in DOUBTS:
-        row(f"doubt {doubt}", "wiener_stack", doubt=doubt)
+    for error in ERRORS:
+        row(f"psf_error {error}", "wiener_stack", psf_error=error)
     for refinements in REFINEMENTS:
         row(f"refinements {refinements}", "wiener_stack", refinements=refinements)
     for module, constant, values in CONSTANTS:

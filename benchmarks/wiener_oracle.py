@@ -26,7 +26,7 @@ from unblur.types import Observation
 def main(kodak: Path, limit: int = 96) -> None:
     """Print the means."""
     dataset, wiener = datasets.get("kodak_shaken"), methods.get("wiener")
-    rows: dict[str, list[list[float]]] = {"flat": [], "laplacian": [], "baseline": []}
+    rows: dict[str, list[list[float]]] = {"flat": [], "gradient": [], "baseline": []}
     for sample in dataset.samples(kodak, limit):
         observation = Observation(blurry=sample.blurry, psf=sample.psf, sigma=0.01)
         flat = [wiener(observation, {"prior": "flat", "snr_db": snr}).image for snr in SNRS]
@@ -34,14 +34,14 @@ def main(kodak: Path, limit: int = 96) -> None:
         strengths = [400 * 10 ** (-snr / 10) for snr in SNRS]
         pictures = {
             "flat": flat,
-            "laplacian": [wiener(observation, {"prior": "laplacian", "strength": s}).image for s in strengths],
+            "gradient": [wiener(observation, {"prior": "gradient", "strength": s}).image for s in strengths],
             "baseline": [bilateral_filter(image) for image in flat],
         }
         inside = (..., *[slice(dataset.protocol["crop"], -dataset.protocol["crop"] or None)] * 2)
         for name, images in pictures.items():
             rows[name].append([float(psnr(image.clamp(0, 1)[inside], sample.sharp[inside])) for image in images])
     figures = {name: torch.tensor(values) for name, values in rows.items()}  # (pictures, SNRs)
-    for name in ("flat", "laplacian"):
+    for name in ("flat", "gradient"):
         print(f"oracle-best single filter per picture, {name:9}: {figures[name].max(1).values.mean():.2f} dB")
     means = figures["baseline"].mean(0)
     print(f"one SNR for all ({SNRS[int(means.argmax())]} dB) and bilateral: {means.max():.2f} dB")

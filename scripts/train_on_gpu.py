@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=12288, help="samples kept")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--tiles", type=int, default=10**9, help="at most so many tiles (for trying things out)")
-    parser.add_argument("--drawn", type=int, default=300, help="pictures of text, and of leaves, among the photos' tiles")
+    parser.add_argument(
+        "--drawn", type=int, default=300, help="pictures of text, and of leaves, among the photos' tiles"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -103,7 +105,9 @@ class Run:
         self.report(log, step, 0.0, math.nan, 0.0)
         while (share := (time.time() - started) / (60 * args.minutes)) < 1:
             for group in optimizer.param_groups:
-                group["lr"] = args.rate * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+                group["lr"] = (
+                    args.rate * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+                )
             if step % 4 == 0:  # many at a time: small batches would wait for the processor
                 self.pool.refresh(4 * args.fresh)
             sharp, blurry = self.pool.batch(args.batch)
@@ -160,7 +164,9 @@ class Run:
             return 0.5 * error(made[0], blurry) + error(made[1], sharp)
         weights = (*(1.0 for _ in made[1:]), 5.0)  # Eq. 2 of the two-way network
         coarsest = len(made) - 1
-        errors = [w * error(m.I, at_scale(sharp, coarsest - i)) for i, (w, m) in enumerate(zip(weights, made, strict=True))]
+        errors = [
+            w * error(m.I, at_scale(sharp, coarsest - i)) for i, (w, m) in enumerate(zip(weights, made, strict=True))
+        ]
         return sum(errors) / sum(weights)  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()
@@ -187,7 +193,9 @@ class Run:
         scores = {name: round(score, 3) for name, score in self.scores().items()}
         log.writerow((step, round(minutes, 3), round(loss, 5), round(rate), *scores.values()))  # pyright: ignore
         shown = " ".join(f"{name} {score:.2f}" for name, score in scores.items() if "made" in name or "den" in name)
-        print(f"{self.args.method} step {step} at {minutes:.1f} min, loss {loss:.4f}, {rate:.0f}/s: {shown}", flush=True)
+        print(
+            f"{self.args.method} step {step} at {minutes:.1f} min, loss {loss:.4f}, {rate:.0f}/s: {shown}", flush=True
+        )
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
@@ -246,7 +254,9 @@ class Pool:
         edge = (TILE - SIDE) // 2
         middle = (..., slice(edge, edge + SIDE), slice(edge, edge + SIDE))
         if kind == 0:
-            sharp, blurry = render(tiles, [self.some_tiles(count), self.some_tiles(count)], self.paths, self.recipe, self.generator)
+            sharp, blurry = render(
+                tiles, [self.some_tiles(count), self.some_tiles(count)], self.paths, self.recipe, self.generator
+            )
         elif kind == 1:
             chosen = torch.randint(len(self.psfs), (count,), generator=self.generator, device=self.device)
             reach = PSF // 2
@@ -303,7 +313,9 @@ def to_bytes(pictures: Tensor) -> Tensor:
 def begin_with(network: nn.Module, weights: dict[str, Tensor]) -> None:
     """Start from the weights of a run of the same method, or `nidf`'s deblurring network from those of `two_way`."""
     if isinstance(network, TwoWay):
-        network.load_state_dict({name.removeprefix("network."): tensor.float() for name, tensor in weights.items()}, True)
+        network.load_state_dict(
+            {name.removeprefix("network."): tensor.float() for name, tensor in weights.items()}, True
+        )
         return
     assert isinstance(network, Nidf)
     if any(name.startswith("net1.") for name in weights):
@@ -365,8 +377,16 @@ def _drawn(kind: str, number: int) -> np.ndarray:
         ink = colour()
         while y < side:
             size = chance.choice((22, 28, 36, 52, 80))
-            words = " ".join("".join(chance.choices("etaoinshrdlucmfwypvbgkETAOINSHR0123456789.,", k=chance.randrange(1, 9))) for _ in range(14))
-            draw.text((chance.randrange(-60, 40), y), words, fill=ink if chance.random() < 0.8 else colour(), font=ImageFont.load_default(size))
+            words = " ".join(
+                "".join(chance.choices("etaoinshrdlucmfwypvbgkETAOINSHR0123456789.,", k=chance.randrange(1, 9)))
+                for _ in range(14)
+            )
+            draw.text(
+                (chance.randrange(-60, 40), y),
+                words,
+                fill=ink if chance.random() < 0.8 else colour(),
+                font=ImageFont.load_default(size),
+            )
             y += int(size * 1.25)
     return np.asarray(picture.resize((TILE, TILE), Image.Resampling.LANCZOS)).transpose(2, 0, 1).copy()
 

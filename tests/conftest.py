@@ -21,6 +21,14 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(params=[2, 4], ids=lambda count: f"{count} threads")
+def several_threads(request):
+    """What a person's computer has: torch and the workers use this many threads."""
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c():
     """Processes that the tests start handle Ctrl-C, also where the tests run in the background of a script."""

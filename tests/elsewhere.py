@@ -1,8 +1,8 @@
 """A stand-in for an accelerator: tensors that say they lie elsewhere, and refuse to be mixed with those on the CPU.
 
 It goes by the name of "meta", a device that every torch knows. The values lie in ordinary memory and every operation is
-the CPU's, so that results are equal to the bit; but what torch would refuse on a real accelerator, an operation on
-tensors of two devices, is refused here too.
+the CPU's, so that results are equal to the bit; but what torch would refuse on a real accelerator is
+refused here too: an operation on tensors of two devices, and float64, which Apple's accelerator does not have.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls, values: Tensor) -> Elsewhere:
+        if values.dtype == torch.float64:
+            raise TypeError("Cannot convert a tensor to float64 on a device that does not have it.")
         layout: dict[str, Any] = {"strides": values.stride(), "storage_offset": values.storage_offset()}
         self = Tensor._make_wrapper_subclass(cls, values.shape, dtype=values.dtype, device=NAME, **layout)
         self.values = values

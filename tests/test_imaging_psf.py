@@ -193,3 +193,21 @@ def test_description_in_words() -> None:
 def test_bad_arguments_are_explained(make, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        normalize_psf,
+        lambda psf: centre_psf(psf)[0],
+        lambda psf: centre_psf(psf, subpixel=True)[0],
+        lambda psf: resize_psf(psf, 0.5),
+        crop_psf,
+    ],
+)
+def test_a_psf_stays_on_its_device_even_one_without_float64(stand_in, change):
+    psf = gaussian_psf(1.5, 9)
+    there = change(psf.to(stand_in))
+    assert there.device.type == stand_in
+    torch.testing.assert_close(there.cpu(), change(psf))
+    assert psf_centroid(psf.to(stand_in)) == psf_centroid(psf)

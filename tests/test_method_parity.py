@@ -47,13 +47,24 @@ def half_spectrum_of_the_gradient(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("strength", [0.3, 1.0, 10.0])
-def test_wiener_with_its_laplacian_prior_is_scikit_images(size, strength):
-    """The prior named for the Laplacian penalises `x' (-Laplacian) x`, the gradient's energy."""
+def test_wiener_with_a_gradient_prior_is_scikit_images_with_the_gradient_as_regulariser(size, strength):
     blurry, sigma = blurred(size, "circular"), 0.01
     image, psf = in_double(blurry)
     balance = strength * (sigma / 0.08) ** 2  # noise to signal, a photo's differences being about 0.08
     expected = restoration.wiener(image, psf, balance, reg=half_spectrum_of_the_gradient(*size), clip=False)
     actual = restored("wiener", blurry, sigma=sigma, strength=strength, boundary="circular")
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("strength", [0.3, 10.0])
+def test_wiener_with_a_laplacian_prior_is_scikit_images_default(size, strength):
+    """Hunt 1973: the Laplacian is kept small, its power is `|Dx^2 + Dy^2|^2`."""
+    blurry, sigma = blurred(size, "circular"), 0.01
+    image, psf = in_double(blurry)
+    balance = strength * (sigma / 0.11) ** 2  # noise to signal, a photo's Laplacian being about 0.11
+    expected = restoration.wiener(image, psf, balance, reg=half_spectrum_of_the_gradient(*size) ** 2, clip=False)
+    actual = restored("wiener", blurry, prior="laplacian", sigma=sigma, strength=strength, boundary="circular")
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 

@@ -16,6 +16,7 @@ from unblur.methods.selfdeblur.networks import (
     Normalised,
     SkipNetwork,
     SkipPsf,
+    initialised,
 )
 from unblur.metrics import kernel_similarity
 
@@ -142,3 +143,17 @@ def test_the_encoder_decoder_makes_psfs_of_every_size(side):
     psf = SkipPsf((side, side), (4,) * 5)(0.1 * torch.rand(1, 8, side, side, generator=dice()))
     assert psf.shape == (1, 1, side, side)
     assert psf.min() >= 0 and float(psf.detach().sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_initial_weights_are_those_of_torch_and_the_process_wide_generator_is_left_alone():
+    builds = (lambda: SkipNetwork(1, (8, 8)), lambda: DensePsf((5, 5)))
+    state = torch.get_rng_state()
+    generator = torch.Generator().manual_seed(3)
+    own = [initialised(build, generator) for build in builds]
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        usual = [build() for build in builds]
+    for ours, theirs in zip(own, usual, strict=True):
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(one, other)

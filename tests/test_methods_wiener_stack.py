@@ -17,11 +17,12 @@ from unblur.methods.wiener_stack.network import (
     MEMBERS,
     CompactPlan,
     CompactStack,
+    Deconvolution,
     Reconstructor,
     deconvolve,
-    draw,
     first_estimate,
     noise_levels,
+    restore_canvas,
     spectrum_of,
     surroundings,
 )
@@ -35,8 +36,9 @@ from unblur.training.checkpoint import halved, save
 from unblur.types import Observation, Progress, UnblurError
 
 TINY = {"widths": [8, 8], "blocks": 1}
-RAW = {"refinements": 0}  # the PSF is believed as it is
+RAW = {"refinements": 0}  # the PSF is used as it is
 SIGMA = torch.full((1, 1, 1, 1), 0.01)
+EXACT = Deconvolution(SIGMA, torch.zeros_like(SIGMA))  # the PSF has no error
 
 
 def tiny(seed: int = 0) -> CompactStack:
@@ -65,24 +67,24 @@ def weights_file(tmp_path):
 # --- one reconstruction after the other -----------------------------------------------------------
 
 
-def test_a_stack_holds_wiener_filters_around_what_was_drawn_and_that():
+def test_a_stack_holds_wiener_filters_around_an_estimate_and_the_estimate():
     """Against the normal equations in float64, with matrices for the blur and the prior."""
-    sigma, level, doubt = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.02, 0.04, 0.1))
+    sigma, level, error = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.02, 0.04, 0.1))
     psf = gaussian_psf(0.8, 3).double()
     canvas = Canvas.circular(blurred_scene(8, 9, sigma=0.0, psf=psf).blurry.double(), psf)
-    reconstructor = Reconstructor(canvas, sigma, doubt)
-    drawn = structured_picture(8, 9, 1).double()
-    stack = reconstructor.stack(drawn, level)
+    reconstructor = Reconstructor(canvas, Deconvolution(sigma, error))
+    estimate = structured_picture(8, 9, 1).double()
+    stack = reconstructor.stack(estimate, level)
 
     unit = torch.eye(72, dtype=torch.float64).reshape(-1, 1, 8, 9)
     blur = canvas.blur(unit).flatten(1).T  # K, a matrix
-    misfit = sigma**2 + doubt**2 * spectrum_of(canvas, reconstructor.first)  # (1, 1, 8, 5)
+    misfit = sigma**2 + error**2 * spectrum_of(canvas, reconstructor.first)  # (1, 1, 8, 5)
     prior = canvas.inverse(0.2 * misfit / level**2 * canvas.forward(unit)).flatten(1).T  # the pass's 1 / SNR, a matrix
-    unexplained = canvas.blurry.flatten() - blur @ drawn.flatten()
+    unexplained = canvas.blurry.flatten() - blur @ estimate.flatten()
     for member, snr in zip(stack[0], (1, 0.1, 10), strict=False):
         change = torch.linalg.solve(blur.T @ blur + prior / snr, blur.T @ unexplained)
-        torch.testing.assert_close(member, drawn[0, 0] + change.reshape(8, 9), atol=1e-9, rtol=0)
-    assert torch.equal(stack[0, -1], drawn[0, 0])
+        torch.testing.assert_close(member, estimate[0, 0] + change.reshape(8, 9), atol=1e-9, rtol=0)
+    assert torch.equal(stack[0, -1], estimate[0, 0])
 
 
 def test_pixels_that_are_not_trusted_have_no_say():
@@ -93,7 +95,7 @@ def test_pixels_that_are_not_trusted_have_no_say():
     stacks = []
     for picture in (scene.blurry, blurry):
         canvas = Canvas.around(picture, scene.psf, trusted)
-        reconstructor = Reconstructor(canvas, SIGMA, torch.zeros_like(SIGMA))
+        reconstructor = Reconstructor(canvas, EXACT)
         stacks.append(reconstructor.stack(torch.zeros_like(canvas.blurry), SIGMA))
     torch.testing.assert_close(*stacks)
 
@@ -159,23 +161,24 @@ def test_what_the_network_does_not_do_alike_in_all_directions_evens_out():
             return stack[:, -1:] + torch.linspace(-1, 1, stack.shape[-1])
 
     canvas = Canvas.circular(torch.full((1, 1, 40, 52), 0.5), gaussian_psf(1.0))
-    drawn = draw(Slanted(), canvas, SIGMA, SIGMA, passes=4)
-    assert drawn.shape == (1, 1, 40, 52)
-    torch.testing.assert_close(drawn, torch.full_like(drawn, 0.5), atol=1e-4, rtol=0)
+    estimate = restore_canvas(Slanted(), canvas, Deconvolution(SIGMA, SIGMA, passes=4))
+    assert estimate.shape == (1, 1, 40, 52)
+    torch.testing.assert_close(estimate, torch.full_like(estimate, 0.5), atol=1e-4, rtol=0)
 
 
-def test_the_more_a_psf_is_doubted_the_more_the_drawn_picture_counts():
+def test_the_larger_the_error_of_a_psf_the_more_the_estimate_counts():
     scene = blurred_scene(64, 72, sigma=0.005)
     canvas = Canvas.around(scene.blurry, scene.psf)
     blank = torch.zeros_like(canvas.blurry)
-    contrasts = [float(Reconstructor(canvas, SIGMA, 10 * SIGMA * d).stack(blank, SIGMA)[:, 0].std()) for d in (0, 1, 5)]
+    hows = [Deconvolution(SIGMA, error * torch.ones_like(SIGMA)) for error in (0, 0.1, 0.5)]
+    contrasts = [float(Reconstructor(canvas, how).stack(blank, SIGMA)[:, 0].std()) for how in hows]
     assert contrasts[0] > contrasts[1] > contrasts[2]
 
 
 def test_brighter_by_a_constant_comes_out_brighter_by_it():
     network, scene = tiny().double(), blurred_scene(40, 52)
-    psf, sigma = scene.psf.double(), SIGMA.double()
-    once, brighter = (deconvolve(network, scene.blurry.double() + more, psf, sigma, 3 * sigma) for more in (0, 0.2))
+    psf, how = scene.psf.double(), Deconvolution(SIGMA.double(), 3 * SIGMA.double())
+    once, brighter = (deconvolve(network, scene.blurry.double() + more, psf, how) for more in (0, 0.2))
     inside = (..., slice(8, -8), slice(8, -8))  # the first estimate is not quite exact at the border
     torch.testing.assert_close(brighter[inside], once[inside] + 0.2, atol=1e-3, rtol=0)
 
@@ -303,19 +306,19 @@ def test_weights_come_back_as_they_were_written(weights_file):
     observation = Observation(blurry=scene.blurry, psf=scene.psf, sigma=0.01)
     image = methods.get("wiener_stack")(observation, {**RAW, "weights": str(path), "precision": "float32"}).image
     with torch.no_grad():
-        expected = deconvolve(network.half().float(), scene.blurry, scene.psf, SIGMA, 3 * SIGMA)
+        expected = deconvolve(network.half().float(), scene.blurry, scene.psf, Deconvolution(SIGMA, 3 * SIGMA))
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
     again = load_network(path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
 
 
-def test_an_estimated_psf_is_doubted_more_than_a_given_one(weights_file):
+def test_an_estimated_psf_is_expected_to_have_a_larger_error_than_a_given_one(weights_file):
     scene = blurred_scene(40, 52)
     given = Observation(blurry=scene.blurry, psf=scene.psf)
     estimated = replace(given, psf_estimated=True)
     images = [
         methods.get("wiener_stack")(observation, {**RAW, "weights": weights_file[0], **settings}).image
-        for observation, settings in ((given, {}), (estimated, {}), (estimated, {"doubt": 0.03}))
+        for observation, settings in ((given, {}), (estimated, {}), (estimated, {"psf_error": 0.03}))
     ]
     asked = methods.get("wiener_stack")(given, {**RAW, "weights": weights_file[0], "psf_is": "estimated"}).image
     assert torch.equal(asked, images[1])

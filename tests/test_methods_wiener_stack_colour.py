@@ -8,7 +8,7 @@ import torch
 from helpers import Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from unblur.methods.wiener_stack import planes
+from unblur.methods.wiener_stack import photo
 from unblur.metrics import psnr
 from unblur.types import Observation
 
@@ -50,7 +50,7 @@ def test_edges_between_colours_are_sharper_with_full_chroma():
 
 def test_chroma_goes_to_half_the_size_with_its_border():
     plane = torch.rand(1, 2, 5, 7)
-    half = planes.halved(plane)
+    half = photo.halved(plane)
     assert half.shape == (1, 2, 3, 4)
     torch.testing.assert_close(half[..., 1, 2], plane[..., 2:4, 4:6].mean((-2, -1)))
     torch.testing.assert_close(half[..., 1, 3], plane[..., 2:4, 6].mean(-1))

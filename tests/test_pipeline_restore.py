@@ -22,9 +22,9 @@ from fakes import (
 )
 from helpers import CountingProgress
 from odd_files import make_odd_files
-from unblur.image_io import read_psf
+from unblur.image_io import read_photo, read_psf
 from unblur.pipeline.options import Options
-from unblur.pipeline.restore import estimate_psf_file, restore_file
+from unblur.pipeline.restore import _picture, estimate_psf_file, restore_file
 from unblur.types import Cancelled, Observation, UnblurError
 
 KNOWN = Observation(psf=PSF[None, None])
@@ -222,3 +222,10 @@ def test_a_psf_that_cannot_be_written_is_refused_before_any_work(folder, tmp_pat
     slow = Options(method=fake_method(tmp_path, "failing", "raise AssertionError('worked')", gives=("psf",)))
     with pytest.raises(UnblurError, match=message):
         estimate_psf_file(photo, folder / name, slow)
+
+
+def test_a_photo_and_its_picture_share_their_memory(tmp_path):
+    """So that a photo of 100 megapixels is in memory once."""
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    assert np.shares_memory(_picture(photo).numpy(), photo.pixels)

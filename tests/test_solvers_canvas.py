@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import hook_psf
 from unblur.imaging.convolution import convolve
 from unblur.solvers.canvas import (
     Canvas,
@@ -199,3 +200,12 @@ def test_inner_is_the_inner_product_of_pictures_for_even_and_odd_widths(size):
     assert inner.shape == (2, 3, 1, 1)
     expected = (x * y).sum((-2, -1), keepdim=True) * np.prod(size)
     torch.testing.assert_close(inner, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_is_transformed_to_the_bits_of_its_pictures(channels):
+    photos = torch.rand(2, channels, 64, 56, generator=torch.Generator().manual_seed(0))
+    together = Canvas.around(photos, hook_psf()).blur(Canvas.around(photos, hook_psf()).blurry)
+    for number, photo in enumerate(photos.split(1)):
+        alone = Canvas.around(photo, hook_psf())
+        assert torch.equal(together[number : number + 1], alone.blur(alone.blurry))

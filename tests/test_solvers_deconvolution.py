@@ -11,9 +11,9 @@ from unblur.imaging.convolution import convolve
 from unblur.metrics import psnr
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
+from unblur.solvers.conjugate_gradients import conjugate_gradients
 from unblur.solvers.deconvolution import (
     BETAS,
-    conjugate_gradient,
     hyper_laplacian,
     solve_masked,
     sparse,
@@ -108,7 +108,9 @@ def test_conjugate_gradients_solve_a_weighted_least_squares_problem(tiny):
         return canvas.masked_normal(spectrum) + canvas.forward(here * canvas.inverse(spectrum))
 
     start, diagonal = torch.fft.rfft2(canvas.blurry), canvas.otf.abs().square() + here.mean()
-    solved = conjugate_gradient(canvas, operator, diagonal, start, canvas.adjoint_of_data(), 200)
+    solved = conjugate_gradients(
+        operator, canvas.adjoint_of_data(), start, preconditioner=1 / diagonal, inner=canvas.inner, steps=200
+    )
     expected = dense.solve(np.diag(here.numpy().ravel()))
     np.testing.assert_allclose(canvas.inverse(solved)[0, 0].numpy(), expected, atol=1e-8)
 

@@ -102,7 +102,7 @@ def test_nothing_to_learn_from_leaves_the_start():
 # --- correcting -------------------------------------------------------------------------------------
 
 
-def dense_correction(sharp, blurry, psf, trusted, *, noise: float, doubt: float, finest: float) -> torch.Tensor:
+def dense_correction(sharp, blurry, psf, trusted, *, noise: float, psf_error: float, finest: float) -> torch.Tensor:
     """`k + G s u` with the `u` that minimises `|m (D y - D x * k - D x * G s u)|^2 / noise^2 + |u|^2`.
 
     Pictures `(H, W)` that are their own torus, and every operator a matrix; `m` is 1 where both pixels of a slope
@@ -121,7 +121,7 @@ def dense_correction(sharp, blurry, psf, trusted, *, noise: float, doubt: float,
     pixels = torch.eye(h * w, dtype=torch.float64).reshape(-1, 1, h, w)
     smooth = convolve(pixels, gaussian_psf(finest).double(), "zero").flatten(1).T
     light = convolve(psf[None, None], gaussian_psf(1.0).double(), "zero").flatten()
-    expected = doubt * (0.02 / (h * w) + 0.98 * light / light.sum()).sqrt()
+    expected = psf_error * (0.02 / (h * w) + 0.98 * light / light.sum()).sqrt()
     m = torch.cat([(trusted * trusted.roll(-1, axis)).flatten() for axis in (1, 0)])
     design = m[:, None] * blur @ smooth @ torch.diag(expected) / noise
     target = torch.cat([(blurry.roll(-1, axis) - blurry).flatten() for axis in (1, 0)])
@@ -140,13 +140,13 @@ def test_a_correction_is_the_dense_least_squares_solution(size, finest):
     wrong = wrong / wrong.sum()
     blurry = convolve(sharp, true, "circular")
     canvas = Canvas.circular(blurry, wrong)
-    noise, doubt = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.01, 0.1))
+    noise, psf_error = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.01, 0.1))
     given = wrong[None, None]
-    corrected = correct_psf(canvas, sharp, given, noise=noise, doubt=doubt, finest=finest, steps=300)[0, 0]
+    corrected = correct_psf(canvas, sharp, given, noise=noise, psf_error=psf_error, finest=finest, steps=300)[0, 0]
     everywhere = torch.ones_like(blurry[0, 0])
-    expected = dense_correction(sharp[0, 0], blurry[0, 0], wrong, everywhere, noise=0.01, doubt=0.1, finest=finest)
+    expected = dense_correction(sharp[0, 0], blurry[0, 0], wrong, everywhere, noise=0.01, psf_error=0.1, finest=finest)
     torch.testing.assert_close(corrected, expected, rtol=0, atol=1e-6)
-    usual = correct_psf(canvas, sharp, given, noise=noise, doubt=doubt, finest=finest)[0, 0]
+    usual = correct_psf(canvas, sharp, given, noise=noise, psf_error=psf_error, finest=finest)[0, 0]
     assert (usual - expected).norm() < 0.1 * (wrong - expected).norm(), "the usual steps are enough"
 
 
@@ -159,9 +159,9 @@ def test_with_a_third_of_the_picture_clipped_a_correction_is_nearly_the_dense_on
     trusted = torch.ones_like(blurry)
     trusted[..., 4:20, 10:34] = 0
     canvas = replace(Canvas.circular(blurry, wrong), mask=trusted)
-    noise, doubt = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.01, 0.1))
-    corrected = correct_psf(canvas, sharp, wrong[None, None], noise=noise, doubt=doubt, finest=0.5)[0, 0]
-    expected = dense_correction(sharp[0, 0], blurry[0, 0], wrong, trusted[0, 0], noise=0.01, doubt=0.1, finest=0.5)
+    noise, psf_error = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (0.01, 0.1))
+    corrected = correct_psf(canvas, sharp, wrong[None, None], noise=noise, psf_error=psf_error, finest=0.5)[0, 0]
+    expected = dense_correction(sharp[0, 0], blurry[0, 0], wrong, trusted[0, 0], noise=0.01, psf_error=0.1, finest=0.5)
     assert (corrected - expected).norm() < 0.25 * (wrong - expected).norm()
 
 
@@ -172,30 +172,32 @@ def test_what_was_not_observed_does_not_correct_a_psf():
     blurry = convolve(sharp, psf, "valid")  # (1, 1, 52, 54)
     trusted = torch.ones_like(blurry, dtype=torch.bool)
     trusted[..., 20:30, 20:30] = False
-    noise, doubt = (torch.full((1, 1, 1, 1), value) for value in (0.01, 0.1))
+    noise, psf_error = (torch.full((1, 1, 1, 1), value) for value in (0.01, 0.1))
     corrected = []
     for spoilt in (blurry, torch.where(trusted, blurry, 1.0)):
         canvas = Canvas.around(spoilt, psf, trusted)
         guess = torch.full_like(canvas.blurry, 0.5)
         canvas.crop(guess).copy_(sharp[..., 4:-4, 5:-5])
-        corrected.append(correct_psf(canvas, guess, psf, noise=noise, doubt=doubt, finest=0.5))
+        corrected.append(correct_psf(canvas, guess, psf, noise=noise, psf_error=psf_error, finest=0.5))
     torch.testing.assert_close(corrected[1], corrected[0], rtol=0, atol=1e-6)
     torch.testing.assert_close(corrected[0], psf, rtol=0, atol=1e-4)
 
 
-def test_the_less_a_psf_is_doubted_the_less_it_is_corrected_and_each_of_a_batch_by_itself():
+def test_the_smaller_the_expected_error_the_less_a_psf_is_corrected_and_each_of_a_batch_by_itself():
     true, sharp = hook_psf()[None, None], structured_picture(40, 44)
     blurry = convolve(sharp, true, "circular")
     wrong = true * torch.linspace(0.5, 1.5, 11)
     wrong = wrong / wrong.sum()
-    noise, doubts = torch.full((3, 1, 1, 1), 0.02), torch.tensor([0.003, 0.03, 0.3]).reshape(3, 1, 1, 1)
+    noise, errors = torch.full((3, 1, 1, 1), 0.02), torch.tensor([0.003, 0.03, 0.3]).reshape(3, 1, 1, 1)
     canvas = Canvas.circular(blurry.expand(3, -1, -1, -1), wrong)
     corrected = correct_psf(
-        canvas, sharp.expand(3, -1, -1, -1), wrong.expand(3, -1, -1, -1), noise=noise, doubt=doubts, finest=0.5
+        canvas, sharp.expand(3, -1, -1, -1), wrong.expand(3, -1, -1, -1), noise=noise, psf_error=errors, finest=0.5
     )
     moved = (corrected - wrong).flatten(1).norm(dim=1)
     assert 0 < moved[0] < moved[1] < moved[2]
-    alone = correct_psf(Canvas.circular(blurry, wrong), sharp, wrong, noise=noise[:1], doubt=doubts[1:2], finest=0.5)
+    alone = correct_psf(
+        Canvas.circular(blurry, wrong), sharp, wrong, noise=noise[:1], psf_error=errors[1:2], finest=0.5
+    )
     torch.testing.assert_close(corrected[1:2], alone, rtol=0, atol=1e-6)
     assert corrected.min() >= 0
     torch.testing.assert_close(corrected.sum((1, 2, 3)), torch.ones(3))
@@ -203,8 +205,8 @@ def test_the_less_a_psf_is_doubted_the_less_it_is_corrected_and_each_of_a_batch_
 
 def test_a_flat_picture_corrects_nothing():
     psf, flat = hook_psf()[None, None], torch.full((1, 1, 40, 44), 0.5)
-    noise, doubt = torch.full((1, 1, 1, 1), 0.01), torch.full((1, 1, 1, 1), 0.3)
-    corrected = correct_psf(Canvas.circular(flat, psf), flat, psf, noise=noise, doubt=doubt, finest=0.5)
+    noise, psf_error = torch.full((1, 1, 1, 1), 0.01), torch.full((1, 1, 1, 1), 0.3)
+    corrected = correct_psf(Canvas.circular(flat, psf), flat, psf, noise=noise, psf_error=psf_error, finest=0.5)
     torch.testing.assert_close(corrected, psf, rtol=0, atol=1e-6)
 
 

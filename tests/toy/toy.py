@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from unblur.contract import Card, Method, Trainable, checked, setting
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.trained import Trained, TrainedSettings
 from unblur.types import Observation, Progress, Restoration
 

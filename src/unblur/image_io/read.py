@@ -198,7 +198,9 @@ def _normalise(samples: np.ndarray, path: Path) -> tuple[np.ndarray, Depth, floa
     if samples.dtype != np.float32:
         depth: Depth = "uint8" if samples.dtype == np.uint8 else "uint16"
         top = np.float32(np.iinfo(samples.dtype).max)
-        return samples.astype(np.float32) / top, depth, 1.0, 0.0
+        planes = np.empty((samples.shape[2], *samples.shape[:2]), np.float32)  # channel by channel, as methods want it
+        np.divide(samples.transpose(2, 0, 1), top, out=planes)
+        return planes.transpose(1, 2, 0), depth, 1.0, 0.0
     if not np.isfinite(samples).all():
         raise ImageFileError(path, "it holds NaN or infinite values. Replace them (by 0, say) first.")
     low, high = float(samples.min()), float(samples.max())

@@ -224,8 +224,14 @@ def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
         notes.append(f"The values saved are the original ones minus {photo.offset:g}, divided by {photo.scale:g}.")
     together = pixels if alpha is None else np.dstack([pixels, alpha])
     top = np.float32(2**bits - 1)
-    rounded = np.floor(np.clip(together, 0, 1) * top + np.float32(0.5))
-    return rounded.astype(np.uint8 if bits == 8 else np.uint16)
+    samples = np.empty(together.shape, np.uint8 if bits == 8 else np.uint16)
+    for row in range(0, len(samples), _ROWS):  # a large picture as floating-point numbers is not copied as a whole
+        part = together[row : row + _ROWS]
+        samples[row : row + _ROWS] = np.floor(np.clip(part, 0, 1) * top + np.float32(0.5))
+    return samples
+
+
+_ROWS = 256
 
 
 def _encode_by_pillow(samples: np.ndarray, photo: Photo, format: Format, notes: list[str]) -> bytes:

@@ -142,18 +142,18 @@ def normalize_psf(psf: Tensor) -> Tensor:
     """
     _require_2d(psf)
     _require(bool(torch.isfinite(psf).all()), "the PSF holds values that are not finite")
-    positive = psf.double().clamp(min=0)
+    positive = _double(psf).clamp(min=0)
     total = positive.sum()
     _require(bool(total > 0), "the PSF holds no value above 0, so it cannot be made to sum to 1")
-    return (positive / total).float()
+    return (positive / total).float().to(psf.device)
 
 
 def psf_centroid(psf: Tensor) -> tuple[float, float]:
     """Centre of mass `(y, x)` of a PSF `(h, w)` in pixel indices; `(h // 2, w // 2)` when centred."""
     _require_2d(psf)
-    mass = psf.double() / psf.double().sum()
-    y = torch.arange(psf.shape[0], dtype=torch.float64, device=psf.device)
-    x = torch.arange(psf.shape[1], dtype=torch.float64, device=psf.device)
+    mass = _double(psf) / _double(psf).sum()
+    y = torch.arange(psf.shape[0], dtype=torch.float64)
+    x = torch.arange(psf.shape[1], dtype=torch.float64)
     return float(mass.sum(1) @ y), float(mass.sum(0) @ x)
 
 
@@ -175,17 +175,17 @@ def centre_psf(psf: Tensor, *, subpixel: bool = False) -> tuple[Tensor, tuple[fl
     Raises:
         ValueError: not a PSF (see `normalize_psf`).
     """
-    mass = normalize_psf(psf).double()
+    mass = _double(normalize_psf(psf))
     shifts, spread = [], []
     for centroid, side in zip(psf_centroid(mass), mass.shape, strict=True):
         exact = side // 2 - centroid
         shift = exact if subpixel else float(round(exact))
-        lit = mass.sum(1 if not shifts else 0).nonzero().squeeze(1)  # (lit rows or columns,)
-        reach = max(abs(float(lit[0]) - side // 2 + shift), abs(float(lit[-1]) - side // 2 + shift))
+        filled = mass.sum(1 if not shifts else 0).nonzero().squeeze(1)  # rows or columns that hold light
+        reach = max(abs(float(filled[0]) - side // 2 + shift), abs(float(filled[-1]) - side // 2 + shift))
         half = max(side // 2, math.ceil(reach - 1e-9))
         shifts.append(shift)
         spread.append(_splat_matrix(side, side // 2 - shift, 2 * half + 1, mass))
-    return normalize_psf(spread[0] @ mass @ spread[1].T), (shifts[0], shifts[1])
+    return normalize_psf(spread[0] @ mass @ spread[1].T).to(psf.device), (shifts[0], shifts[1])
 
 
 def resize_psf(psf: Tensor, scale: float) -> Tensor:
@@ -205,13 +205,13 @@ def resize_psf(psf: Tensor, scale: float) -> Tensor:
         ValueError: a scale not above 0, an even side, or not a PSF.
     """
     _require(scale > 0, f"scale must be above 0, got {scale}")
-    mass = normalize_psf(psf).double()
+    mass = _double(normalize_psf(psf))
     _require(all(side % 2 for side in mass.shape), f"PSF sides must be odd, got {tuple(mass.shape)}")
     spread = []
     for side in mass.shape:
         half = math.ceil(side // 2 * scale + (scale / 2 if scale > 1 else 0.0) - 1e-9)
         spread.append(_splat_matrix(side, side // 2, 2 * half + 1, mass, scale))
-    return normalize_psf(spread[0] @ mass @ spread[1].T)
+    return normalize_psf(spread[0] @ mass @ spread[1].T).to(psf.device)
 
 
 def crop_psf(psf: Tensor, *, mass: float = 0.999) -> Tensor:
@@ -231,7 +231,7 @@ def crop_psf(psf: Tensor, *, mass: float = 0.999) -> Tensor:
     psf = normalize_psf(psf)
     _require(all(side % 2 for side in psf.shape), f"PSF sides must be odd, got {tuple(psf.shape)}")
     cuts = []
-    for marginal in (psf.double().sum(1), psf.double().sum(0)):
+    for marginal in (_double(psf).sum(1), _double(psf).sum(0)):
         mirrored = (marginal + marginal.flip(0)) / 2  # light lost by cutting both ends alike
         lost = 2 * mirrored.cumsum(0)[: len(marginal) // 2]
         # Each axis may lose half of what may be lost; 1e-7 is float32 dust, not light.
@@ -282,7 +282,7 @@ def describe_psf(psf: Tensor) -> PsfDescription:
     Raises:
         ValueError: not a PSF (see `normalize_psf`).
     """
-    mass = normalize_psf(psf).double().cpu()
+    mass = _double(normalize_psf(psf))
     centre_y, centre_x = psf_centroid(mass)
     y = torch.arange(mass.shape[0], dtype=torch.float64)[:, None] - centre_y  # (h, 1)
     x = torch.arange(mass.shape[1], dtype=torch.float64)[None, :] - centre_x  # (1, w)
@@ -324,6 +324,11 @@ def _offsets(size: int) -> tuple[Tensor, Tensor]:
     _require(size >= 1 and size % 2 == 1, f"a PSF's side must be odd and at least 1, got {size}")
     offsets = torch.arange(size, dtype=torch.float64) - size // 2  # (size,)
     return offsets[:, None], offsets[None, :]
+
+
+def _double(psf: Tensor) -> Tensor:
+    """A PSF in float64, on the CPU: other devices may have no float64."""
+    return psf.cpu().double()
 
 
 def _require_2d(psf: Tensor) -> None:

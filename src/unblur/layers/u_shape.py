@@ -117,7 +117,8 @@ def _decoder(
 ) -> tuple[nn.ModuleList, nn.ModuleList, nn.Sequential]:
     """The layers of a way up: between two scales, at each scale but the coarsest, and to the picture."""
     grow = nn.ModuleList(
-        nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1, bias=False), nn.PixelShuffle(2)) for fine, coarse in pairwise(widths)
+        nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1, bias=False), nn.PixelShuffle(2))
+        for fine, coarse in pairwise(widths)
     )
     up = nn.ModuleList(map(_blocks, widths[:-1], counts[:-1]))
     last = _conv(widths[0], 4 * outputs)

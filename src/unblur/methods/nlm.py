@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unblur.contract import Card, Method, Settings, setting
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.types import Observation, Progress, Restoration
 
 K = 0.8

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unblur.contract import Card, Method, Settings, setting
 from unblur.solvers.canvas import Canvas, gradient, gradient_adjoint
-from unblur.solvers.observed import unclipped
+from unblur.solvers.data_term import unclipped
 from unblur.types import Observation, Progress, Restoration
 
 

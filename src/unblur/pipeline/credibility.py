@@ -21,7 +21,7 @@ from unblur.solvers.blind import (
     regional_psfs,
     size_around,
 )
-from unblur.solvers.observed import SIGMA_FLOOR, unclipped
+from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
 from unblur.types import Progress
 
 _SHARP = 1.0  # finest detail relative to coarser detail; sharp photos have 1..2.7, shaken ones 0..0.9

@@ -258,7 +258,9 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
         return result.image
 
     halo = halo_for(observation.psf, card.reach)
-    image = tiled(restore_tile, observation, halo=halo, tile=card.tile or TILE, progress=progress)
+    image = tiled(
+        restore_tile, observation, halo=halo, tile=card.tile or TILE, multiple_of=card.multiple_of, progress=progress
+    )
     return Restoration(image=image, psf=observation.psf, notes=list(notes))
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.convolution import convolve
@@ -181,26 +182,30 @@ def informative_place(picture: Tensor, side: int = _CROP) -> tuple[slice, slice]
     """Where in a grey picture `(1, 1, H, W)` its `informative_area` lies: rows and columns.
 
     A PSF is read from edges in every direction, so the areas are ranked by the smaller eigenvalue of their structure
-    tensor (Harris & Stephens 1988; Hu & Yang 2012 choose regions for deblurring by the same thought).
+    tensor (Harris & Stephens 1988; Hu & Yang 2012 choose regions for deblurring in the same way). Memory besides the
+    picture does not grow with its height.
     """
     height, width = picture.shape[-2:]
     if height <= side and width <= side:
         return slice(0, height), slice(0, width)
-    dx, dy = gradient(picture)[..., :-1, :-1]
-    window = (min(side, height - 1), min(side, width - 1))
-    xx, yy, xy = (_window_sums(field, window) for field in (dx * dx, dy * dy, dx * dy))
+    cell = min(_CELL, height - 1), min(_CELL, width - 1)
+    strip = cell[0] * _STRIP
+    tensors = [
+        _structure_tensors(picture[..., top : top + strip + 1, :], cell) for top in range(0, height - cell[0], strip)
+    ]
+    window = [max(min(side, length - 1) // step, 1) for length, step in zip((height, width), cell, strict=True)]
+    xx, yy, xy = F.avg_pool2d(torch.cat(tensors, -2), window, stride=1)[0]
     smaller = (xx + yy) / 2 - (((xx - yy) / 2).square() + xy.square()).sqrt()
     row, column = divmod(int(smaller.flatten().argmax()), smaller.shape[-1])
-    top, left = row * _STRIDE, column * _STRIDE
+    top, left = row * cell[0], column * cell[1]
     return slice(top, top + side), slice(left, left + side)
 
 
-_STRIDE = 32  # pixels between the areas compared
+_CELL = 32  # pixels: side of the cells that the compared areas are made of, and so the distance between areas
+_STRIP = 32  # rows of cells whose gradients are in memory at once
 
 
-def _window_sums(field: Tensor, window: tuple[int, int]) -> Tensor:
-    """Sums over windows whose corners lie `_STRIDE` apart: `(1, 1, n, m)`."""
-    sums = torch.nn.functional.pad(field.double().cumsum(-1).cumsum(-2), (1, 0, 1, 0))
-    h, w = window
-    whole = sums[..., h:, w:] - sums[..., :-h, w:] - sums[..., h:, :-w] + sums[..., :-h, :-w]
-    return whole[..., ::_STRIDE, ::_STRIDE]
+def _structure_tensors(picture: Tensor, cell: tuple[int, int]) -> Tensor:
+    """The mean structure tensor (xx, yy, xy) of each cell of a grey picture: `(1, 3, n, m)`."""
+    dx, dy = gradient(picture)[..., :-1, :-1]  # (1, 1, H - 1, W - 1) each
+    return F.avg_pool2d(torch.cat((dx * dx, dy * dy, dx * dy), 1), cell)

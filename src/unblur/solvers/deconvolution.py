@@ -14,12 +14,12 @@ Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, gradient fields 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from unblur.solvers.canvas import Canvas, curvature, curvature_adjoint, gradient, gradient_adjoint
+from unblur.solvers.conjugate_gradients import conjugate_gradients
 from unblur.solvers.shrinkage import isotropic_soft_threshold, power_shrink
 from unblur.types import Progress
 
@@ -126,7 +126,15 @@ def sparse(
         diagonal = canvas.otf.abs().square() + weight * (
             _mean_weight(first) * canvas.gradient_power + _mean_weight(second) * canvas.gradient_power.square()
         )
-        spectrum = conjugate_gradient(canvas, normal, diagonal, spectrum, data, steps, progress)
+        spectrum = conjugate_gradients(
+            normal,
+            data,
+            spectrum,
+            preconditioner=1 / diagonal,
+            inner=canvas.inner,
+            steps=steps,
+            progress=progress,
+        )
         picture = canvas.inverse(spectrum)
         first = _touching_parabola(gradient(picture), exponent)
         second = curvature_weight * _touching_parabola(curvature(picture), exponent)
@@ -153,46 +161,11 @@ def solve_masked(canvas: Canvas, start: Tensor, right: Tensor, prior: Tensor, st
     Without a mask the operator is diagonal and its inverse the preconditioner below, so a single
     step is exact; with one, each step costs two FFTs.
     """
-    return conjugate_gradient(
-        canvas,
+    return conjugate_gradients(
         lambda direction: torch.addcmul(canvas.masked_normal(direction), prior, direction),
-        canvas.otf.abs().square() + prior,
-        start,
         right,
-        steps,
+        start,
+        preconditioner=1 / (canvas.otf.abs().square() + prior),
+        inner=canvas.inner,
+        steps=steps,
     )
-
-
-def conjugate_gradient(
-    canvas: Canvas,
-    operator: Callable[[Tensor], Tensor],
-    diagonal: Tensor,
-    start: Tensor,
-    right: Tensor,
-    steps: int,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Preconditioned conjugate gradients on spectra: `operator(X) = right`, preconditioned by 1 / `diagonal`.
-
-    Every picture of the batch and every channel is a problem of its own, with its own step lengths.
-    `addcmul(a, b, c)` is `a + b * c` in one pass over memory, which is what this loop spends its time on.
-    """
-    tiny = torch.finfo(diagonal.dtype).tiny
-    preconditioner = 1 / diagonal
-    x = start
-    residual = right - operator(x)
-    direction = z = residual * preconditioner
-    rz = canvas.inner(residual, z)  # (B, C, 1, 1)
-    for step in range(steps):
-        image = operator(direction)
-        length = rz / canvas.inner(direction, image).clamp_min(tiny)
-        x = torch.addcmul(x, length, direction)
-        if progress is not None:
-            progress.advance()
-        if step == steps - 1:
-            break
-        residual = torch.addcmul(residual, -length, image)
-        z = residual * preconditioner
-        rz, previous = canvas.inner(residual, z), rz
-        direction = torch.addcmul(z, rz / previous.clamp_min(tiny), direction)
-    return x

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.observed import noise_sigma, prior_weight, unclipped
+from unblur.solvers.data_term import noise_sigma, prior_weight, unclipped
 from unblur.types import Observation, Progress
 
 _HYPER_LAPLACIAN_WEIGHT = 0.5

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from unblur.imaging.convolution import convolve, fast_shape, psf_to_otf
 from unblur.imaging.psf import centre_psf, crop_psf, gaussian_psf
 from unblur.solvers.canvas import Canvas, gradient
+from unblur.solvers.conjugate_gradients import conjugate_gradients
 
 PSF_STEPS = 50  # projected-gradient steps per PSF fit; three times as many change nothing
 
@@ -76,7 +76,7 @@ def correct_psf(
     psf: Tensor,
     *,
     noise: Tensor,
-    doubt: Tensor,
+    psf_error: Tensor,
     finest: float,
     steps: int = _CORRECTION_STEPS,
 ) -> Tensor:
@@ -94,7 +94,7 @@ def correct_psf(
         sharp: what is thought of the sharp ones, same shape.
         psf: a guess, `(B, 1, h, w)`, odd sides.
         noise: standard deviation of what `sharp` and the true PSF leave unexplained of a derivative, `(B, 1, 1, 1)`.
-        doubt: length of the error (root of its sum of squares) that is expected before `G`, `(B, 1, 1, 1)`.
+        psf_error: length of the error (root of its sum of squares) that is expected before `G`, `(B, 1, 1, 1)`.
         finest: standard deviation of `G` in pixels; more forbids finer corrections.
         steps: of conjugate gradients.
 
@@ -114,7 +114,7 @@ def correct_psf(
 
     light = convolve(psf, gaussian_psf(_NEARBY).to(psf), "zero").clamp_min(0)
     light = light / light.sum((-2, -1), keepdim=True)
-    expected = doubt * (_ANYWHERE / (h * w) + (1 - _ANYWHERE) * light).sqrt()  # s, (B, 1, h, w)
+    expected = psf_error * (_ANYWHERE / (h * w) + (1 - _ANYWHERE) * light).sqrt()  # s, (B, 1, h, w)
     kernel = gaussian_psf(finest).to(psf)
 
     def error_of(u: Tensor) -> Tensor:  # G s
@@ -128,7 +128,8 @@ def correct_psf(
         return adjoint(product[..., h - 1 : 2 * h - 1, w - 1 : 2 * w - 1]) + u
 
     right = adjoint(cross.roll((h // 2, w // 2), (-2, -1))[..., :h, :w])
-    corrected = (psf + error_of(_conjugate_gradients(normal, right, steps))).clamp_min(0)
+    solved = conjugate_gradients(normal, right, torch.zeros_like(right), preconditioner=1.0, inner=_inner, steps=steps)
+    corrected = (psf + error_of(solved)).clamp_min(0)
     return corrected / corrected.sum((-2, -1), keepdim=True)
 
 
@@ -140,21 +141,9 @@ def _observed_whole(canvas: Canvas) -> Tensor:
     return torch.stack((whole * whole.roll(-1, -1), whole * whole.roll(-1, -2)))
 
 
-def _conjugate_gradients(normal: Callable[[Tensor], Tensor], right: Tensor, steps: int) -> Tensor:
-    """Solve `normal(u) = right` for each `(1, h, w)` of a batch, from 0."""
-
-    def inner(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum((-3, -2, -1), keepdim=True)  # (B, 1, 1, 1)
-
-    u, residual, direction = torch.zeros_like(right), right, right
-    length = inner(residual, residual)
-    for _ in range(steps):
-        image = normal(direction)
-        stride = length / inner(direction, image).clamp_min(1e-30)
-        u, residual = u + stride * direction, residual - stride * image
-        before, length = length, inner(residual, residual)
-        direction = residual + length / before.clamp_min(1e-30) * direction
-    return u
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of each PSF of a batch: `(B, 1, 1, 1)`."""
+    return (a * b).sum((-3, -2, -1), keepdim=True)
 
 
 def salient(gradient: Tensor, pixels: int) -> float:

@@ -1,13 +1,14 @@
-"""Restore a large picture piece by piece: memory stays bounded, and no seam shows.
+"""Restore a large picture in overlapping tiles, so that memory stays bounded and no seam shows.
 
-A tile is cut out with a `halo` around it, wide enough that what happens at the cut does not reach the tile
-itself; the halo is thrown away. Neighbouring tiles overlap by `BLEND` more pixels, over which one fades into
-the other, so that a difference too small to see does not line up into a visible edge.
+A tile is cut out with a margin, the halo, wide enough that the effects of the cut do not reach the tile itself; the
+halo of the result is discarded. Neighbouring tiles overlap by `BLEND` more pixels, over which one fades into the
+other, so that differences too small to see do not line up into a visible edge.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -16,25 +17,31 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from unblur.solvers.workers import workers
+from unblur.solvers.workers import worker_count, workers
 from unblur.types import Observation, Progress
 
 WHOLE_UP_TO = 1_500_000
 """Pictures of at most so many pixels are restored in one piece."""
 
 TILE = 768
-"""Largest side of a tile in pixels, without its halo. From 512 to 1024 most methods take as long, and more memory."""
+"""Largest side of a tile in pixels, without its halo. Between 512 and 1024 the time of most methods does not change,
+while their memory grows."""
 
 BLEND = 16
+"""Width in pixels of the strip over which neighbouring tiles fade into each other."""
 
 
 def halo_for(psf: Tensor | None, reach: int = 0) -> int:
-    """How far in pixels a method looks around that restores with `psf`, or whose card says `reach`.
+    """How many pixels of surroundings a tile needs: one and a half PSFs, at least 32 and at least `reach`.
 
-    With one and a half PSFs, a seam costs 0.1 dB against restoring in one piece (31 px, hyper_laplacian).
+    With one and a half PSFs the result differs from that of the whole picture by 0.1 dB (31 px, hyper_laplacian).
+
+    Args:
+        psf: the PSF that the tile is restored with, `(..., h, w)`; None: there is none.
+        reach: how far the method looks around, as `Card.reach` says.
     """
     side = 0 if psf is None else max(psf.shape[-2:])
-    return max(math.ceil(1.5 * side), reach, 32)
+    return max(32, math.ceil(1.5 * side), reach)
 
 
 def tiled(
@@ -43,50 +50,57 @@ def tiled(
     *,
     halo: int,
     tile: int = TILE,
+    multiple_of: int = 1,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Apply `restore` to overlapping tiles of an observation, every picture of it cut alike, and join the results.
+    """Apply `restore` to overlapping tiles of an observation and join the results.
 
-    Every tile is worked on by one thread, and several tiles at once: on two cores that takes half the time
-    of giving every operation of one tile two threads.
+    Each tile is computed by one thread, and several tiles at once: on two cores that takes half the time of giving
+    every operation of one tile two threads.
 
     Args:
-        restore: makes a picture `(B, C, h, w)` of a tile of the observation. It is called from several threads; the
-            `Progress` it is given is only there to stop it.
-        observation: at least one picture, `(B, C, H, W)` or frames `(B, T, C, H, W)`.
-        halo: pixels of surroundings each tile is given; more agrees better with the whole and takes longer.
+        restore: turns the observation of a tile into a picture `(B, C, h, w)`. It is called from several threads; its
+            `Progress` only serves to stop it.
+        observation: its pictures are all cut alike; the PSF and the rest are passed on as they are.
+        halo: pixels of surroundings that each tile is given; more agrees better with the whole and takes longer.
         tile: largest side of a tile in pixels, at least `2 * BLEND`; more needs more memory.
-        progress: told of every tile done.
+        multiple_of: rows and columns at which a tile begins are multiples of this. A network that reduces the picture
+            by this factor then sees the same squares of pixels in a tile as in the whole.
+        progress: advanced once per tile.
 
     Returns:
-        `(B, C, H, W)`, the same whatever the number of threads.
+        `(B, C, H, W)`. Besides it no more tiles are in memory than there are threads.
 
     Raises:
         Cancelled: after `progress.cancel()`.
     """
     progress = progress or Progress()
-    first = next(iter(observation.pictures().values()))
-    rows, columns = (_cut(size, max(tile, 2 * BLEND), halo) for size in first.shape[-2:])
+    picture = next(iter(observation.pictures().values()))
+    rows, columns = (_cut(size, max(tile, 2 * BLEND), halo, multiple_of) for size in picture.shape[-2:])
     places = [(row, column) for row in rows for column in columns]
     result: Tensor | None = None
     stop = Progress()
 
     def work(row: _Span, column: _Span) -> Tensor:
-        cut = observation.with_pictures(lambda picture: picture[..., row.cut, column.cut])
+        cut = observation.with_pictures(lambda whole: whole[..., row.cut, column.cut].contiguous())
         restored = restore(cut, stop)[..., row.kept, column.kept]
         return restored * (row.weight[:, None] * column.weight).to(restored)
 
     progress.stage("restoring, tile", len(places))
-    with workers(first.device) as pool:
+    count = worker_count(picture.device)
+    with workers(count) as pool:
         try:
-            parts = [pool.submit(work, *place) for place in places]
-            for (row, column), part in zip(places, parts, strict=True):
-                made = _await(part, progress)
+            running = deque(pool.submit(work, *place) for place in places[:count])
+            for number, (row, column) in enumerate(places):
+                part = _await(running.popleft(), progress)
                 if result is None:
-                    result = made.new_zeros(*made.shape[:-2], *first.shape[-2:])
-                result[..., row.place, column.place] += made
+                    result = part.new_zeros(*part.shape[:-2], *picture.shape[-2:])
+                result[..., row.place, column.place] += part
+                del part
+                if number + count < len(places):
+                    running.append(pool.submit(work, *places[number + count]))
                 progress.advance()
-        except BaseException:  # Ctrl-C and a cancellation too must not wait for the tiles still to come
+        except BaseException:  # also after Ctrl-C: do not compute the remaining tiles
             stop.cancel()
             pool.shutdown(cancel_futures=True)
             raise
@@ -95,7 +109,7 @@ def tiled(
 
 
 def _await(part: Future[Tensor], progress: Progress) -> Tensor:
-    """The part once it is there; until then, a cancellation is noticed."""
+    """The result of `part`; a cancellation is noticed while waiting for it."""
     while not wait([part], timeout=0.1).done:
         progress.advance(0)
     return part.result()
@@ -118,14 +132,14 @@ class _Span:
     weight: Tensor
 
 
-def _cut(size: int, tile: int, halo: int) -> list[_Span]:
+def _cut(size: int, tile: int, halo: int, multiple_of: int) -> list[_Span]:
     """Cut a line of `size` pixels into tiles of nearly equal length."""
     count = math.ceil(size / tile)
     edges = [round(size * i / count) for i in range(count + 1)]
-    return [_span(start, stop, size, halo) for start, stop in pairwise(edges)]
+    return [_span(start, stop, size, halo, multiple_of) for start, stop in pairwise(edges)]
 
 
-def _span(start: int, stop: int, size: int, halo: int) -> _Span:
+def _span(start: int, stop: int, size: int, halo: int, multiple_of: int) -> _Span:
     first, last = max(start - BLEND // 2, 0), min(stop + BLEND // 2, size)
     weight = torch.ones(last - first)
     fade = (torch.arange(BLEND) + 0.5) / BLEND
@@ -133,5 +147,5 @@ def _span(start: int, stop: int, size: int, halo: int) -> _Span:
         weight[:BLEND] *= fade
     if stop < size:
         weight[-BLEND:] *= fade.flip(0)
-    before, after = max(first - halo, 0), min(last + halo, size)
+    before, after = max(first - halo, 0) // multiple_of * multiple_of, min(last + halo, size)
     return _Span(slice(before, after), slice(first, last), slice(first - before, last - before), weight)

@@ -117,9 +117,7 @@ class _Motion:
         return _Pose(self.angle[:, instant], self.growth[:, instant], self.offset[:, instant])
 
 
-def _motion(
-    count: int, length: float, shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator
-) -> _Motion:
+def _motion(count: int, length: float, shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator) -> _Motion:
     """Motions whose mean pose is that of standing still. A third of them stand nearly still."""
     paths = smooth_paths(count, recipe.instants, generator)  # (B, T, 2), about 1 long
     crooked = _rand(generator, count, 1, 1) < recipe.crooked
@@ -226,7 +224,8 @@ def _dct(device: torch.device) -> Tensor:
 _TABLES = {
     "luma": "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
     "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99",
-    "chroma": "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99 " + "99 " * 32,
+    "chroma": "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99 "
+    + "99 " * 32,
 }
 
 

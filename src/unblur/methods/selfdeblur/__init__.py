@@ -2,7 +2,7 @@
 
 One blurry photo, no training data: two generator networks, one for the picture and one for the PSF, are fitted
 to it until their convolution is the photo. `networks` has the networks, `fitting` the optimisation as published,
-`attempts` what is done when it fails, and `refining` the preset that people use.
+`attempts` repeats it where it fails, and `psf_search` is the preset `fast`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from torch import Tensor
 from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.psf import delta_psf, pad_psf
+from unblur.layers.precision import Precision
 from unblur.methods.selfdeblur.attempts import Attempt, fit_until_credible
-from unblur.methods.selfdeblur.refining import PROPOSALS, refined_psf
+from unblur.methods.selfdeblur.psf_search import PROPOSALS, find_psf
 from unblur.solvers import non_blind
 from unblur.solvers.blind import SMALLEST_PICTURE, is_flat
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
@@ -99,7 +100,7 @@ class SelfDeblurSettings(Settings):
     )
     width: int = setting(
         128,
-        "image=network: channels of each scale; fewer is faster and blunter",
+        "image=network: channels of each scale; fewer is faster and less sharp",
         probe=(4, 12),
         ge=2,
         le=1024,
@@ -149,9 +150,10 @@ class SelfDeblurSettings(Settings):
         probe=("hyper_laplacian", "sparse"),
         given=_QUICK_NETWORK,
     )
-    precision: Literal["bfloat16", "float32"] = setting(
-        "bfloat16",
-        "image=network: arithmetic of its convolutions; float32 is slower and hardly better",
+    precision: Precision = setting(
+        "auto",
+        "image=network: arithmetic of its convolutions; auto: bfloat16 where the processor computes it, "
+        "which is faster and hardly worse, else float32",
         probe=("bfloat16", "float32"),
         given=_QUICK_NETWORK | {"final": "none"},
     )
@@ -165,7 +167,7 @@ class SelfDeblurSettings(Settings):
         # Steps so large that the PSF becomes a point from seed 0, and from seed 1 does not.
         given=_QUICK_NETWORK | {"iterations": 3, "psf_learning_rate": 0.3, "precision": "float32"},
     )
-    seed: int = setting(0, "of everything random", probe=(0, 1), ge=0, le=2**31 - 1, given=_QUICK_NETWORK)
+    seed: int = setting(0, "of the random generators", probe=(0, 1), ge=0, le=2**31 - 1, given=_QUICK_NETWORK)
 
 
 RELEASED = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "ssim_from": 0.2, "final": "none"}
@@ -199,7 +201,7 @@ def restore(observation: Observation, settings: SelfDeblurSettings, progress: Pr
 
 
 def _hopeless(picture: Tensor) -> bool:
-    """Whether there is nothing in a picture that could tell its PSF."""
+    """Whether a picture is too small or too flat to estimate its PSF from."""
     return min(picture.shape[-2:]) < SMALLEST_PICTURE or is_flat(luminance(picture))
 
 
@@ -228,7 +230,7 @@ def _image(observation: Observation, attempt: Attempt, settings: SelfDeblurSetti
 
 def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> Attempt:
     """The PSF found by its edges and refined on hidden pixels."""
-    found = refined_psf(
+    found = find_psf(
         grey,
         size=settings.size,
         candidates=settings.candidates,

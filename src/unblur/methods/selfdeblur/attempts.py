@@ -1,8 +1,8 @@
-"""Fitting the two networks until the outcome is credible: failures are recognised, tried again, and said.
+"""Fit the two networks until the result is credible: failures are detected, reported, and repeated.
 
-What people who used SelfDeblur report: sometimes a black picture, though the PSF may be right; sometimes a PSF that
-is a point, or that spreads along its border. The first is cured by fitting the picture's network again with the
-PSF kept, the others by another seed. When nothing helps, the PSF found by its edges is what remains.
+Users of SelfDeblur report that it sometimes gives a black picture, though the PSF may be right, and sometimes a PSF
+that is a point or lies along its border. In the first case the picture's network is fitted again with that PSF, in the
+others both are fitted from another seed. If all fits fail, the PSF estimated from strong edges is used.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from unblur.imaging.colour import NOISE_IN_LUMINANCE
 from unblur.imaging.psf import pad_psf, psf_centroid
+from unblur.layers.precision import dtype_for
 from unblur.methods.selfdeblur.fitting import Fit, Plan, fit
 from unblur.solvers.blind import estimate_psf, informative_place, size_around
-from unblur.solvers.observed import noise_sigma
+from unblur.solvers.data_term import noise_sigma
 from unblur.types import Observation, Progress
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Attempt:
 def fit_until_credible(
     observation: Observation, grey: Tensor, settings: SelfDeblurSettings, progress: Progress
 ) -> list[Attempt]:
-    """Fit, judge, and where need be fit again: each picture's last attempt.
+    """Fit, check, and fit again where necessary: each picture's last attempt.
 
     Args:
         observation: `(B, C, H, W)` pictures of one size, fitted at once.
@@ -203,7 +204,7 @@ def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
         psf_network=settings.psf_network,
         width=settings.width,
         non_local=settings.non_local,
-        dtype=getattr(torch, settings.precision),
+        dtype=dtype_for(settings.precision, observation.blurry.device),
         seconds=settings.seconds,
     )
 

@@ -4,7 +4,7 @@
 
 `G_x` covers the photo plus the PSF's reach on every side, so that the reblurred picture is a valid convolution of
 just the photo's size. Several pictures are fitted at once by stacking their networks' weights: independent
-problems, `B` of them, that share nothing but the time.
+problems, `B` of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from unblur.imaging.convolution import convolve
 from unblur.losses import ssim_loss, total_variation
-from unblur.methods.selfdeblur.networks import INPUT_CHANNELS, PSF_INPUTS, DensePsf, SkipNetwork, SkipPsf
+from unblur.methods.selfdeblur.networks import INPUT_CHANNELS, PSF_INPUTS, DensePsf, SkipNetwork, SkipPsf, initialised
 from unblur.types import Progress
 
 SCALES = 5
@@ -65,7 +65,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out: the last of what both networks made.
+    """The result: the last output of both networks.
 
     Attributes:
         canvas: the sharp pictures with a margin of the PSF's reach, `(B, C, H + h - 1, W + w - 1)`.
@@ -120,8 +120,8 @@ def fit(
         start: what each picture's PSF network gives at first, `(B, 1, h, w)`; None: about the same everywhere.
         known_psf: `(B, 1, h, w)`: keep this PSF and fit the picture's network alone.
     """
-    dice = torch.Generator().manual_seed(seed)
-    image, psf = _generators(blurry, size, plan, seed, dice, start)
+    generator = torch.Generator().manual_seed(seed)
+    image, psf = _generators(blurry, size, plan, seed, generator, start)
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Adam(image.parameters, lr=plan.learning_rate, fused=_fused(blurry)),
         torch.optim.Adam(psf.parameters, lr=plan.psf_learning_rate, fused=_fused(blurry)),
@@ -133,7 +133,7 @@ def fit(
     started = time.monotonic()
     found = None
     for iteration in range(plan.iterations):
-        noise = image.inputs + PERTURBATION * torch.randn(image.inputs.shape, generator=dice).to(blurry.device)
+        noise = image.inputs + PERTURBATION * torch.randn(image.inputs.shape, generator=generator).to(blurry.device)
         noise = noise.to(plan.dtype, memory_format=torch.channels_last)
         for turn in [[optimizer] for optimizer in optimizers] if plan.alternating else [optimizers]:
             canvas = image(noise)  # (B, C, H + h - 1, W + w - 1)
@@ -156,7 +156,7 @@ def fit(
 
 
 class _Step(NamedTuple):
-    """What an iteration came to, without its graph."""
+    """The results of an iteration, without their graph."""
 
     canvas: Tensor
     psf: Tensor
@@ -183,25 +183,26 @@ def _loss(canvas: Tensor, reblurred: Tensor, blurry: Tensor, plan: Plan, iterati
 
 
 def _generators(
-    blurry: Tensor, size: tuple[int, int], plan: Plan, seed: int, dice: torch.Generator, start: Tensor | None
+    blurry: Tensor, size: tuple[int, int], plan: Plan, seed: int, generator: torch.Generator, start: Tensor | None
 ) -> tuple[Copies, Copies]:
-    """`G_x` and `G_k`. Their weights are drawn on the CPU, so that every device starts alike."""
+    """`G_x` and `G_k`. Their weights are initialised on the CPU, so that all devices start with the same ones."""
     count, channels, height, width = blurry.shape
     widths = (plan.width,) * SCALES
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        image_network = SkipNetwork(channels, widths, non_local=plan.non_local)
-        skip = plan.psf_network == "skip"
-        psf_network = SkipPsf(size, widths) if skip else DensePsf(size, HIDDEN_LAYERS[plan.psf_network])
+    skip = plan.psf_network == "skip"
+    weights = torch.Generator().manual_seed(seed)
+    image_network = initialised(lambda: SkipNetwork(channels, widths, non_local=plan.non_local), weights)
+    psf_network = initialised(
+        lambda: SkipPsf(size, widths) if skip else DensePsf(size, HIDDEN_LAYERS[plan.psf_network]), weights
+    )
     psf_networks = [copy.deepcopy(psf_network) for _ in range(count)]
     if start is not None:
         for network, own in zip(psf_networks, start, strict=True):
             if isinstance(network, DensePsf):
                 network.start_from(own[0])
     canvas = (1, INPUT_CHANNELS, height + size[0] - 1, width + size[1] - 1)
-    image_noise = INPUT_RANGE * torch.rand(canvas, generator=dice)
+    image_noise = INPUT_RANGE * torch.rand(canvas, generator=generator)
     psf_shape = (1, INPUT_CHANNELS, *size) if skip else (PSF_INPUTS,)
-    psf_noise = INPUT_RANGE * torch.rand(psf_shape, generator=dice)
+    psf_noise = INPUT_RANGE * torch.rand(psf_shape, generator=generator)
     image = Copies([image_network.to(blurry.device)] * count, image_noise.to(blurry.device))
     psf = Copies([network.to(blurry.device) for network in psf_networks], psf_noise.to(blurry.device))
     return image, psf

@@ -1,4 +1,4 @@
-"""The two generators of SelfDeblur: a picture and a PSF, each from a noise input that never changes.
+"""The two generator networks of SelfDeblur: a picture and a PSF, each from a noise input that never changes.
 
 `SkipNetwork` is the encoder-decoder with skip connections of Ulyanov et al. 2018 (deep image prior), as the authors
 of SelfDeblur use it. It is written for one picture, `(1, C, H, W)`; its normalisation is over that picture's pixels.
@@ -7,7 +7,8 @@ Weights are float32; the arithmetic is done in the type of the input, bfloat16 f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -37,9 +38,15 @@ class Normalised(nn.Module):
 
     def __init__(self, channels: int, *, scale: float = 1.0, activate: bool = True) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.full((channels,), scale))
-        self.shift = nn.Parameter(torch.zeros(channels))
-        self.activate = activate
+        self.scale = nn.Parameter(torch.empty(channels))
+        self.shift = nn.Parameter(torch.empty(channels))
+        self.first_scale, self.activate = scale, activate
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The scale and shift at first."""
+        nn.init.constant_(self.scale, self.first_scale)
+        nn.init.zeros_(self.shift)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(1, C, H, W)` -> the same."""
@@ -167,3 +174,22 @@ class SkipPsf(nn.Module):
         """Non-negative, sums to 1."""
         logits = self.picture.logits(noise)
         return logits.flatten().softmax(0).view_as(logits)
+
+
+def initialised(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """The network that `build` makes, on the CPU, with torch's usual initial weights, but from `generator`.
+
+    The process-wide random generator, which other threads may be using, is neither read nor changed.
+    """
+    with torch.device("meta"):  # no weights yet
+        network = build()
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):  # as in their `reset_parameters`
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, Normalised):
+            module.reset_parameters()
+    return network

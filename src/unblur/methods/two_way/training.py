@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unblur.contract import Trainable, checked
 from unblur.imaging.noise import add_gaussian_noise, quantise
 from unblur.imaging.synthesis.moving import SceneRecipe, render, shaken_paths
-from unblur.methods.two_way.network import TwoWay, at_scale, network_of
+from unblur.methods.two_way.network import at_scale, network_of
 
 _INVISIBLE = 3e-5  # mean squared error (45 dB); the loss "psnr" hardly falls below it
 _ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; the others have 1
@@ -78,7 +78,9 @@ class TwoWayTraining(Trainable):
         made = self.modules["network"](batch["blurry"])
         weights = [1.0] * (len(made) - 1) + [_ALPHA_LAST]
         errors = {
-            f"scale_{number}": weight / sum(weights) * self._error(scale.I, at_scale(batch["sharp"], len(made) - number))
+            f"scale_{number}": weight
+            / sum(weights)
+            * self._error(scale.I, at_scale(batch["sharp"], len(made) - number))
             for number, (weight, scale) in enumerate(zip(weights, made, strict=True), 1)
         }
         yield "network", errors

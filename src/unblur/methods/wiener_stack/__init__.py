@@ -1,35 +1,35 @@
 """Gilbert, Messinger & Patel, "Non-Blind Image Deblurring using Neural Networks": a stack of Wiener filters.
 
-A Wiener filter needs to be told the signal-to-noise ratio, which no one knows, and which is another at every edge. So
-the picture is reconstructed under several assumed ratios, and a network combines the stack. `published` is the network
-of the paper, `network` the compact one whose weights ship, `refinement` corrects the PSF by what that one makes of the
-picture, `training` says what both learn from.
+A Wiener filter needs the signal-to-noise ratio, which is unknown and different at every edge. So the picture is
+reconstructed under several assumed ratios, and a network combines the stack. `published` is the network of the paper,
+`network` the compact one whose weights ship, `photo` applies it to photos in colour and in tiles, `psf_correction`
+corrects the PSF by what was restored with it, and `training` says what both networks learn from.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from unblur.contract import Card, Method, setting
+from unblur.layers.precision import Precision, dtype_for
 from unblur.methods.wiener_stack.build import TRAINED, load_network
-from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, DOUBT_REFINED, PASSES
-from unblur.methods.wiener_stack.planes import centred, restore_planes
+from unblur.methods.wiener_stack.network import ERROR_CORRECTED, ERROR_ESTIMATED, ERROR_MEASURED, PASSES
+from unblur.methods.wiener_stack.photo import Parameters, centred, parameters_for, photo_shows_lights, restore_photo
+from unblur.methods.wiener_stack.psf_correction import corrected_psf
 from unblur.methods.wiener_stack.published import PublishedStack
-from unblur.methods.wiener_stack.refinement import refined_psf
 from unblur.methods.wiener_stack.training import WienerStackTraining
-from unblur.solvers.observed import unclipped
 from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
-_HALF_FROM = 4_000_000  # pixels
-_ROUNDS_GIVEN, _ROUNDS_ESTIMATED = 2, 1
-_FINEST_GIVEN, _FINEST_ESTIMATED = 1.5, 0.4  # pixels: measured PSFs are wrong less abruptly than estimated ones
-
-SHIPPED = Path(__file__).parent / "weights" / "compact.safetensors"
+_TILE = 1024  # pixels; an eighth faster than 768, with 2.3 GB (benchmarks/large_photo.py)
+_HALF_FROM = 4_000_000  # pixels of a photo; chosen by hand
+_ROUNDS_MEASURED, _ROUNDS_ESTIMATED = 2, 1  # corrections of the PSF (benchmarks/tune_wiener_stack.py)
+# Size in pixels of the finest error of a PSF (benchmarks/tune_wiener_stack.py). Measured PSFs have smoother errors.
+_FINEST_MEASURED, _FINEST_ESTIMATED = 1.5, 0.4
 
 
 class WienerStackSettings(TrainedSettings):
@@ -37,30 +37,30 @@ class WienerStackSettings(TrainedSettings):
 
     psf_is: Literal["auto", "measured", "estimated"] = setting(
         "auto",
-        "how the PSF came about: the errors of an estimated one are larger and as fine as a pixel, those of a measured "
+        "how the PSF was found: the errors of an estimated one are larger and as fine as a pixel, those of a measured "
         "one small and smooth; auto: measured, unless it was estimated just before",
         probe=("measured", "estimated"),
     )
-    doubt: float | None = setting(
+    psf_error: float | None = setting(
         None,
-        "how wrong the PSF may be at a frequency, as a share of a point's spectrum: less brings out more detail, more "
-        f"leaves fewer artefacts; None: {DOUBT_GIVEN} for a measured PSF, {DOUBT_ESTIMATED} for an estimate and "
-        f"{DOUBT_REFINED} for a corrected one",
+        "expected error of the PSF at a frequency, as a share of a point's spectrum; lower restores more detail, "
+        f"higher leaves fewer artefacts; None: {ERROR_MEASURED} for a measured PSF, {ERROR_ESTIMATED} for an "
+        f"estimate and {ERROR_CORRECTED} for a corrected estimate",
         probe=(0.0, 1.0),
         ge=0,
         le=1,
     )
     passes: int = setting(
         PASSES,
-        "times that the picture is reconstructed and shown to the network; more is better, and slower",
+        "number of reconstructions that the network combines, one after the other; more is better, and slower",
         probe=(2, 4),
         ge=1,
         le=30,
     )
     refinements: int | None = setting(
         None,
-        "times that the PSF is corrected by what was restored with it, before all is restored with the last; many make "
-        f"an estimate too thin; 0: it is believed as it is; None: {_ROUNDS_GIVEN} for a measured PSF, "
+        "how often the PSF is corrected by what was restored with it, before the last restoration; many make an "
+        f"estimate too thin; 0: it is used as it is; None: {_ROUNDS_MEASURED} for a measured PSF, "
         f"{_ROUNDS_ESTIMATED} for an estimate",
         probe=(0, 2),
         ge=0,
@@ -72,89 +72,111 @@ class WienerStackSettings(TrainedSettings):
         f"photo of more than {_HALF_FROM / 1e6:.0f} megapixels, since cameras and JPEG do not record more",
         probe=("half", "full"),
     )
-    precision: Literal["float32", "bfloat16"] = setting(
-        "bfloat16", "the network's arithmetic; float32 takes twice the time", probe=("float32", "bfloat16")
+    precision: Precision = setting(
+        "auto",
+        "the network's arithmetic; auto: bfloat16 where the processor computes it, which takes half the time, else "
+        "float32",
+        probe=("float32", "bfloat16"),
     )
     mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
 
 
 def prepare(
     observation: Observation, settings: WienerStackSettings, progress: Progress
-) -> tuple[Observation, WienerStackSettings]:
-    """What is to be found out of the photo as a whole: a better PSF, and how big its colours are to be restored."""
+) -> tuple[Observation, WienerStackSettings | Parameters]:
+    """What depends on the whole photo, before it is cut into tiles: a corrected PSF, and the `Parameters` of all tiles.
+
+    The published network has none.
+    """
+    prepared, parameters = _prepare(observation, settings, progress)
+    if isinstance(parameters, Parameters) and settings.mask_clipped:
+        assert prepared.blurry is not None and prepared.psf is not None
+        with torch.no_grad():
+            lights = [
+                photo_shows_lights(photo, psf, sigma, side=_TILE)
+                for photo, psf, sigma in zip(
+                    prepared.blurry.split(1), prepared.psf.split(1), parameters.luma.sigma.split(1), strict=True
+                )
+            ]
+        luma = replace(parameters.luma, lights=torch.tensor(lights, device=prepared.blurry.device))
+        parameters = replace(parameters, luma=luma)
+    return prepared, parameters
+
+
+def _prepare(
+    observation: Observation, settings: WienerStackSettings, progress: Progress
+) -> tuple[Observation, WienerStackSettings | Parameters]:
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
-    network = load_network(settings.weights or SHIPPED, str(blurry.device))
+    network = load_network(settings.weights, blurry.device)
     if isinstance(network, PublishedStack):
         return observation, settings
-    chroma = settings.chroma
-    if chroma == "auto":
-        chroma = "half" if blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM else "full"
+    dtype = dtype_for(settings.precision, blurry.device)
     estimated = observation.psf_estimated if settings.psf_is == "auto" else settings.psf_is == "estimated"
-    first, last = (DOUBT_ESTIMATED, DOUBT_REFINED) if estimated else (DOUBT_GIVEN, DOUBT_GIVEN)
-    doubt = first if settings.doubt is None else settings.doubt
+    first, last = (ERROR_ESTIMATED, ERROR_CORRECTED) if estimated else (ERROR_MEASURED, ERROR_MEASURED)
+    psf_error = first if settings.psf_error is None else settings.psf_error
     rounds = settings.refinements
     if rounds is None:
-        rounds = _ROUNDS_ESTIMATED if estimated else _ROUNDS_GIVEN
-    if rounds and doubt > 0:
+        rounds = _ROUNDS_ESTIMATED if estimated else _ROUNDS_MEASURED
+    if rounds and psf_error > 0:
         with torch.no_grad():
-            photos = zip(blurry.split(1), psf.split(1), strict=True)
-            refined = [
-                refined_psf(
+            corrected = [
+                corrected_psf(
                     network,
                     photo,
                     one,
                     sigma=observation.sigma,
-                    doubt=doubt,
-                    finest=_FINEST_ESTIMATED if estimated else _FINEST_GIVEN,
+                    psf_error=psf_error,
+                    finest=_FINEST_ESTIMATED if estimated else _FINEST_MEASURED,
                     rounds=rounds,
                     mask_clipped=settings.mask_clipped,
                     passes=settings.passes,
-                    quick=settings.precision == "bfloat16",
+                    dtype=dtype,
                     progress=progress,
                 )
-                for photo, one in photos
+                for photo, one in zip(blurry.split(1), psf.split(1), strict=True)
             ]
-        psf = torch.cat(refined)
-        doubt = last if settings.doubt is None else doubt
-    known: dict[str, Any] = {"chroma": chroma, "doubt": doubt, "refinements": 0}
-    return replace(observation, psf=psf), settings.model_copy(update=known)
+        psf = torch.cat(corrected)
+        psf_error = last if settings.psf_error is None else psf_error
+    parameters = parameters_for(
+        network,
+        blurry,
+        observation.sigma,
+        psf_error=psf_error,
+        passes=settings.passes,
+        half_chroma=settings.chroma == "half"
+        or (settings.chroma == "auto" and blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM),
+        mask_clipped=settings.mask_clipped,
+        dtype=dtype,
+    )
+    return replace(observation, psf=psf), parameters
 
 
-def restore(observation: Observation, settings: WienerStackSettings, progress: Progress) -> Restoration:
-    """Through the network; see `WienerStackSettings`."""
-    observation, settings = prepare(observation, settings, progress)
+def restore(observation: Observation, settings: WienerStackSettings | Parameters, progress: Progress) -> Restoration:
+    """Through the network; see `WienerStackSettings`. Tiles bring the `Parameters` of their photo."""
+    if isinstance(settings, WienerStackSettings):
+        observation, settings = _prepare(observation, settings, progress)
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
-    channels = blurry.shape[1]
-    if (blurry == blurry[:, :1]).all():  # a colour picture may be grey all the same
-        blurry = blurry[:, :1]
-    network = load_network(settings.weights or SHIPPED, str(blurry.device))
     with torch.no_grad():
-        if isinstance(network, PublishedStack):
-            ignored = sorted(settings.model_fields_set - {"weights"})
-            if ignored:
-                raise UnblurError(f"{settings.weights}: the published network has no '{ignored[0]}'. Leave it out.")
-            progress.stage("reconstructing")
-            moved, shifts = centred(psf)
-            image = network(blurry.expand(-1, 3, -1, -1), moved)  # (B, 3, H, W)
-            image = torch.stack([one.roll(shift, (-2, -1)) for one, shift in zip(image, shifts, strict=True)])
-            image = image if blurry.shape[1] == 3 else image.mean(1, keepdim=True)
+        if isinstance(settings, Parameters):
+            image = restore_photo(settings, blurry, psf, progress)
         else:
-            assert settings.doubt is not None
-            image = restore_planes(
-                network,
-                blurry,
-                psf,
-                sigma=observation.sigma,
-                doubt=settings.doubt,
-                trusted=unclipped(blurry, settings.mask_clipped),
-                passes=settings.passes,
-                half=settings.chroma == "half",
-                quick=settings.precision == "bfloat16",
-                progress=progress,
-            )
-    return Restoration(image=image.expand(-1, channels, -1, -1), psf=psf)
+            image = _restore_as_published(blurry, psf, settings, progress)
+    return Restoration(image=image, psf=psf)
+
+
+def _restore_as_published(blurry: Tensor, psf: Tensor, settings: WienerStackSettings, progress: Progress) -> Tensor:
+    ignored = sorted(settings.model_fields_set - {"weights"})
+    if ignored:
+        raise UnblurError(f"{settings.weights}: the published network has no '{ignored[0]}'. Leave it out.")
+    network = load_network(settings.weights, blurry.device)
+    assert isinstance(network, PublishedStack)
+    progress.stage("reconstructing")
+    moved, shifts = centred(psf)
+    image = network(blurry.expand(-1, 3, -1, -1), moved)  # (B, 3, H, W)
+    image = torch.stack([one.roll(shift, (-2, -1)) for one, shift in zip(image, shifts, strict=True)])
+    return image if blurry.shape[1] == 3 else image.mean(1, keepdim=True)
 
 
 METHOD = Method(
@@ -166,12 +188,12 @@ METHOD = Method(
         gives=frozenset({"image"}),
         undoes=frozenset({"blur"}),
         tiling=True,
-        tile=1024,  # an eighth quicker than 768, with 2.3 GB
+        tile=_TILE,
     ),
     WienerStackSettings,
     restore,
     WienerStackTraining,
     prepare,
-    weakest={"doubt": 0, "passes": 1},
+    weakest={"psf_error": 0, "passes": 1},
     trained=TRAINED,
 )

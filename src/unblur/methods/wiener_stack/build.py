@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from unblur.contract import checked
@@ -37,8 +38,8 @@ class _Published(BaseModel):
 TRAINED = Trained("wiener_stack", Path(__file__).parent, network_of, module="stack")
 
 
-def load_network(path: Path, device: str = "cpu") -> CompactStack | PublishedStack:
-    """The network of a weights file, ready to restore.
+def load_network(path: Path | None, device: torch.device | str = "cpu") -> CompactStack | PublishedStack:
+    """The network of a weights file, ready to restore; None: with the weights that ship.
 
     Raises:
         UnblurError: no such file, or one that is not of this method.

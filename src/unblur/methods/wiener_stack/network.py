@@ -1,16 +1,16 @@
 """The compact network: stacks of Wiener reconstructions, each around what the network made of the one before.
 
 Gilbert et al. reconstruct a picture under many assumed SNRs, and a network combines the stack, once. Here a smaller
-network does so several times: each stack corrects the picture that it drew from the last one, and trusts the data more
-than the last one did. What it is asked is much the same every time, to take what is left of the noise off a picture;
-so it learns that first, of pictures with white noise, and then all passes together. (Half-quadratic splitting with a
-learned denoiser: Zhang et al. 2017, "Learning deep CNN denoiser prior for image restoration", Eqs. 6-8.)
+network does so several times: each stack corrects the picture restored from the last one, and relies more on the data.
+The network's task is much the same in every pass, to remove the remaining noise from a picture; so it learns first to
+remove white noise, and then all passes together. (Half-quadratic splitting with a learned denoiser: Zhang et al. 2017,
+"Learning deep CNN denoiser prior for image restoration", Eqs. 6-8.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -18,26 +18,34 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from unblur.layers.precision import autocast
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
 from unblur.solvers.canvas import Canvas, doubled, gradient
+from unblur.solvers.data_term import SIGMA_FLOOR
 from unblur.solvers.non_blind import hyper_laplacian_weight, total_variation_weight
-from unblur.solvers.observed import SIGMA_FLOOR
 from unblur.types import Progress
 
 PASSES = 4
-DOUBT_GIVEN, DOUBT_ESTIMATED = 0.03, 0.12  # of a PSF from the user, and of one from an estimator
-DOUBT_REFINED = 0.08  # of the latter, once it is corrected
-_EXPONENT = 0.8  # of the first estimate
-_COARSE_STEPS, _FINE_STEPS = 8, 1  # of conjugate gradients in it, at half the size and at full size
-_LIGHT = 1.2  # a first estimate that is brighter holds lights that were clipped
-_LIGHT_ITERATIONS, _LIGHT_STEPS = 20, 4  # of total variation, and of conjugate gradients in each, to find how bright
-_FIRST, _LAST = 0.47, 0.9  # noise levels of the passes: times the root of the noise, times the noise
-_TRUST = 0.2  # in the data: by how much the network's error counts less than the noise it was told of
-_SNRS = (1.0, 0.1, 10.0)  # of the stack, times the one that suits the pass
-_LOCAL = 8.0  # pixels: structures much larger than this all count alike
-_SURROUNDINGS = 15  # pixels whose mean the network is not shown
-_AROUND = 16  # pixels that it is shown again on the other side: a canvas has no border
+
+# Errors of a PSF at a frequency, as shares of a point's transfer function, 1 (benchmarks/tune_wiener_stack.py).
+ERROR_MEASURED = 0.03
+ERROR_ESTIMATED = 0.12
+ERROR_CORRECTED = 0.08  # of an estimate after its correction
+
+# Found with benchmarks/tune_wiener_stack.py.
+_FIRST, _LAST = 0.47, 0.9  # noise levels of the first and last pass: times the noise's square root, times the noise
+_TRUST = 0.2  # by how much the network's remaining error counts less than the noise level of its pass
+
+# Chosen by hand.
+_EXPONENT = 0.8  # of the hyper-Laplacian prior of the first estimate
+_COARSE_STEPS, _FINE_STEPS = 8, 1  # conjugate-gradient steps of the first estimate, at half size and at full size
+_LIGHT = 1.2  # value in the first estimate, where white is 1, above which it shows a saturated light
+_LIGHT_ITERATIONS, _LIGHT_STEPS = 20, 4  # of total variation, and conjugate-gradient steps in each
+_SNRS = (1.0, 0.1, 10.0)  # of the stack, relative to the one that suits the pass
+_LOCAL = 8.0  # pixels: structures much larger than this have the same power in the assumed spectrum
+_SURROUNDINGS = 15  # pixels: side of the square whose mean is subtracted from what the network sees
+_AROUND = 16  # pixels that are repeated from the opposite side of the canvas, which has no border
 
 
 class CompactPlan(BaseModel):
@@ -61,8 +69,8 @@ MEMBERS = len(_SNRS) + 1
 class CompactStack(nn.Module):
     """A stack of reconstructions `(B, N, H, W)`, as `Reconstructor.stack` makes them, to the picture `(B, 1, H, W)`.
 
-    It is shown how the first member departs from its surroundings, and how the others depart from the first: so
-    brightness changes nothing, and the rounding of bfloat16 falls on small numbers.
+    The network sees the difference of the first member from its surroundings, and of the others from the first: the
+    result does not depend on brightness, and bfloat16 rounds small numbers only.
     """
 
     def __init__(self, plan: CompactPlan) -> None:
@@ -71,13 +79,19 @@ class CompactStack(nn.Module):
         self.network = UShape(MEMBERS + 2, 1, plan.widths, plan.blocks)
 
     def forward(self, stack: Tensor, sigma: Tensor, error: Tensor) -> Tensor:
-        """`sigma`, `(B, 1, 1, 1)`: how much noise to expect in the first member; `error`: what a wrong PSF may add."""
+        """Combine a stack.
+
+        Args:
+            stack: `(B, N, H, W)`.
+            sigma: noise level to expect in the first member, `(B, 1, 1, 1)`.
+            error: standard deviation of the artefacts to expect from errors of the PSF, `(B, 1, 1, 1)`.
+        """
         first = stack[:, :1]  # (B, 1, H, W)
-        told = torch.cat((sigma, error), 1).expand(len(first), -1, *first.shape[-2:])  # (B, 2, H, W)
-        seen = torch.cat((first - surroundings(first), stack[:, 1:] - first, told), 1)
+        levels = torch.cat((sigma, error), 1).expand(len(first), -1, *first.shape[-2:])  # (B, 2, H, W)
+        inputs = torch.cat((first - surroundings(first), stack[:, 1:] - first, levels), 1)  # (B, N + 2, H, W)
         around = min(_AROUND, *first.shape[-2:])
-        drawn = self.network(F.pad(seen, [around] * 4, "circular"))
-        return first + drawn[..., around:-around, around:-around].to(first)
+        change = self.network(F.pad(inputs, [around] * 4, "circular"))
+        return first + change[..., around:-around, around:-around].to(first)
 
 
 def surroundings(picture: Tensor) -> Tensor:
@@ -88,56 +102,69 @@ def surroundings(picture: Tensor) -> Tensor:
     return picture
 
 
+@dataclass(frozen=True)
+class Deconvolution:
+    """What to assume of planes that are deconvolved, and how.
+
+    Attributes:
+        sigma: their noise levels, `(B, 1, 1, 1)`.
+        psf_error: error of their PSFs at each frequency, as a share of a point's transfer function, 1;
+            `(B, 1, 1, 1)`.
+        passes: number of reconstructions that the network combines, one after the other.
+        lights: whether a plane belongs to a photo with saturated lights, `(B,)`; None: each plane shows it itself.
+        dtype: arithmetic of the network, float32 or bfloat16.
+    """
+
+    sigma: Tensor
+    psf_error: Tensor
+    passes: int = PASSES
+    lights: Tensor | None = None
+    dtype: torch.dtype = torch.float32
+
+
 class Reconstructor:
-    """Wiener reconstructions of blurry pictures around what is drawn of them so far.
+    """Wiener reconstructions of blurry planes around an estimate of the sharp ones.
 
     Attributes:
         first: the first estimate, `(B, 1, H', W')` on the canvas.
-        error: the standard deviation of what the PSF's own error may have put into the blurry pictures, `(B, 1, 1, 1)`.
+        error: the standard deviation of what the PSF's error may have put into the blurry planes, `(B, 1, 1, 1)`.
     """
 
-    def __init__(self, canvas: Canvas, sigma: Tensor, doubt: Tensor) -> None:
-        """`canvas` holds `(B, 1, H, W)`; `sigma` and `doubt` are `(B, 1, 1, 1)`, see `deconvolve`."""
+    def __init__(self, canvas: Canvas, how: Deconvolution) -> None:
+        """`canvas` holds `(B, 1, H, W)`."""
         self._canvas = canvas
-        self.first = first_estimate(canvas, sigma)
-        errors = doubt.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
+        self.first = first_estimate(canvas, how.sigma, how.lights)
+        errors = how.psf_error.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
         self.error = errors.mean((-2, -1), keepdim=True).sqrt()
-        self._misfit = sigma.square() + errors
+        self._misfit = how.sigma.square() + errors
         self._power = canvas.otf.abs().square()  # (B, 1, H', W'//2 + 1)
 
-    def stack(self, drawn: Tensor, level: Tensor) -> Tensor:
-        """Corrections of `drawn`, `(B, 1, H', W')`, under SNRs that suit the pass, and itself: `(B, MEMBERS, H', W')`.
+    def stack(self, estimate: Tensor, level: Tensor) -> Tensor:
+        """Corrections of `estimate`, `(B, 1, H', W')`, under several SNRs, and itself: `(B, MEMBERS, H', W')`.
 
-        Each adds conj(K) / (|K|^2 + 1 / SNR) of what `drawn` does not explain of the observed pixels.
+        Each adds conj(K) / (|K|^2 + 1 / SNR) of what `estimate` does not explain of the observed pixels. `level` is
+        the noise level of the pass, `(B, 1, 1, 1)`.
         """
         canvas = self._canvas
-        unexplained = canvas.mask * (canvas.blurry - canvas.blur(drawn))  # (B, 1, H', W')
+        unexplained = canvas.mask * (canvas.blurry - canvas.blur(estimate))  # (B, 1, H', W')
         correlated = canvas.otf_conj * canvas.forward(unexplained)
         inverse_snr = _TRUST * self._misfit / level.square()
-        members = [drawn + canvas.inverse(correlated / (self._power + inverse_snr / share)) for share in _SNRS]
-        return torch.cat((*members, drawn), 1)
+        members = [estimate + canvas.inverse(correlated / (self._power + inverse_snr / share)) for share in _SNRS]
+        return torch.cat((*members, estimate), 1)
 
 
-def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
-    """Sharp pictures by a classical prior, which say what was not observed: `(B, 1, H', W')`.
+def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) -> Tensor:
+    """Sharp planes by classical priors, which also fill in what was not observed: `(B, 1, H', W')`.
 
-    What lies beyond the border spreads inwards slowly, so it is worked out at half the size first. How bright a clipped
-    light is the passes hardly find out any more, and what they take it for too dark stands around it as rings. So
-    pictures with lights get many more steps, and a convex prior.
+    The passes barely change how bright a saturated light is, and leave rings around one that is too dark. So planes
+    with `lights`, `(B,)`, get a convex prior and many more steps; None: those that `shows_lights` finds.
     """
-
-    def sharp(canvas: Canvas, sigma: Tensor, steps: int, start: Tensor | None) -> Tensor:
-        weight = hyper_laplacian_weight(sigma)
-        return deconvolution.hyper_laplacian(canvas, weight, _EXPONENT, steps=steps, progress=Progress(), start=start)
-
-    coarse = sharp(canvas.halved(), sigma / 2, _COARSE_STEPS, None)  # (B, 1, H'/2, W'/2)
-    first = sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
-    clipped = (canvas.crop(canvas.mask) == 0).flatten(1).any(1)  # (B,)
-    lit = clipped & (first.abs().flatten(1).amax(1) > _LIGHT)
-    if lit.any():
-        first[lit] = deconvolution.total_variation(
-            canvas.some(lit),
-            total_variation_weight(sigma[lit]),
+    first = quick_estimate(canvas, sigma)
+    lights = shows_lights(canvas, first) if lights is None else lights
+    if lights.any():
+        first[lights] = deconvolution.total_variation(
+            canvas.some(lights),
+            total_variation_weight(sigma[lights]),
             iterations=_LIGHT_ITERATIONS,
             steps=_LIGHT_STEPS,
             progress=Progress(),
@@ -145,69 +172,73 @@ def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
     return first
 
 
+def quick_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
+    """Sharp planes by the hyper-Laplacian prior, `(B, 1, H', W')`.
+
+    Information from beyond the border spreads by a few pixels per step, so it is found at half the size first.
+    """
+
+    def sharp(canvas: Canvas, sigma: Tensor, steps: int, start: Tensor | None) -> Tensor:
+        weight = hyper_laplacian_weight(sigma)
+        return deconvolution.hyper_laplacian(canvas, weight, _EXPONENT, steps=steps, progress=Progress(), start=start)
+
+    coarse = sharp(canvas.halved(), sigma / 2, _COARSE_STEPS, None)  # (B, 1, H'/2, W'/2)
+    return sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
+
+
+def shows_lights(canvas: Canvas, estimate: Tensor) -> Tensor:
+    """Whether each plane has saturated pixels, and its estimate is far brighter than white anywhere: `(B,)`."""
+    saturated = (canvas.crop(canvas.mask) == 0).flatten(1).any(1)  # (B,)
+    return saturated & (estimate.abs().flatten(1).amax(1) > _LIGHT)
+
+
 def deconvolve(
     network: nn.Module,
     blurry: Tensor,
     psf: Tensor,
-    sigma: Tensor,
-    doubt: Tensor,
+    how: Deconvolution,
     *,
     trusted: Tensor | None = None,
-    passes: int = PASSES,
-    quick: bool = False,
     shifts: Sequence[tuple[int, int]] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """`(B, 1, H, W)` blurry pictures -> `(B, 1, H, W)` sharp ones.
+    """`(B, 1, H, W)` blurry planes -> `(B, 1, H, W)` sharp ones.
 
     Args:
         network: a `CompactStack`, combines a stack.
-        blurry: pictures.
+        blurry: planes.
         psf: their PSFs, centres of mass near the middle, `(B, 1, h, w)`.
-        sigma: their noise levels, `(B, 1, 1, 1)`.
-        doubt: how wrong the PSFs may be: their error at each frequency, as a share of a point's transfer function, 1;
-            `(B, 1, 1, 1)`.
-        trusted: False where a pixel is clipped, `(B, 1, H, W)`; None: none is.
-        passes: times that the picture is reconstructed and shown to the network.
-        quick: whether the network calculates in bfloat16.
+        how: what to assume, and how many passes.
+        trusted: False where a pixel is saturated, `(B, 1, H, W)`; None: none is.
         shifts: pixels down and to the right by which each result is moved; None: by none.
-        progress: hears of each pass.
+        progress: advanced once per pass.
     """
     canvas = Canvas.around(blurry, psf, trusted)
-    drawn = draw(network, canvas, sigma, doubt, passes=passes, quick=quick, progress=progress)
+    restored = restore_canvas(network, canvas, how, progress)
     if shifts is not None:
-        drawn = torch.stack([picture.roll(shift, (-2, -1)) for picture, shift in zip(drawn, shifts, strict=True)])
-    return canvas.crop(drawn)
+        restored = torch.stack([plane.roll(shift, (-2, -1)) for plane, shift in zip(restored, shifts, strict=True)])
+    return canvas.crop(restored)
 
 
-def draw(
-    network: nn.Module,
-    canvas: Canvas,
-    sigma: Tensor,
-    doubt: Tensor,
-    *,
-    passes: int = PASSES,
-    quick: bool = False,
-    progress: Progress | None = None,
-) -> Tensor:
+def restore_canvas(network: nn.Module, canvas: Canvas, how: Deconvolution, progress: Progress | None = None) -> Tensor:
     """All of a canvas, sharp: `(B, 1, H', W')`. See `deconvolve`.
 
-    Each pass shows it to the network turned by a quarter more, so that what the network does not do alike in all
-    directions evens out.
+    Before each pass the canvas is turned by a quarter more, so that what the network does differently in different
+    directions averages out.
     """
-    reconstructor = Reconstructor(canvas, sigma, doubt)
-    drawn = reconstructor.first
-    for turns, level in enumerate(noise_levels(sigma, passes)):
-        stack = reconstructor.stack(drawn, level).rot90(turns, (-2, -1))  # (B, MEMBERS, H', W') or its sides swapped
-        with torch.autocast(canvas.blurry.device.type, torch.bfloat16) if quick else nullcontext():
-            drawn = network(stack, level, reconstructor.error).rot90(-turns, (-2, -1))  # (B, 1, H', W')
+    reconstructor = Reconstructor(canvas, how)
+    restored = reconstructor.first
+    for turns, level in enumerate(noise_levels(how.sigma, how.passes)):
+        stack = reconstructor.stack(restored, level).rot90(turns, (-2, -1))  # (B, MEMBERS, H', W') or sides swapped
+        with autocast(canvas.blurry.device, how.dtype):
+            restored = network(stack, level, reconstructor.error).rot90(-turns, (-2, -1))  # (B, 1, H', W')
         if progress is not None:
             progress.advance()
-    return drawn
+    return restored
 
 
 def noise_levels(noise: Tensor, passes: int) -> list[Tensor]:
-    """What the network is told to take off at each pass, falling to the picture's own `noise`: `(B, 1, 1, 1)`."""
+    """The noise level that the network removes in each pass, falling to the plane's own `noise`: `(B, 1, 1, 1)`."""
     last = (_LAST * noise).clamp_min(SIGMA_FLOOR)
     first = torch.maximum(_FIRST * noise.sqrt(), last)
     shares = torch.linspace(0, 1, passes) if passes > 1 else torch.ones(1)

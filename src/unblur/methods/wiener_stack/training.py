@@ -15,8 +15,15 @@ from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.synthesis import BlurRecipe, blur
 from unblur.losses import ssim_loss
 from unblur.methods.wiener_stack.build import network_of
-from unblur.methods.wiener_stack.network import DOUBT_ESTIMATED, DOUBT_GIVEN, MEMBERS, CompactStack, deconvolve
-from unblur.solvers.observed import SIGMA_FLOOR, unclipped
+from unblur.methods.wiener_stack.network import (
+    ERROR_ESTIMATED,
+    ERROR_MEASURED,
+    MEMBERS,
+    CompactStack,
+    Deconvolution,
+    deconvolve,
+)
+from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
 
 
 class Observations(BaseModel):
@@ -94,7 +101,7 @@ class WienerStackTraining(Trainable):
         made = blur(plane, self._recipe, generator)
         measured = made.sigma * float((_MEASURED * torch.randn((), generator=generator)).exp())
         level = _NOISIEST * _NOISE_RANGE ** -float(torch.rand((), generator=generator))
-        doubt = DOUBT_GIVEN if made.wrong <= _GIVEN else DOUBT_ESTIMATED
+        doubt = ERROR_MEASURED if made.wrong <= _GIVEN else ERROR_ESTIMATED
         return {
             "blurry": made.blurry,
             "psf": made.psf[None],
@@ -125,7 +132,8 @@ class WienerStackTraining(Trainable):
         network = self.modules["stack"]
         if self._compact:
             trusted = unclipped(batch["blurry"], True)
-            return deconvolve(network, batch["blurry"], batch["psf"], batch["sigma"], batch["doubt"], trusted=trusted)
+            how = Deconvolution(batch["sigma"], batch["doubt"])
+            return deconvolve(network, batch["blurry"], batch["psf"], how, trusted=trusted)
         return network(batch["blurry"], batch["psf"])
 
     def _denoised(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -1,6 +1,8 @@
-"""`wiener_stack` sets right a PSF that is a little wrong."""
+"""`wiener_stack` corrects a PSF that is slightly wrong."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from unblur.imaging.psf import gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import psnr
 from unblur.types import Observation, Progress
 
-RAW = {"refinements": 0}  # the PSF is believed as it is
+RAW = {"refinements": 0}  # the PSF is used as it is
 
 
 def too_thick(psf: torch.Tensor) -> torch.Tensor:
@@ -36,23 +38,23 @@ def distance(psf: torch.Tensor, other: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     ("wrong", "estimated", "gain"), [(too_thick, True, 1.0), (too_bright_at_both_ends, False, 0.1)]
 )
-def test_a_psf_that_is_a_little_wrong_is_set_right(channels, wrong, estimated, gain):
+def test_a_psf_that_is_a_little_wrong_is_corrected(channels, wrong, estimated, gain):
     scene = blurred_scene(96, 104, channels, sigma=0.004)
     observation = Observation(blurry=scene.blurry, psf=wrong(scene.psf), psf_estimated=estimated)
-    believed, refined = (methods.get("wiener_stack")(observation, settings) for settings in (RAW, {}))
-    assert torch.equal(believed.psf, observation.psf)
-    assert distance(refined.psf, scene.psf) < distance(believed.psf, scene.psf)
-    assert psnr(refined.image, scene.sharp) > psnr(believed.image, scene.sharp) + gain
+    as_given, corrected = (methods.get("wiener_stack")(observation, settings) for settings in (RAW, {}))
+    assert torch.equal(as_given.psf, observation.psf)
+    assert distance(corrected.psf, scene.psf) < distance(as_given.psf, scene.psf)
+    assert psnr(corrected.image, scene.sharp) > psnr(as_given.image, scene.sharp) + gain
 
 
 def test_a_psf_that_is_right_does_no_worse_for_it():
     scene = blurred_scene(96, 104, sigma=0.004)
     observation = Observation(blurry=scene.blurry, psf=scene.psf)
-    believed, refined = (methods.get("wiener_stack")(observation, settings).image for settings in (RAW, {}))
-    assert psnr(refined, scene.sharp) > psnr(believed, scene.sharp) - 0.1
+    as_given, corrected = (methods.get("wiener_stack")(observation, settings).image for settings in (RAW, {}))
+    assert psnr(corrected, scene.sharp) > psnr(as_given, scene.sharp) - 0.1
 
 
-def test_a_refined_psf_stays_where_the_given_one_is():
+def test_a_corrected_psf_stays_where_the_given_one_is():
     scene = blurred_scene(96, 104, sigma=0.004)
     moved = torch.nn.functional.pad(scene.psf, [4] * 4).roll((3, -2), (-2, -1))
     observations = [Observation(blurry=scene.blurry, psf=psf) for psf in (scene.psf, moved)]
@@ -71,8 +73,9 @@ def test_what_the_whole_photo_tells_is_found_out_once(side, chroma):
     scene = blurred_scene(64, 64, 3)
     repeats = -(-side // 64)
     observation = Observation(blurry=scene.blurry.repeat(1, 1, repeats, repeats)[..., :side, :side], psf=scene.psf)
-    prepared, settings = method.prepare(observation, method.settings(psf_is="estimated", passes=2), Progress())
-    assert (settings.refinements, settings.chroma) == (0, chroma)
+    prepared, parameters = method.prepare(observation, method.settings(psf_is="estimated", passes=2), Progress())
+    assert parameters.half_chroma == (chroma == "half")
+    assert parameters.chroma.passes == (1 if chroma == "half" else 2)
     assert distance(prepared.psf, scene.psf) > 1e-3
-    again, same = method.prepare(prepared, settings, Progress())
-    assert torch.equal(again.psf, prepared.psf) and same == settings
+    tile = replace(prepared, blurry=prepared.blurry[..., :40, :40])
+    assert method.restore(tile, parameters, Progress()).psf is prepared.psf

@@ -1,8 +1,8 @@
-"""The `fast` way: PSFs found by their strongest edges are refined on hidden pixels, and the best one wins.
+"""The preset `fast`: PSFs found from strong edges are refined on hidden pixels, and the best one is chosen.
 
-Of SelfDeblur it keeps the PSF network and learning from one picture without a truth. The picture's network, which is
-what takes the time, gives way to a deconvolution: that is a sharp picture too, a differentiable one, and
-needs no training. `unblur.solvers.held_out` has the mathematics.
+It keeps SelfDeblur's PSF network and learns from one picture without ground truth. A deconvolution takes the place of
+the picture's network, which takes most of the time: it makes a sharp picture too, is differentiable, and needs no
+training. `unblur.solvers.held_out` has the mathematics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unblur.imaging.psf import pad_psf
 from unblur.methods.selfdeblur.fitting import INPUT_RANGE
-from unblur.methods.selfdeblur.networks import PSF_INPUTS, DensePsf
+from unblur.methods.selfdeblur.networks import PSF_INPUTS, DensePsf, initialised
 from unblur.solvers.blind import estimate_psf, implausibility, informative_area, size_around
 from unblur.solvers.held_out import FIRST_WEIGHT, Hidden, best_weight, held_out_error, hide, refine_psf, square_to_hide
 from unblur.solvers.l0 import L0Search, revise_psf, search_psf
@@ -30,17 +30,18 @@ REFINED_AREA = 320
 
 # Weights and smoothnesses of the searches that propose a PSF beside `estimate_psf` itself.
 PROPOSALS = ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.1), (2e-3, 1.0), (4e-3, 1.0))
-_SMOOTHNESS = 0.3  # of the PSF, where it is fitted to edges
-_VOTES = 2  # sets of hidden pixels that decide between PSFs
-_FAINT, _ISLAND = 0.02, 0.005  # of the maximum, of the light: what is taken for noise in a refined PSF
+# The constants below were chosen by hand; benchmarks/tune_selfdeblur.py measures the whole.
+_SMOOTHNESS = 0.3  # quadratic penalty on the PSF where it is fitted to edges, see `L0Search`
+_VOTES = 2  # sets of hidden pixels by which PSFs are compared
+_FAINT, _ISLAND = 0.02, 0.005  # noise in a refined PSF: values below this share of the maximum, islands of less light
 
 
 @dataclass(frozen=True)
-class Refined:
-    """What refining came to.
+class Found:
+    """A PSF and how it was found.
 
     Attributes:
-        psf: `(h, w)`.
+        psf: the PSF chosen, `(h, w)`.
         first: the first estimate, `(h, w)`.
         error: root mean squared error of predicting hidden pixels.
         first_error: that of the first estimate.
@@ -52,7 +53,7 @@ class Refined:
     first_error: float
 
     def note(self) -> str:
-        """What refining did, in a sentence."""
+        """How the PSF was found, in a sentence."""
         if self.first.numel() == 1:
             return "No blur was found: the PSF is a single pixel."
         if not self.first_error:
@@ -64,7 +65,7 @@ class Refined:
         return f"The PSF was refined: hidden pixels are predicted {1 - self.error / self.first_error:.1%} better."
 
 
-def refined_psf(
+def find_psf(
     grey: Tensor,
     *,
     size: int | None,
@@ -75,8 +76,8 @@ def refined_psf(
     seed: int,
     until: float | None,
     progress: Progress,
-) -> Refined:
-    """The PSF of one grey picture `(1, 1, H, W)`; a first estimate of one pixel is left as it is.
+) -> Found:
+    """Find the PSF of one grey picture `(1, 1, H, W)`; a first estimate of one pixel is returned as it is.
 
     Args:
         grey: the picture; of a large one the most detailed area.
@@ -91,11 +92,11 @@ def refined_psf(
     """
     first = estimate_psf(grey, size=size, progress=progress)
     if first.numel() == 1:  # no blur, or nothing to see it by
-        return Refined(first, first, 0.0, 0.0)
+        return Found(first, first, 0.0, 0.0)
     area = informative_area(grey, REFINED_AREA)
     side = size_around(first) if size is None else max(size | 1, *first.shape)
     if side > min(area.shape[-2:]) // 2:  # hardly a pixel is left that can be predicted
-        return Refined(first, first, 0.0, 0.0)
+        return Found(first, first, 0.0, 0.0)
     square = square_to_hide(area)
     judge = _Judge.of(area, first, side, square, seed)
     in_time = until is None or time.monotonic() < until
@@ -104,13 +105,13 @@ def refined_psf(
     before = next(verdict for verdict in proposals if verdict.psf is first)
     proposals = [verdict.psf for verdict in proposals[:candidates]]
     progress.stage("refining the PSF", len(proposals) * rounds * iterations)
-    network, noise = _network((side, side), seed)  # here, since torch's dice are not the threads' own
+    network, noise = _network((side, side), seed)
     network, noise = network.to(grey.device), noise.to(grey.device)
 
     def refine(number: int) -> list[Tensor]:
         """The PSF after each round."""
         start = _within(proposals[number], side)
-        dice, found = torch.Generator().manual_seed(seed + number), []
+        generator, found = torch.Generator().manual_seed(seed + number), []
         for turn in range(rounds):
             if until is not None and time.monotonic() > until:
                 progress.advance((rounds - turn) * iterations)
@@ -126,7 +127,7 @@ def refined_psf(
                 learning_rate=learning_rate,
                 iterations=iterations,
                 square=square,
-                generator=dice,
+                generator=generator,
                 until=until,
                 progress=progress,
             )
@@ -137,7 +138,7 @@ def refined_psf(
     refined = itertools.chain(*side_by_side(refine, range(len(proposals)), grey.device))
     better = [verdict for verdict in judge.verdicts(list(refined)) if verdict.error < before.error]
     best = better[0] if better else before
-    return Refined(best.psf, first, best.error, before.error)
+    return Found(best.psf, first, best.error, before.error)
 
 
 def _within(psf: Tensor, side: int) -> Tensor:
@@ -158,9 +159,9 @@ def _proposals(area: Tensor, side: int, progress: Progress) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """How well PSFs predict the same hidden pixels under the same prior, and how much like a photo what they give is.
+    """Compares PSFs: by how well they predict the same hidden pixels, and by how plausible the deconvolved photo is.
 
-    The first says more of a PSF's fine detail than of its coarse shape, the second the other way round.
+    The first measures the fine detail of a PSF better than its coarse shape, the second the other way round.
     """
 
     area: Tensor
@@ -170,12 +171,12 @@ class _Judge:
 
     @classmethod
     def of(cls, area: Tensor, psf: Tensor, side: int, square: int, seed: int) -> _Judge:
-        dice = torch.Generator().manual_seed(seed)
-        hidden = [hide(area, dice, square) for _ in range(_VOTES)]
+        generator = torch.Generator().manual_seed(seed)
+        hidden = [hide(area, generator, square) for _ in range(_VOTES)]
         return cls(area, side, best_weight(area, _within(psf, side)[None, None], FIRST_WEIGHT, hidden[0]), hidden)
 
     def verdicts(self, psfs: list[Tensor]) -> list[_Verdict]:
-        """What to think of each PSF, those judged best first."""
+        """The figures of each PSF, the best first."""
         return sorted(side_by_side(self._verdict, psfs, self.area.device), key=lambda verdict: verdict.figure)
 
     def _verdict(self, psf: Tensor) -> _Verdict:
@@ -197,7 +198,6 @@ class _Verdict:
 
 def _network(size: tuple[int, int], seed: int) -> tuple[DensePsf, Tensor]:
     """The PSF network and its input."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = DensePsf(size)
+    network = initialised(lambda: DensePsf(size), torch.Generator().manual_seed(seed))
+    assert isinstance(network, DensePsf)
     return network, INPUT_RANGE * torch.rand(PSF_INPUTS, generator=torch.Generator().manual_seed(seed))

@@ -10,14 +10,14 @@ import torch
 from helpers import CountingProgress, blurred_scene
 from unblur import methods
 from unblur.imaging.psf import delta_psf, pad_psf
-from unblur.methods.selfdeblur import refining
-from unblur.methods.selfdeblur.refining import refined_psf
+from unblur.methods.selfdeblur import psf_search
+from unblur.methods.selfdeblur.psf_search import find_psf
 from unblur.metrics import kernel_similarity
 from unblur.solvers.psf_fit import tidy
 from unblur.types import Cancelled, Observation, Progress
 
 
-def refine(grey: torch.Tensor, **changed: Any) -> refining.Refined:
+def refine(grey: torch.Tensor, **changed: Any) -> psf_search.Found:
     settings: dict[str, Any] = {
         "size": 15,
         "candidates": 1,
@@ -28,7 +28,7 @@ def refine(grey: torch.Tensor, **changed: Any) -> refining.Refined:
         "until": None,
         "progress": Progress(),
     }
-    return refined_psf(grey, **(settings | changed))
+    return find_psf(grey, **(settings | changed))
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,14 @@ def test_a_first_estimate_that_nothing_improves_is_kept_and_that_is_said(scene):
 def test_the_true_psf_is_judged_better_than_a_wrong_one(scene):
     true = tidy(scene.psf[0, 0])
     wrong = [delta_psf(3), true.flip(-2, -1), torch.full_like(true, 1 / true.numel())]
-    judge = refining._Judge.of(scene.blurry, true, 15, square=1, seed=0)
+    judge = psf_search._Judge.of(scene.blurry, true, 15, square=1, seed=0)
     assert judge.verdicts([*wrong, true])[0].psf is true
 
 
 def test_a_psf_with_a_wider_dark_margin_is_judged_alike(scene):
     """A larger support could otherwise be asked for fewer, easier pixels."""
     true = tidy(scene.psf[0, 0])
-    judge = refining._Judge.of(scene.blurry, true, 21, square=1, seed=0)
+    judge = psf_search._Judge.of(scene.blurry, true, 21, square=1, seed=0)
     narrow, wide = judge.verdicts([true, pad_psf(true, 19)])
     assert narrow.error == pytest.approx(wide.error, rel=1e-6)
 
@@ -81,7 +81,7 @@ def test_a_psf_is_cut_to_size_about_its_centre_of_mass():
     psf = torch.zeros(9, 9)
     psf[1:4, 2] = 1 / 3
     psf[8, 8] = 1e-3
-    cut = refining._within(psf, 5)
+    cut = psf_search._within(psf, 5)
     torch.testing.assert_close(cut, pad_psf(torch.full((3, 1), 1 / 3), 5), atol=1e-3, rtol=0)
 
 

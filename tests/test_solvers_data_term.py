@@ -6,7 +6,7 @@ import torch
 from helpers import Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.metrics import psnr
-from unblur.solvers.observed import SIGMA_FLOOR, noise_sigma, prior_weight, unclipped
+from unblur.solvers.data_term import SIGMA_FLOOR, noise_sigma, prior_weight, unclipped
 from unblur.types import Observation
 
 WHITE = 1.0

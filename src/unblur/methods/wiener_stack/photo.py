@@ -1,0 +1,178 @@
+"""A whole photo through a network that restores one plane at a time.
+
+Colour is restored as luma and chroma. Chroma has less detail than red, green and blue and, relative to it, more noise,
+of which more is removed when it is restored apart from luma.
+
+What depends on the whole photo is found out once, before a large photo is cut into tiles: `Parameters`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.imaging.colour import luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from unblur.imaging.psf import centre_psf, pad_psf, resize_psf
+from unblur.methods.wiener_stack.network import CompactStack, Deconvolution, deconvolve, quick_estimate, shows_lights
+from unblur.solvers.canvas import Canvas, doubled
+from unblur.solvers.data_term import SIGMA_FLOOR, noise_sigma, unclipped
+from unblur.solvers.tiles import halo_for
+from unblur.types import Observation, Progress
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How photos are restored: the same for all tiles of a photo.
+
+    Attributes:
+        network: restores a plane.
+        luma: how grey or luma is deconvolved.
+        chroma: how both planes of chroma are; None: the photos are grey, though they may have three channels.
+        half_chroma: whether chroma is restored at half the size.
+        mask_clipped: whether saturated pixels are left out of the data term.
+    """
+
+    network: CompactStack
+    luma: Deconvolution
+    chroma: Deconvolution | None
+    half_chroma: bool
+    mask_clipped: bool
+
+
+def parameters_for(
+    network: CompactStack,
+    blurry: Tensor,
+    sigma: float | None,
+    *,
+    psf_error: float,
+    passes: int,
+    half_chroma: bool,
+    mask_clipped: bool,
+    dtype: torch.dtype,
+) -> Parameters:
+    """The parameters that suit whole photos.
+
+    Args:
+        network: restores a plane.
+        blurry: photos, `(B, C, H, W)`, C = 1 or 3.
+        sigma: noise level of each channel; None: measured.
+        psf_error: see `Deconvolution`.
+        passes: of grey or luma.
+        half_chroma: whether chroma is restored at half the size, and in half the passes.
+        mask_clipped: whether saturated pixels are left out of the data term.
+        dtype: arithmetic of the network.
+    """
+    ratio = noise_ratio(blurry, sigma)
+
+    def how(planes: Tensor, passes: int) -> Deconvolution:
+        level = noise_level(planes, ratio)
+        return Deconvolution(level, torch.full_like(level, psf_error), passes, dtype=dtype)
+
+    if is_grey(blurry):
+        return Parameters(network, how(blurry[:, :1], passes), None, False, mask_clipped)
+    luma, chroma = rgb_to_ycbcr(blurry).split((1, 2), 1)
+    if half_chroma:
+        chroma, chroma_passes = halved(chroma), (passes + 1) // 2
+    else:
+        chroma_passes = passes
+    return Parameters(network, how(luma, passes), how(chroma, chroma_passes), half_chroma, mask_clipped)
+
+
+def restore_photo(parameters: Parameters, blurry: Tensor, psf: Tensor, progress: Progress) -> Tensor:
+    """`(B, C, H, W)` -> the same, sharp.
+
+    Args:
+        parameters: see there.
+        blurry: photos or tiles of them, C = 1 or 3.
+        psf: their PSFs, `(B, 1, h, w)`.
+        progress: advanced once per pass of each plane.
+    """
+    luma, chroma = parameters.luma, parameters.chroma
+    progress.stage("reconstructing", luma.passes + (0 if chroma is None else 2 * chroma.passes))
+    trusted = unclipped(blurry, parameters.mask_clipped)
+    trusted = None if trusted is None else trusted.amin(1, keepdim=True)  # (B, 1, H, W)
+    if chroma is None:
+        restored = _restore(parameters.network, blurry[:, :1], psf, luma, trusted, progress)
+        return restored.expand_as(blurry)
+    planes = rgb_to_ycbcr(blurry)
+    sharp_luma = _restore(parameters.network, planes[:, :1], psf, luma, trusted, progress)
+    if not parameters.half_chroma:
+        sharp_chroma = _restore(parameters.network, planes[:, 1:], psf, chroma, trusted, progress)
+        return ycbcr_to_rgb(torch.cat((sharp_luma, sharp_chroma), 1))
+    trusted = None if trusted is None else halved(trusted.to(blurry)) == 1
+    half_psf = torch.stack([resize_psf(one[0], 0.5)[None] for one in psf])
+    sharp_chroma = _restore(parameters.network, halved(planes[:, 1:]), half_psf, chroma, trusted, progress)
+    sharp_chroma = doubled(sharp_chroma)[..., : blurry.shape[-2], : blurry.shape[-1]]
+    return ycbcr_to_rgb(torch.cat((sharp_luma, sharp_chroma), 1))
+
+
+def _restore(
+    network: CompactStack,
+    planes: Tensor,
+    psf: Tensor,
+    how: Deconvolution,
+    trusted: Tensor | None,
+    progress: Progress,
+) -> Tensor:
+    """Planes `(B, P, h, w)` one by one, each with the PSF of its photo; `trusted` is `(B, 1, h, w)`."""
+    moved, shifts = centred(psf)
+    sharp = [
+        deconvolve(network, plane, moved, how, trusted=trusted, shifts=shifts, progress=progress)
+        for plane in planes.split(1, 1)
+    ]
+    return torch.cat(sharp, 1)
+
+
+def is_grey(blurry: Tensor) -> bool:
+    """Whether all channels of all photos are equal."""
+    return bool((blurry == blurry[:, :1]).all())
+
+
+def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int) -> bool:
+    """Whether a large photo has saturated lights: whether any part of its luma does.
+
+    Args:
+        blurry: the photo, `(1, C, H, W)`.
+        psf: its PSF, `(1, 1, h, w)`.
+        sigma: noise level of its luma, `(1, 1, 1, 1)`.
+        side: of the parts in pixels.
+    """
+    halo = halo_for(psf)
+    moved, _ = centred(psf)
+    for top in range(0, blurry.shape[-2], side):
+        for left in range(0, blurry.shape[-1], side):
+            if unclipped(blurry[..., top : top + side, left : left + side], True) is None:
+                continue
+            part = blurry[..., max(top - halo, 0) : top + side + halo, max(left - halo, 0) : left + side + halo]
+            trusted = unclipped(part, True)
+            assert trusted is not None
+            canvas = Canvas.around(luminance(part), moved, trusted.amin(1, keepdim=True))
+            if shows_lights(canvas, quick_estimate(canvas, sigma)).any():
+                return True
+    return False
+
+
+def noise_ratio(blurry: Tensor, sigma: float | None) -> Tensor:
+    """The noise level of photos, if it is known, relative to the measured one: `(B, 1, 1, 1)`; else 1."""
+    return blurry.new_ones(()) if sigma is None else sigma / noise_sigma(Observation(blurry=blurry))
+
+
+def noise_level(planes: Tensor, ratio: Tensor) -> Tensor:
+    """Noise level of planes `(B, P, H, W)`: the measured one times the `noise_ratio`; `(B, 1, 1, 1)`."""
+    return (ratio.to(planes) * noise_sigma(Observation(blurry=planes))).clamp_min(SIGMA_FLOOR)
+
+
+def centred(psf: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+    """PSFs `(B, 1, h, w)` with their centres of mass at their middle pixels, and how far the results must be moved."""
+    moved = [centre_psf(one[0]) for one in psf]
+    side = max(max(one.shape) for one, _ in moved)
+    return torch.stack([pad_psf(one, side) for one, _ in moved])[:, None], [(round(y), round(x)) for _, (y, x) in moved]
+
+
+def halved(planes: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels: `(B, P, H, W)` -> `(B, P, ceil(H / 2), ceil(W / 2))`."""
+    height, width = planes.shape[-2:]
+    return F.avg_pool2d(F.pad(planes, (0, width % 2, 0, height % 2), "replicate"), 2)
