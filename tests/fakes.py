@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
 from unblur.pipeline import picture
@@ -72,11 +73,13 @@ def judge_by(monkeypatch, verdict) -> list[tuple]:
     """Replace the judgement of PSFs and restorations by `verdict(blurry, restored, psf, sigma)`; its calls."""
     calls = []
 
-    def judge(blurry, restored, psf, sigma, progress):
+    def judge(observation, result, undoes, sigma, progress):
+        psf = observation.psf if result.psf is None else result.psf
         if psf is None:
             return None  # the photo alone looks blurred enough
-        calls.append((blurry, restored, psf, sigma))
-        ok, reason = verdict(blurry, restored, psf, sigma)
+        restored = None if result.image is None else luminance(result.image)
+        calls.append((luminance(observation.blurry), restored, psf, sigma))
+        ok, reason = verdict(*calls[-1])
         return None if ok else reason
 
     monkeypatch.setattr(picture, "judge", judge)

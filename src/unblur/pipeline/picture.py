@@ -24,7 +24,7 @@ from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.imaging.psf import pad_psf
 from unblur.pipeline.chain import BEST_NON_BLIND, DEFAULT_ESTIMATOR, Chain, Step, complete
-from unblur.pipeline.credibility import judge
+from unblur.pipeline.judge import judge
 from unblur.pipeline.device import find_device
 from unblur.pipeline.fit import fitted
 from unblur.solvers.blind import SMALLEST_PICTURE
@@ -209,8 +209,8 @@ def _estimate_psf(picture: Tensor, options: Options, progress: Progress) -> Outc
     assert result.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
     outcome = Outcome(picture, chain.name, _plane(result.psf), sigma, notes=result.notes)
     try:
-        _require_credible(observation, Restoration(), progress)
-        _require_credible(observation, Restoration(psf=result.psf), progress)
+        _require_credible(observation, Restoration(), frozenset(), progress)
+        _require_credible(observation, Restoration(psf=result.psf), frozenset(), progress)
     except _NotCredible as doubt:
         return replace(outcome, changed=False, notes=[str(doubt), *result.notes])
     return outcome
@@ -248,13 +248,13 @@ def _for_photos(method: Method, options: Options) -> Method:
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
         if judged and observation.psf is None:
-            _require_credible(observation, Restoration(), progress)
+            _require_credible(observation, Restoration(), card.undoes, progress)
         if "image" in card.gives:
             result = _restore_image(method, observation, settings, progress)
         else:
             result = _estimate(method, observation, settings, progress)
         if judged:
-            _require_credible(observation, result, progress)
+            _require_credible(observation, result, card.undoes, progress)
         return result
 
     return replace(method, restore=restore)
@@ -290,15 +290,15 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
     return Restoration(image=image, psf=observation.psf, notes=list(notes))
 
 
-def _require_credible(observation: Observation, result: Restoration, progress: Progress) -> None:
+def _require_credible(
+    observation: Observation, result: Restoration, undoes: frozenset[str], progress: Progress
+) -> None:
     """Judge what is known so far: the photo alone, with its PSF, or with its restoration too."""
     assert observation.blurry is not None
     psf = observation.psf if result.psf is None else result.psf
-    grey = luminance(observation.blurry)
-    restored = None if result.image is None else luminance(result.image)
-    sigma = _luminance_sigma(observation, grey)
+    sigma = _luminance_sigma(observation, luminance(observation.blurry))
     progress.stage("checking the result" if psf is not None else "looking at the photo")
-    reason = judge(grey, restored, psf, sigma, progress)
+    reason = judge(observation, result, undoes, sigma, progress)
     if reason is not None:
         raise _NotCredible(reason, psf)
 
