@@ -140,7 +140,13 @@ def _extent(path: Tensor) -> Tensor:
 
 
 def _object(
-    photos: Sequence[Path], area: tuple[int, int], path: Tensor, roll: Tensor, generator: torch.Generator, gamma: float, share: float
+    photos: Sequence[Path],
+    area: tuple[int, int],
+    path: Tensor,
+    roll: Tensor,
+    generator: torch.Generator,
+    gamma: float,
+    share: float,
 ) -> _Layer:
     """A blob of another photo, covering a `share` of the picture, somewhere in it."""
     coarse = torch.randn(1, 1, 5, 7, generator=generator)
@@ -178,12 +184,16 @@ def _moved(picture: Tensor, shift: Tensor, roll: float) -> Tensor:
     return moved.clamp(0, 1)
 
 
-def _photo(photos: Sequence[Path], number: int, area: tuple[int, int], generator: torch.Generator, gamma: float) -> Tensor:
+def _photo(
+    photos: Sequence[Path], number: int, area: tuple[int, int], generator: torch.Generator, gamma: float
+) -> Tensor:
     """A detailed area of a photo, made small enough to be sharp to the pixel: `(1, 3, *area)` linear light."""
     with Image.open(photos[number % len(photos)]) as photo:
         photo = photo.convert("RGB")
         scale = max(0.6, area[0] / photo.height, area[1] / photo.width)
-        small = photo.resize((math.ceil(photo.width * scale), math.ceil(photo.height * scale)), Image.Resampling.LANCZOS)
+        small = photo.resize(
+            (math.ceil(photo.width * scale), math.ceil(photo.height * scale)), Image.Resampling.LANCZOS
+        )
     picture = torch.from_numpy(np.asarray(small, np.float32) / 255).permute(2, 0, 1)[None]
     wide = busiest_crop(picture, max(area), generator, tries=3)
     top, left = (int(_between(generator, 0, wide.shape[-2 + i] - area[i] + 1)) for i in range(2))

@@ -132,8 +132,8 @@ def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
     """A PSF that is right explains the photo better, nearly everywhere, than wrong PSFs like it."""
     if share_explained_no_better(grey, psf) > _NO_BETTER:
         return (
-            "No credible PSF was found: in much of the photo others explain the blur as well. Something may have moved, "
-            "or the photo is hardly blurred."
+            "No credible PSF was found: in much of the photo others explain the blur as well. "
+            "Something may have moved, or the photo is hardly blurred."
         )
     return None
 

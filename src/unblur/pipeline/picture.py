@@ -24,9 +24,9 @@ from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.imaging.psf import pad_psf
 from unblur.pipeline.chain import BEST_NON_BLIND, DEFAULT_ESTIMATOR, Chain, Step, complete
-from unblur.pipeline.judge import judge
 from unblur.pipeline.device import find_device
 from unblur.pipeline.fit import fitted
+from unblur.pipeline.judge import judge
 from unblur.solvers.blind import SMALLEST_PICTURE
 from unblur.solvers.tiles import TILE, WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError

@@ -63,7 +63,7 @@ def _areas(grey: Tensor) -> list[Tensor]:
 
 
 def _log_implausibility(grey: Tensor, psf: Tensor, margin: int) -> Tensor:
-    """The logarithm of `solvers.blind.implausibility` in each tile, `(tiles,)`; `margin` px of the border do not count."""
+    """The logarithm of `solvers.blind.implausibility` in each tile, without `margin` px of the border: `(tiles,)`."""
     canvas = Canvas.around(grey, psf)
     weight = grey.new_full((1, 1, 1, 1), _PRIOR_WEIGHT)
     sharp = canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=3, progress=Progress()))
