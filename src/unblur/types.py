@@ -74,6 +74,20 @@ class Observation:
         further = {"psf": self.psf, "exposure_ratio": self.exposure_ratio}
         return frozenset({*self.pictures(), *(name for name, value in further.items() if value is not None)})
 
+    def photo(self) -> Tensor:
+        """The picture that is to be restored, `(B, C, H, W)`: the blurry one, else the noisy one, else the middle frame.
+
+        Raises:
+            UnblurError: when there is no picture.
+        """
+        if self.blurry is not None:
+            return self.blurry
+        if self.noisy is not None:
+            return self.noisy
+        if self.frames is None:
+            raise UnblurError("there is nothing to restore: no picture was given.")
+        return self.frames[:, self.frames.shape[1] // 2]
+
     def with_pictures(self, change: Callable[[Tensor], Tensor]) -> Observation:
         """The same observation with every picture changed alike: cut, padded, or with other channels.
 

@@ -25,8 +25,8 @@ from unblur.imaging.psf import pad_psf
 from unblur.pipeline.auto import ESTIMATOR, choose_estimator
 from unblur.pipeline.chain import Chain, Step
 from unblur.pipeline.channels import in_grey, run_on_any_shape
-from unblur.pipeline.credibility import judge
 from unblur.pipeline.device import find_device
+from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options
 from unblur.solvers.blind import SMALLEST_PICTURE
 from unblur.solvers.tiles import TILE, WHOLE_UP_TO, halo_for, tiled
@@ -68,7 +68,7 @@ def restore_picture(observation: Observation, options: Options, progress: Progre
             gave no usable picture.
         Cancelled: after `progress.cancel()`.
     """
-    photo = _photo(observation)
+    photo = observation.photo()
     _check_sizes(observation)
     there = observation.to(photo.device if options.device is None else find_device(options.device))
     return _back(_restore(there, options, progress), photo)
@@ -76,7 +76,7 @@ def restore_picture(observation: Observation, options: Options, progress: Progre
 
 def _restore(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
     chain, choice = options.plan(observation.given())
-    photo = _photo(observation)
+    photo = observation.photo()
     unchanged = Result(photo, _plane(observation.psf), changed=False, method=chain.name, reason=choice.reason)
     short_side = min(photo.shape[-2:])
     smallest = SMALLEST_PICTURE if "psf" in chain.gives else SMALLEST
@@ -131,7 +131,7 @@ def estimate_psf_of(observation: Observation, options: Options, progress: Progre
         UnblurError: a picture too small, or a method that estimates no PSF.
         Cancelled: after `progress.cancel()`.
     """
-    photo = _photo(observation)
+    photo = observation.photo()
     _check_sizes(observation)
     there = observation.to(photo.device if options.device is None else find_device(options.device))
     return _back(_estimate_psf(there, options, progress), photo)
@@ -142,7 +142,7 @@ def _estimate_psf(observation: Observation, options: Options, progress: Progress
     chain = options.chain(choice.name)
     if "psf" not in chain.gives:
         raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {ESTIMATOR}.")
-    photo = _photo(observation)
+    photo = observation.photo()
     short_side = min(photo.shape[-2:])
     if short_side < SMALLEST_PICTURE:
         raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_PICTURE} px).")
@@ -157,17 +157,6 @@ def _estimate_psf(observation: Observation, options: Options, progress: Progress
     except _NotCredible as doubt:
         return replace(found, changed=False, notes=[str(doubt), *made.notes])
     return found
-
-
-def _photo(observation: Observation) -> Tensor:
-    """The picture that is to be restored, `(1, C, H, W)`: the blurry one, else the noisy one, else the middle frame."""
-    if observation.blurry is not None:
-        return observation.blurry
-    if observation.noisy is not None:
-        return observation.noisy
-    if observation.frames is None:
-        raise UnblurError("there is nothing to restore: no picture was given.")
-    return observation.frames[:, observation.frames.shape[1] // 2]
 
 
 def _check_sizes(observation: Observation) -> None:
@@ -217,7 +206,7 @@ def _for_a_photo(method: Method, *, force: bool) -> Method:
             _require_credible(observation, Restoration(), card.undoes, progress)
         run = _restore_image if "image" in card.gives else _estimate
         result = run(method, observation, settings, progress)
-        photo = _photo(observation)
+        photo = observation.photo()
         if result.image is not None and result.image.shape != photo.shape:
             was, now = tuple(photo.shape), tuple(result.image.shape)
             raise UnblurError(f"'{card.name}' gave a picture of shape {now} for one of {was}.")
@@ -242,7 +231,7 @@ def _estimate(method: Method, observation: Observation, settings: Settings, prog
 
 def _restore_image(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
     """Restore a picture, in tiles where it is large and the method allows it."""
-    photo, card = _photo(observation), method.card
+    photo, card = observation.photo(), method.card
     if observation.sigma is None:
         observation = replace(observation, sigma=noise_of(photo, blurred="blur" in card.undoes))
     if not card.tiles(settings) or photo.shape[-2] * photo.shape[-1] <= WHOLE_UP_TO:
@@ -284,31 +273,14 @@ def _require_credible(
     psf = observation.psf if result.psf is None else result.psf
     nothing_yet = result.image is None and result.psf is None
     progress.stage("looking at the photo" if nothing_yet else "checking the result")
-    reason = _doubt(observation, result, undoes, _luminance_sigma(observation), progress)
+    reason = judge(observation, result, undoes, _luminance_sigma(observation), progress)
     if reason is not None:
         raise _NotCredible(reason, psf)
 
 
-def _doubt(
-    observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
-) -> str | None:
-    """Why `result` should not be believed, in one sentence; None: nothing speaks against it."""
-    psf_given = observation.psf is not None and not observation.psf_estimated
-    if undoes == {"noise"} or psf_given:
-        return None
-    grey = luminance(_photo(observation))
-    if result.image is None and result.psf is None:
-        return judge(grey, None, None, sigma, progress) if observation.psf is None else None
-    reason = None if result.psf is None else judge(grey, None, result.psf, sigma, progress)
-    psf = observation.psf if result.psf is None else result.psf
-    if reason is None and result.image is not None and psf is not None:
-        reason = judge(grey, luminance(result.image), psf, sigma, progress)
-    return reason
-
-
 def _luminance_sigma(observation: Observation) -> float:
     """The noise in the luminance: measured there, or worked out from what was said of the channels."""
-    photo = _photo(observation)
+    photo = observation.photo()
     if observation.sigma is None:
         return noise_of(luminance(photo))
     return observation.sigma * (NOISE_IN_LUMINANCE if photo.shape[1] == 3 else 1.0)

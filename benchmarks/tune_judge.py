@@ -1,0 +1,139 @@
+"""What does the judge measure on pictures that restoring helped, and on pictures that it harmed?
+
+    python benchmarks/tune_judge.py PHOTOS [PHOTOS ...] [--kinds shake,objects] [--count 12] [--keep FOLDER]
+
+Makes scenes from the validation photos in the folders (`moving_scenes.py`), estimates their PSFs with `l0_psf`,
+restores them with `hyper_laplacian`, and prints a row for each: the gain in shift-aligned PSNR and every quantity that
+`unblur.pipeline.judge` compares with a threshold. Last comes, for every quantity, its range where restoring gained
+1.5 dB or more ("helped"), its range where it lost .3 dB or more ("harmed"), and how many of the harmed ones each
+threshold refuses alone, and all together. `--keep` keeps each scene's figures, for another time.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+from moving_scenes import KINDS, Scene, scene
+from validation import camera_crops
+
+from unblur import methods as registry
+from unblur.imaging.colour import luminance
+from unblur.imaging.convolution import convolve
+from unblur.imaging.noise import estimate_noise_sigma
+from unblur.metrics import psnr_aligned
+from unblur.pipeline import judge
+from unblur.pipeline.psf_evidence import share_explained_no_better
+from unblur.pipeline.sharpness import sharpness, slope_energy
+from unblur.solvers.blind import inner_gradient, normalised_sparsity
+from unblur.solvers.observed import SIGMA_FLOOR
+from unblur.types import Observation
+
+HELPED, HARMED = 1.5, -0.3  # dB
+SIZE = (400, 560)
+THRESHOLDS = {
+    "no better": judge._NO_BETTER,
+    "sharpness": judge._SHARP,
+    "beyond": judge._BEYOND,
+    "tones": judge._TONES,
+    "residual": judge._RESIDUAL,
+    "sparser": judge._SPARSER,
+    "slopes": -judge._BLURRIER,
+}
+"""More than this is refused. "slopes" is minus the energy of slopes relative to the photo."""
+
+Figures = dict[str, float]
+
+
+def main(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS", help="Folders of photographs.")],
+    kinds: Annotated[str, typer.Option(help=f"Of {', '.join(KINDS)}, camera.")] = "shake,roll,spin,objects,pan,depth",
+    count: Annotated[int, typer.Option(help="Scenes of each kind.")] = 12,
+    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where figures are kept.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+) -> None:
+    """Print one row a scene and one a quantity."""
+    torch.set_num_threads(threads)
+    rows: dict[str, Figures] = {}
+    for number in range(count):
+        for kind in kinds.split(","):
+            name = f"{kind}-{number}"
+            rows[name] = kept(keep, name) or figures_of(picture(photos, kind, number, count))
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{name}.json").write_text(json.dumps(rows[name]))
+            print(name, *(f"{key} {value:.3f}" for key, value in rows[name].items()), flush=True)
+    summarise(list(rows.values()))
+
+
+def picture(photos: list[Path], kind: str, number: int, count: int) -> Scene:
+    """One scene, or one picture that a hand-held camera took of a still one (`validation.camera_crops`)."""
+    if kind != "camera":
+        return scene(photos, kind, number, size=SIZE)
+    crop = camera_crops(photos[0], count=count, size=300)[number]
+    return Scene(crop.name, crop.blurry, crop.sharp)
+
+
+def kept(folder: Path | None, name: str) -> Figures | None:
+    """Figures of an earlier time."""
+    file = None if folder is None else folder / f"{name}.json"
+    return json.loads(file.read_text()) if file is not None and file.is_file() else None
+
+
+def figures_of(sample: Scene) -> Figures:
+    """The gain in dB and the quantities, each with the threshold's name."""
+    photo = sample.blurry
+    grey = luminance(photo)
+    sigma = float(estimate_noise_sigma(grey))
+    found = registry.get("l0_psf")(Observation(blurry=grey)).psf
+    image = registry.get("hyper_laplacian")(Observation(blurry=photo, psf=found)).image
+    restored, psf = luminance(image), found[0, 0]
+    y, x = psf.shape[0] // 2, psf.shape[1] // 2
+    inside = (..., slice(y, grey.shape[-2] - y), slice(x, grey.shape[-1] - x))
+    reblurred = (convolve(restored, psf) - grey)[inside][judge._trusted(grey)[inside]]
+    outside = (restored - restored.clamp(min(float(grey.min()), 0.0), max(float(grey.max()), 1.0)))[
+        judge._trusted(grey)
+    ]
+    tones = F.adaptive_avg_pool2d(image.clamp(0, 1), 4) - F.adaptive_avg_pool2d(photo, 4)
+    noise = float(estimate_noise_sigma(restored))
+    before, after = (
+        float(psnr_aligned(luminance(one).clamp(0, 1), luminance(sample.sharp), crop=15, search=6, step=0.5))
+        for one in (photo, image)
+    )
+    return {
+        "gain": after - before,
+        "no better": share_explained_no_better(grey, psf),
+        "sharpness": sharpness(grey, sigma),
+        "beyond": float(outside.square().mean().sqrt()),
+        "tones": float(tones.abs().max()),
+        "residual": float(reblurred.square().mean().sqrt()) / max(sigma, SIGMA_FLOOR),
+        "sparser": normalised_sparsity(inner_gradient(restored)) / normalised_sparsity(inner_gradient(grey)),
+        "slopes": -slope_energy(restored, noise) / max(slope_energy(grey, sigma), 1e-12),
+    }
+
+
+def summarise(rows: list[Figures]) -> None:
+    """Print the ranges, and what the thresholds do."""
+    helped = [row for row in rows if row["gain"] >= HELPED]
+    harmed = [row for row in rows if row["gain"] <= HARMED]
+    print(f"{len(helped)} helped (gain of {HELPED} dB or more), {len(harmed)} harmed ({HARMED} dB or less)")
+    for key, most in THRESHOLDS.items():
+        ranges = []
+        for group in (helped, harmed):
+            values = sorted(row[key] for row in group)
+            ranges.append("none" if not values else f"{values[0]:.3f} .. {values[-1]:.3f}")
+        refused = [sum(row[key] > most for row in group) for group in (helped, harmed)]
+        print(
+            f"{key}: helped {ranges[0]}, harmed {ranges[1]}; above {most:g}: "
+            f"{refused[0]} of {len(helped)} helped, {refused[1]} of {len(harmed)} harmed"
+        )
+    refused = [sum(any(row[key] > most for key, most in THRESHOLDS.items()) for row in g) for g in (helped, harmed)]
+    print(f"all together refuse {refused[0]} of {len(helped)} helped, {refused[1]} of {len(harmed)} harmed")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,215 @@
+"""No harm: should this photo be restored at all, and is what was made of it better than the photo?
+
+`judge` asks questions about the photo, the PSF that was found in it, and the restored picture: all questions for which
+there is something to look at, whichever method made it. Each question is a function `why_not_...`, which measures one
+quantity and returns a sentence for the person, or None. `docs/noharm.md` lists them.
+
+The thresholds separate photos that restoring helped from photos that it harmed. `benchmarks/tune_judge.py` makes both
+from validation photos and prints the quantities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.imaging.colour import luminance
+from unblur.imaging.convolution import convolve
+from unblur.imaging.noise import estimate_noise_sigma
+from unblur.pipeline.psf_evidence import share_explained_no_better
+from unblur.pipeline.sharpness import sharpness, slope_energy
+from unblur.solvers.blind import (
+    DEFAULT_SEARCH,
+    implausibility,
+    inner_gradient,
+    is_flat,
+    normalised_sparsity,
+    regional_psfs,
+    size_around,
+)
+from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
+from unblur.types import Observation, Progress, Restoration
+
+_SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
+_POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
+_NO_BETTER = 0.2  # share of the detailed tiles that wrong PSFs explain as well
+_LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
+_BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
+_TONES = 0.04  # difference of the mean of a channel in a sixteenth of the picture, on the [0, 1] scale
+_BLURRIER = 1.0  # energy of slopes in a deblurred picture, relative to the photo
+_NOISIER = 1.1  # noise of a denoised picture, relative to the photo ...
+_ROUNDING = 0.5 / 255  # ... and on the [0, 1] scale
+_RESIDUAL = 2.5  # misfit of the restored picture, blurred again, in noise levels
+_SPARSER = 0.85  # normalised sparsity of the gradients of a restored picture, relative to the photo
+
+
+def judge(
+    observation: Observation, result: Restoration, undoes: frozenset[str], sigma: float, progress: Progress
+) -> str | None:
+    """Why to leave a photo as it is, in one sentence, or None.
+
+    To be called before anything was computed, after a PSF was found, and after a picture was restored.
+
+    Args:
+        observation: one photo, `(1, C, H, W)`. Its PSF, if it has one, was either given by a person, and is then not
+            questioned, or is marked as estimated, and was then questioned when it was found.
+        result: what a method made of the observation: nothing so far, a PSF, a picture, or both.
+        undoes: what the picture of that method should no longer have, "blur" or "noise"; empty for a method that
+            gives no picture.
+        sigma: standard deviation of the noise in the photo's luminance, on the [0, 1] scale.
+        progress: advanced while areas of the photo are compared.
+    """
+    reasons = _reasons(observation, result, undoes, sigma, progress)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _reasons(
+    observation: Observation, result: Restoration, undoes: frozenset[str], sigma: float, progress: Progress
+) -> Iterator[str | None]:
+    """The answer to each question that can be asked, one at a time, so that no question is asked after a reason."""
+    photo = observation.photo()
+    grey = luminance(photo)
+    if result.image is None and result.psf is None:
+        yield why_not_flat(grey)
+        if undoes != {"noise"} and observation.psf is None:
+            yield why_not_sharp(grey, sigma)
+    if result.psf is not None and observation.psf is None:
+        psf = _plane(result.psf)
+        yield why_not_point(psf)
+        yield why_not_too_large(grey, psf)
+        yield why_not_explained_by(grey, psf)
+        yield why_not_local(grey, psf, progress)
+    if result.image is not None:
+        image = result.image.to(photo)
+        restored = luminance(image)
+        yield why_not_finite(image)
+        yield why_not_beyond(grey, restored)
+        yield why_not_other_tones(photo, image)
+        if undoes == {"noise"}:
+            yield why_not_noisier(grey, restored)
+        if "blur" in undoes:
+            yield why_not_blurrier(grey, restored, sigma)
+        psf_was_given = observation.psf is not None and not observation.psf_estimated
+        psf = observation.psf if result.psf is None else result.psf
+        if "blur" in undoes and psf is not None and not psf_was_given:
+            yield why_not_reblurred(grey, restored, _plane(psf), sigma)
+            yield why_not_clearer(grey, restored)
+
+
+def why_not_flat(grey: Tensor) -> str | None:
+    """A photo without any edge has nothing to restore."""
+    return "The photo has no detail to restore: it is flat." if is_flat(grey) else None
+
+
+def why_not_sharp(grey: Tensor, sigma: float) -> str | None:
+    """A sharp photo needs no deblurring."""
+    if sharpness(grey, sigma) >= _SHARP:
+        return "The photo does not look blurred: it has detail down to single pixels."
+    return None
+
+
+def why_not_point(psf: Tensor) -> str | None:
+    """A PSF `(h, w)` that is a point blurs nothing."""
+    middle_y, middle_x = psf.shape[0] // 2, psf.shape[1] // 2
+    centre = psf[max(middle_y - 1, 0) : middle_y + 2, max(middle_x - 1, 0) : middle_x + 2]
+    if float(centre.sum()) >= _POINT:
+        return "The photo does not look blurred: its estimated PSF is a single point."
+    return None
+
+
+def why_not_too_large(grey: Tensor, psf: Tensor) -> str | None:
+    """A PSF `(h, w)` larger than the photo cannot be known."""
+    if psf.shape[-2] > grey.shape[-2] or psf.shape[-1] > grey.shape[-1]:
+        return "No credible PSF was found: it is larger than the photo."
+    return None
+
+
+def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
+    """A PSF that is right explains the photo better, nearly everywhere, than wrong PSFs like it."""
+    if share_explained_no_better(grey, psf) > _NO_BETTER:
+        return (
+            "No credible PSF was found: in much of the photo others explain the blur as well. "
+            "Something may have moved, or the photo is hardly blurred."
+        )
+    return None
+
+
+def why_not_local(grey: Tensor, psf: Tensor, progress: Progress) -> str | None:
+    """Where the blur is the same everywhere, no area is explained better by a PSF of its own."""
+    regions = regional_psfs(grey, replace(DEFAULT_SEARCH, size=size_around(psf)), progress)
+    gains = sorted(implausibility(area, own) / implausibility(area, psf) for area, own in regions)
+    if len(gains) >= 2 and gains[1] < _LOCAL:  # one area alone may have found a better PSF by chance
+        return "The blur differs from place to place (something moved, or the camera turned); one PSF cannot undo it."
+    return None
+
+
+def why_not_finite(image: Tensor) -> str | None:
+    """A picture is made of finite values."""
+    if not torch.isfinite(image).all():
+        return "Restoring failed: the result holds values that are not finite."
+    return None
+
+
+def why_not_beyond(grey: Tensor, restored: Tensor) -> str | None:
+    """A picture stays in the photo's range of values, or [0, 1], but for clipped highlights, which may grow."""
+    low, high = min(float(grey.min()), 0.0), max(float(grey.max()), 1.0)
+    outside = (restored - restored.clamp(low, high))[_trusted(grey)]
+    if outside.numel() and float(outside.square().mean().sqrt()) > _BEYOND:
+        return "Restoring failed: the result leaves the photo's range of values, by ringing or altogether."
+    return None
+
+
+def why_not_other_tones(photo: Tensor, image: Tensor) -> str | None:
+    """Restoring details changes no brightness and no colour at coarse scale, here in each cell of a 4 x 4 grid."""
+    coarse_photo, coarse_image = (F.adaptive_avg_pool2d(picture.clamp(0, 1), 4) for picture in (photo, image))
+    if float((coarse_photo - coarse_image).abs().max()) > _TONES:
+        return "Restoring failed: the result has another brightness or colour than the photo."
+    return None
+
+
+def why_not_blurrier(grey: Tensor, restored: Tensor, sigma: float) -> str | None:
+    """A picture without blur has steeper slopes than the photo."""
+    noise = float(estimate_noise_sigma(restored)) if min(restored.shape[-2:]) >= 8 else 0.0
+    if slope_energy(restored, noise) <= _BLURRIER * slope_energy(grey, sigma):
+        return "Restoring failed: the result is no sharper than the photo."
+    return None
+
+
+def why_not_noisier(grey: Tensor, restored: Tensor) -> str | None:
+    """A picture without noise has less noise than the photo."""
+    before, after = (float(estimate_noise_sigma(picture)) for picture in (grey, restored))
+    if after > _NOISIER * before + _ROUNDING:
+        return "Restoring failed: the result is noisier than the photo."
+    return None
+
+
+def why_not_reblurred(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float) -> str | None:
+    """The restored picture, blurred again with the PSF `(h, w)`, is the photo but for noise."""
+    height, width = psf.shape[-2] // 2, psf.shape[-1] // 2
+    inside = (..., slice(height, grey.shape[-2] - height), slice(width, grey.shape[-1] - width))
+    misfit = (convolve(restored, psf, "valid") - grey[inside])[_trusted(grey)[inside]]
+    if float(misfit.square().mean().sqrt()) > _RESIDUAL * max(sigma, SIGMA_FLOOR):
+        return "No credible PSF was found: reblurring the result does not give the photo back."
+    return None
+
+
+def why_not_clearer(grey: Tensor, restored: Tensor) -> str | None:
+    """Undoing blur with the right PSF leaves fewer and steeper slopes than the photo has."""
+    if normalised_sparsity(inner_gradient(restored)) > _SPARSER * normalised_sparsity(inner_gradient(grey)):
+        return "No credible PSF was found: restoring makes the photo no clearer. It may be sharp, or blurred in parts."
+    return None
+
+
+def _plane(psf: Tensor) -> Tensor:
+    """A PSF `(h, w)` or `(1, 1, h, w)` as `(h, w)`."""
+    return psf if psf.ndim == 2 else psf[0, 0]
+
+
+def _trusted(grey: Tensor) -> Tensor:
+    """True where a pixel is not clipped: `(1, 1, H, W)`."""
+    trusted = unclipped(grey, mask_clipped=True)
+    return torch.ones_like(grey, dtype=torch.bool) if trusted is None else trusted
