@@ -28,7 +28,7 @@ def random_array(shape, dtype) -> np.ndarray:
 def test_numpy_in_numpy_out(tmp_path, shape, dtype):
     image = random_array(shape, dtype)
     before = image.copy()
-    result = unblur.restore(image, method=brightening(tmp_path), settings={"shift": SHIFT})
+    result = unblur.restore(image, method=brightening(tmp_path), settings={"shift": SHIFT}, force=True)
     assert (type(result), result.dtype, result.shape) == (np.ndarray, image.dtype, image.shape)
     np.testing.assert_array_equal(image, before)
     planes, expected = (array.reshape(40, 50, -1).astype(float) / TOPS[dtype] for array in (result, image))
@@ -43,7 +43,7 @@ def test_numpy_in_numpy_out(tmp_path, shape, dtype):
 def test_torch_in_torch_out(tmp_path, shape, dtype):
     numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype.type
     image = torch.from_numpy(random_array(shape, numpy_dtype))
-    result = unblur.restore(image, method=brightening(tmp_path), settings={"shift": SHIFT})
+    result = unblur.restore(image, method=brightening(tmp_path), settings={"shift": SHIFT}, force=True)
     assert (type(result), result.dtype, result.shape) == (torch.Tensor, dtype, image.shape)
     top = TOPS[numpy_dtype]
     channels = shape[-3] if len(shape) > 2 else 1
@@ -58,14 +58,14 @@ def test_torch_in_torch_out(tmp_path, shape, dtype):
 def test_arrays_that_are_read_only_or_seen_backwards_will_do(tmp_path):
     image = random_array((40, 50, 3), np.uint8)[::-1, ::-1]
     image.flags.writeable = False
-    result = unblur.restore(image, method=brightening(tmp_path))
+    result = unblur.restore(image, method=brightening(tmp_path), force=True)
     np.testing.assert_allclose(result.astype(int), image.astype(int) + 26, atol=1)
 
 
 def test_whole_numbers_stay_in_their_range_and_floats_are_not_clipped(tmp_path):
-    method, settings = brightening(tmp_path), {"shift": 0.5}
-    assert unblur.restore(np.full((40, 40), 250, np.uint8), method=method, settings=settings).max() == 255
-    assert unblur.restore(np.full((40, 40), 0.9, np.float32), method=method, settings=settings).max() > 1.3
+    options = {"method": brightening(tmp_path), "settings": {"shift": 0.5}, "force": True}
+    assert unblur.restore(np.full((40, 40), 250, np.uint8), **options).max() == 255
+    assert unblur.restore(np.full((40, 40), 0.9, np.float32), **options).max() > 1.3
 
 
 def test_deconvolution_with_a_known_psf_sharpens():
@@ -228,4 +228,4 @@ def test_a_psf_is_estimated_from_one_picture_only(tmp_path):
 
 def test_a_file_of_ones_own_is_a_method(tmp_path):
     mine = fake_method(tmp_path, "mine", "return Restoration(image=1 - observation.blurry)")
-    np.testing.assert_array_equal(unblur.restore(np.full((40, 40), 55, np.uint8), method=mine), 200)
+    np.testing.assert_array_equal(unblur.restore(np.full((40, 40), 55, np.uint8), method=mine, force=True), 200)

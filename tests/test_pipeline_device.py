@@ -126,7 +126,7 @@ def telling(tmp_path, what: str = "image=observation.blurry + 0.1", **options) -
 def test_a_photo_is_restored_there_and_comes_back(stand_in, tmp_path):
     method = telling(tmp_path, needs=("blurry", "psf"))
     observation = Observation(blurry=PICTURE, psf=PSF[None, None])
-    result = restore_picture(observation, Options(method=method, device=stand_in), Progress())
+    result = restore_picture(observation, Options(method=method, force=True, device=stand_in), Progress())
     assert result.notes == [NAME, NAME]
     assert result.psf is not None
     assert (result.image.device, result.psf.device) == (devices.CPU, devices.CPU)
@@ -157,7 +157,9 @@ def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatc
 def test_tiles_are_restored_there(stand_in, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 1000)
     method = telling(tmp_path, card="tiling=True", undoes=("noise",))
-    result = restore_picture(Observation(blurry=PICTURE), Options(method=method, device=stand_in), Progress())
+    result = restore_picture(
+        Observation(blurry=PICTURE), Options(method=method, force=True, device=stand_in), Progress()
+    )
     assert result.notes == [NAME]
     torch.testing.assert_close(result.image, PICTURE + 0.1)
 
@@ -218,7 +220,7 @@ def test_nothing_is_made_in_float64_on_a_device_that_has_none(stand_in, tmp_path
         with pytest.raises(TypeError, match="float64"):
             picture.double().to(stand_in)  # else this test could not fail
         for psf in (PSF.double(), PSF.double().numpy(), PSF.to(stand_in)):
-            result = unblur.restore(picture, psf=psf, method=method, device=stand_in)
+            result = unblur.restore(picture, psf=psf, method=method, force=True, device=stand_in)
             assert (result.dtype, result.device) == (dtype, devices.CPU)
             torch.testing.assert_close(result.double(), picture.double() / 2, atol=0.51, rtol=0)
 

@@ -82,7 +82,7 @@ def test_depth_and_alpha_are_kept(folder, tmp_path, dtype):
     colours = (photo_pixels() / 255 * 0.7 * top).astype(dtype)
     alpha = np.linspace(0, top, 48 * 64).reshape(48, 64, 1).astype(dtype)
     tifffile.imwrite(folder / "a.tif", np.dstack([colours, alpha]), photometric="rgb", extrasamples=[2])
-    options = Options(method=brightening(tmp_path), settings={"shift": 0.25})
+    options = Options(method=brightening(tmp_path), settings={"shift": 0.25}, force=True)
     restore_file(folder / "a.tif", folder / "b.tif", options)
     written = tifffile.imread(folder / "b.tif")
     assert written.dtype == dtype
@@ -92,7 +92,7 @@ def test_depth_and_alpha_are_kept(folder, tmp_path, dtype):
 
 def test_only_whole_number_formats_are_clipped(folder, tmp_path):
     tifffile.imwrite(folder / "a.tif", np.full((40, 40), 0.75, np.float32))
-    options = Options(method=brightening(tmp_path), settings={"shift": 0.5})
+    options = Options(method=brightening(tmp_path), settings={"shift": 0.5}, force=True)
     restore_file(folder / "a.tif", folder / "b.tif", options)
     restore_file(folder / "a.tif", folder / "b.png", options)
     np.testing.assert_allclose(tifffile.imread(folder / "b.tif"), 1.25)
