@@ -30,7 +30,7 @@ from unblur.pipeline import judge
 from unblur.pipeline.psf_evidence import share_explained_no_better
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import inner_gradient, normalised_sparsity
-from unblur.solvers.observed import SIGMA_FLOOR
+from unblur.solvers.data_term import SIGMA_FLOOR
 from unblur.types import Observation
 
 HELPED, HARMED = 1.5, -0.3  # dB

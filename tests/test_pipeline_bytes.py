@@ -54,7 +54,7 @@ FILES = [("JPEG", ".jpg"), ("16-bit PNG", ".png"), ("float TIFF", ".tif"), ("WEB
 @pytest.mark.parametrize(("format", "suffix"), FILES, ids=[format for format, _ in FILES])
 def test_bytes_give_what_a_file_gives(tmp_path, format, suffix, changed):
     data = content_of(format)
-    options = Options(method=brightening(tmp_path)) if changed else leave_alone(tmp_path)
+    options = Options(method=brightening(tmp_path), force=True) if changed else leave_alone(tmp_path)
     (tmp_path / "in").write_bytes(data)
     written = restore_file(tmp_path / "in", tmp_path / f"out{suffix}", options)
     restored, result = restore_bytes(data, options)
@@ -87,7 +87,7 @@ def test_no_file_is_touched(tmp_path, monkeypatch):
     ],
 )
 def test_the_suffix_of_the_result_names_its_format(tmp_path, name, format, output):
-    options = Options(method=brightening(tmp_path))
+    options = Options(method=brightening(tmp_path), force=True)
     data, result = unblur.restore_bytes(content_of("JPEG"), options, name=name, format=format)
     assert result.output == Path(output)
     with Image.open(io.BytesIO(data)) as image:
@@ -106,14 +106,14 @@ def test_cancelling_ends_the_work(tmp_path):
     progress = Progress()
     progress.cancel()
     with pytest.raises(Cancelled):
-        restore_bytes(content_of("JPEG"), Options(method=brightening(tmp_path)), progress)
+        restore_bytes(content_of("JPEG"), Options(method=brightening(tmp_path), force=True), progress)
 
 
 @pytest.mark.parametrize("way", ["file", "bytes"])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "16-bit PNG", "float TIFF", "TIFF", "WEBP", "GIF", "BMP"])
 def test_more_pixels_than_allowed_are_refused_by_the_header(tmp_path, monkeypatch, format, way):
     data = content_of(format)
-    options = Options(method=brightening(tmp_path))
+    options = Options(method=brightening(tmp_path), force=True)
     (tmp_path / "a").write_bytes(data)
 
     def restored(max_pixels: int) -> None:
@@ -132,7 +132,7 @@ def test_more_pixels_than_allowed_are_refused_by_the_header(tmp_path, monkeypatc
 @pytest.mark.parametrize("way", ["file", "bytes"])
 def test_more_bytes_than_allowed_are_refused_before_they_are_read(tmp_path, monkeypatch, way):
     data = content_of("JPEG")
-    options = Options(method=brightening(tmp_path))
+    options = Options(method=brightening(tmp_path), force=True)
     (tmp_path / "a").write_bytes(data)
     restore_bytes(data, options, max_bytes=len(data))
     read_photo(tmp_path / "a", max_bytes=len(data))
@@ -215,7 +215,7 @@ SETTERS = [
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.tif"])
 def test_nothing_of_the_whole_process_is_changed_during_the_work(tmp_path, monkeypatch, name):
     photo = write_photo_file(tmp_path / name)
-    options = Options(method=brightening(tmp_path))
+    options = Options(method=brightening(tmp_path), force=True)
     restore_file(photo, tmp_path / "first.png", options)  # what is imported late is imported now
     limit = 100  # far less than the photo has; Pillow refuses twice as many, were it asked
     seen = []

@@ -39,7 +39,8 @@ _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, t
 _NO_BETTER = 0.2  # share of the detailed tiles that wrong PSFs explain as well
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
-_TONES = 0.04  # difference of the mean of a channel in a sixteenth of the picture, on the [0, 1] scale
+_TONES = 0.04  # difference of the mean of a channel in a cell, on the [0, 1] scale
+_CELL, _MOST_CELLS = 64, 4  # pixels, the least side of such a cell; cells along a side, at most
 _BLURRIER = 1.0  # energy of slopes in a deblurred picture, relative to the photo
 _NOISIER = 1.1  # noise of a denoised picture, relative to the photo ...
 _ROUNDING = 0.5 / 255  # ... and on the [0, 1] scale
@@ -164,8 +165,9 @@ def why_not_beyond(grey: Tensor, restored: Tensor) -> str | None:
 
 
 def why_not_other_tones(photo: Tensor, image: Tensor) -> str | None:
-    """Restoring details changes no brightness and no colour at coarse scale, here in each cell of a 4 x 4 grid."""
-    coarse_photo, coarse_image = (F.adaptive_avg_pool2d(picture.clamp(0, 1), 4) for picture in (photo, image))
+    """Restoring details changes no brightness and no colour at coarse scale, here in cells of at least 64 pixels."""
+    cells = min(max(min(photo.shape[-2:]) // _CELL, 1), _MOST_CELLS)
+    coarse_photo, coarse_image = (F.adaptive_avg_pool2d(picture.clamp(0, 1), cells) for picture in (photo, image))
     if float((coarse_photo - coarse_image).abs().max()) > _TONES:
         return "Restoring failed: the result has another brightness or colour than the photo."
     return None
