@@ -3,10 +3,11 @@
     python scripts/train_on_gpu.py two_way --photos DIR -o RUN --minutes 12
     python scripts/train_on_gpu.py nidf --photos DIR -o RUN2 --minutes 12 --init RUN/weights.safetensors
 
-A processor cannot synthesise samples as fast as an accelerator learns from them. So the photos' tiles lie on the device, and
-a pool of some thousand samples is renewed there all the time; noise and JPEG are new whenever a sample is used. Photos whose
-names end in 0 or 1 are for validation. Written to RUN: `weights.safetensors` (half precision), `average.safetensors` (single
-precision, to go on from) and `log.csv`. `--minutes` sets the learning rate's schedule, so a faster device does more steps.
+A processor cannot synthesise samples as fast as an accelerator learns from them. So tiles of the photos are kept on the
+device, and a pool of some thousand samples is renewed there all the time. Noise and JPEG are new whenever a sample is
+used. Photos whose names end in 0 or 1 are for validation. The folder RUN gets `weights.safetensors` (half precision),
+`average.safetensors` (single precision, to go on from) and `log.csv`. `--minutes` sets the schedule of the learning
+rate, so a faster device does more steps, and two runs are not equal bit by bit.
 """
 
 from __future__ import annotations
@@ -148,10 +149,7 @@ class Run:
         taken = blurry + sigma * photons * noise
         clipped = (taken.clamp(0, 1) * 255).round() / 255
         taken = torch.where(rand() < 0.3, taken, clipped)
-        if self.args.method == "nidf":
-            compressed = ~plain & (rand() < 0.4)
-        else:
-            compressed = ~plain & (rand() < 0.7)
+        compressed = ~plain & (rand() < (0.4 if self.args.method == "nidf" else 0.7))
         quality = 70 + 28 * rand().flatten()
         chosen = compressed.flatten().nonzero()[:, 0]
         taken[chosen] = jpeg(clipped[chosen], quality[chosen])
@@ -167,7 +165,7 @@ class Run:
         errors = [
             w * error(m.I, at_scale(sharp, coarsest - i)) for i, (w, m) in enumerate(zip(weights, made, strict=True))
         ]
-        return sum(errors) / sum(weights)  # pyright: ignore[reportReturnType]
+        return torch.stack(errors).sum() / sum(weights)
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:
@@ -349,7 +347,7 @@ def _tiles(path: Path) -> Iterator[Tensor]:
 
 
 def drawn_tiles(count: int) -> list[Tensor]:
-    """Dead leaves (random shapes that hide each other) and lines of text, `count` of each, twice as large, then reduced."""
+    """Dead leaves (random shapes that hide each other) and lines of text, `count` of each."""
     with ProcessPoolExecutor(16) as pool:
         pictures = [pool.submit(_drawn, kind, number) for number in range(count) for kind in ("leaves", "text")]
         return [torch.from_numpy(picture.result()) for picture in pictures]

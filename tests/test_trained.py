@@ -39,10 +39,9 @@ SHIPPED = [(name, preset) for name in TRAINED for preset in methods.get(name).tr
 def observation_for(method: Method, height: int, width: int) -> tuple[Observation, torch.Tensor]:
     """What the method uses of a scene with what it undoes, and the sharp picture."""
     card = method.card
-    if "blur" not in card.undoes:
-        psf = delta_psf()
-    else:  # without a PSF less blur can be undone
-        psf = None if "psf" in card.needs else linear_motion_psf(6, 30)
+    psf = delta_psf() if "blur" not in card.undoes else None
+    if "blur" in card.undoes and "psf" not in card.needs:
+        psf = linear_motion_psf(6, 30)  # without a PSF less blur can be undone
     sigma = 0.08 if "noise" in card.undoes else 0.01
     scene = blurred_scene(height, width, max(card.channels), sigma=sigma, psf=psf)
     noise = torch.randn(scene.sharp.shape, generator=torch.Generator().manual_seed(7))

@@ -75,7 +75,7 @@ class Observation:
         return frozenset({*self.pictures(), *(name for name, value in further.items() if value is not None)})
 
     def photo(self) -> Tensor:
-        """The picture that is to be restored, `(B, C, H, W)`: the blurry one, else the noisy one, else the middle frame.
+        """The picture to be restored, `(B, C, H, W)`: the blurry one, else the noisy one, else the middle frame.
 
         Raises:
             UnblurError: when there is no picture.

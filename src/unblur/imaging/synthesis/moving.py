@@ -1,7 +1,8 @@
-"""Moving scenes, rendered in batches on any device: a background seen by a shaken camera, and objects that move before it.
+"""Scenes in which the camera and objects move, rendered in batches on any device.
 
-The picture is rendered at many instants of the exposure, each with what is in front hiding what is behind, and averaged.
-So edges of moving objects, which are partly seen through, come out as a camera would record them.
+A scene is a background, seen by a shaken camera, and objects that move in front of it. It is rendered at many instants
+of the exposure, and these pictures are averaged. In each of them an object hides what is behind it. So the edges of a
+moving object, behind which the background is seen for part of the exposure, are as a camera records them.
 """
 
 from __future__ import annotations
@@ -94,7 +95,13 @@ def render(
 
 @dataclass(frozen=True)
 class _Pose:
-    """Where pictures are at one instant: turned, grown, then moved. Angle and growth `(B,)`, offset `(B, 2)` in pixels."""
+    """Where pictures are at one instant: turned, enlarged, then moved.
+
+    Attributes:
+        angle: in radians, `(B,)`.
+        growth: by how much they are enlarged, as a share, `(B,)`.
+        offset: x and y in pixels, `(B, 2)`.
+    """
 
     angle: Tensor
     growth: Tensor
@@ -189,7 +196,11 @@ def shaken_psfs(count: int, sizes: tuple[int, int], generator: torch.Generator) 
 
 
 def blur_each(pictures: Tensor, psfs: Tensor) -> Tensor:
-    """Each picture `(B, C, H, W)` convolved with its own PSF `(B, 1, s, s)`, where all of it is known: `(B, C, H-s+1, ...)`."""
+    """Convolve each picture `(B, C, H, W)` with its own PSF `(B, 1, s, s)`.
+
+    Returns:
+        `(B, C, H - s + 1, W - s + 1)`: the pixels that depend on nothing outside the picture.
+    """
     side = psfs.shape[-1]
     shape = pictures.shape[-2:]
     product = torch.fft.rfft2(pictures) * torch.fft.rfft2(psfs, s=shape)
@@ -197,7 +208,12 @@ def blur_each(pictures: Tensor, psfs: Tensor) -> Tensor:
 
 
 def jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG makes of pictures `(B, 3, H, W)` in [0, 1], sides multiples of 8, at qualities `(B,)` of 1 to 99; no subsampling."""
+    """Compress pictures as JPEG does, without subsampling of the colours, and decompress them.
+
+    Args:
+        pictures: `(B, 3, H, W)` in [0, 1]; the sides are multiples of 8.
+        quality: 1 to 99 for each picture, `(B,)`; more is better.
+    """
     count, _, height, width = pictures.shape
     device = pictures.device
     to_ycc = pictures.new_tensor([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
@@ -240,7 +256,7 @@ def _normalised(paths: Tensor) -> Tensor:
 
 
 def _mattes(count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Shapes of objects `(B, 1, S, S)`: 1 inside, 0 outside, blobs and ellipses, somewhere near the middle."""
+    """Shapes of objects, blobs and ellipses near the middle: 1 inside, 0 outside, `(B, 1, S, S)`."""
     device = generator.device
     noise = F.interpolate(_randn(generator, count, 1, 7, 7), size=(side, side), mode="bicubic")
     axis = torch.linspace(-1, 1, side, device=device)

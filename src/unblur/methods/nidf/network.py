@@ -3,8 +3,9 @@
 A denoiser never removes all noise, and a deblurring network amplifies what is left. So the two are chained and trained
 together: the deblurring network learns what the denoiser leaves, and the denoiser what the deblurring network needs.
 
-What differs from the paper: its two U-shapes have no published widths. These are the compact U-shape of this package,
-which sees a picture without its surroundings' mean, has no normalisation and no biases, and adds its result to its input.
+What differs from the paper: the widths of its two U-shapes are not published. These are the compact U-shape of this
+package. It sees the picture minus the mean of its surroundings, has no normalisation and no biases, and its output is
+added to its input.
 """
 
 from __future__ import annotations

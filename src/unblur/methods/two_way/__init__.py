@@ -1,4 +1,4 @@
-"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network": one photo of a scene that moves, or of a camera that turns.
+"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network": one photo of a scene that moves, or of a turning camera.
 
 `network` is the network, `training` what it learns from. No PSF is asked for: the blur may differ from place to place.
 """
@@ -38,11 +38,13 @@ def restore(observation: Observation, settings: TwoWaySettings, progress: Progre
     assert isinstance(network, TwoWay)
     progress.stage("deblurring, scale", network.plan.scales)
     with autocast(blurry.device, dtype_for(settings.precision, blurry.device)):
-        for made in network.scales(blurry):
+        scales = []
+        for scale in network.scales(blurry):
+            scales.append(scale)
             progress.advance()
-            last = made
-    stages = {"up": last.up} if last.down is None else {"up": last.up, "down": last.down}
-    return Restoration(image=last.I, stages=stages)
+    finest = scales[-1]
+    stages = {"up": finest.up} if finest.down is None else {"up": finest.up, "down": finest.down}
+    return Restoration(image=finest.I, stages=stages)
 
 
 METHOD = Method(

@@ -1,12 +1,12 @@
-"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network for Non-uniform Single Image Deblurring": the network, compact.
+"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network for Non-uniform Single Image Deblurring", compact.
 
-A decoder with the encoder's skips restores from the blurry picture; another without any restores from blank. The first
-takes blur away, the second adds what no blurry pixel shows. Their sum is the sharp picture, first at a quarter of the size,
-then, with what was found there, at half and at full size.
+One encoder and two decoders: the upper one has the encoder's skip connections and restores from the blurry picture; the
+lower one has none and restores from blank. The sum of both is the sharp picture. The network restores a quarter of the
+size first; its result there is a further input at half the size, and that one at full size.
 
 What differs from the paper: the U-shape is the compact one of this package (2 x 2 pixels as channels, no biases, no
-normalisation); one set of weights serves all scales; the sum of the two ways is added to the blurry picture; and the
-network sees pictures without their surroundings' mean, so that a flat picture comes back as it is.
+normalisation); all scales share their weights; the sum of the two ways is added to the blurry picture; and the network
+sees pictures minus the mean of their surroundings, so that a flat picture comes back as it is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TwoWayPlan(BaseModel):
 
 
 class Scale(NamedTuple):
-    """What the network made at one scale: `I`, and what its two ways added to the blurry picture, `(B, 3, h, w)` each."""
+    """The result at one scale, and what the two ways added to the blurry picture there: `(B, 3, h, w)` each."""
 
     I: Tensor  # noqa: E741
     up: Tensor
@@ -50,7 +50,7 @@ class Scale(NamedTuple):
 
 
 class TwoWay(nn.Module):
-    """`(B, 3, H, W)` blurry pictures -> what was made at each scale, the coarsest first; the last one's `I` is the result.
+    """`(B, 3, H, W)` blurry pictures -> the result at each scale, coarsest first. The last `I` is the sharp picture.
 
     Compact: 1.4 M parameters, 3.6 G multiply-adds for 256 x 256 pixels.
     """

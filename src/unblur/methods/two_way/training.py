@@ -91,6 +91,4 @@ class TwoWayTraining(Trainable):
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The finest scale's `I`, `(B, 3, H, W)`."""
-        network = self.modules["network"]
-        assert isinstance(network, nn.Module)
-        return network(batch["blurry"])[-1].I
+        return self.modules["network"](batch["blurry"])[-1].I
