@@ -75,6 +75,7 @@ def picture(photos: list[Path], kind: str, number: int, count: int) -> Scene:
     if kind != "camera":
         return scene(photos, kind, number, size=SIZE)
     crop = camera_crops(photos[0], count=count, size=300)[number]
+    assert crop.sharp is not None
     return Scene(crop.name, crop.blurry, crop.sharp)
 
 
@@ -91,6 +92,7 @@ def figures_of(sample: Scene) -> Figures:
     sigma = float(estimate_noise_sigma(grey))
     found = registry.get("l0_psf")(Observation(blurry=grey)).psf
     image = registry.get("hyper_laplacian")(Observation(blurry=photo, psf=found)).image
+    assert found is not None and image is not None
     restored, psf = luminance(image), found[0, 0]
     y, x = psf.shape[0] // 2, psf.shape[1] // 2
     inside = (..., slice(y, grey.shape[-2] - y), slice(x, grey.shape[-1] - x))

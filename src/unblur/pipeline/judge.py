@@ -36,7 +36,7 @@ from unblur.types import Observation, Progress, Restoration
 
 _SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
-_NO_BETTER = 0.2  # share of the detailed tiles that wrong PSFs explain as well
+_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
 _TONES = 0.04  # difference of the mean of a channel in a cell, on the [0, 1] scale
