@@ -1,7 +1,7 @@
 """Non-blind deconvolution of an observation, with its noise level, borders and saturated highlights.
 
-Shared by the methods that have a PSF. The mathematics is in `deconvolution`; this module adds the canvas and the weights
-of the priors.
+Shared by the methods that have a PSF. The mathematics is in `deconvolution`; this module adds the canvas and the prior
+weights.
 """
 
 from __future__ import annotations
