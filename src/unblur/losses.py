@@ -1,4 +1,4 @@
-"""What networks are asked to make small. Every loss is a mean, so it does not depend on the picture's size."""
+"""Losses for training. Every loss is a mean, so it does not depend on the picture's size."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+# Chosen by hand; benchmarks/noise_estimation.py measures the whole.
 _BLOCK = 8  # px, side of the blocks that `estimate_noise_sigma` looks at
 _MAX_BLOCKS = 49152  # per channel: bounds time and memory whatever the picture's size
 _SMOOTHEST = 0.004  # share of the blocks that is taken for free of texture
@@ -20,7 +21,7 @@ _HIGH_FREQUENCY = 10  # u + v of the DCT coefficients (0..7 each) that measure t
 _LOW_FREQUENCY = 5  # ... and of those that choose the blocks, none of them shared
 _AT_LIMIT = 0.002  # a block this near to 0 or 1 is saturated: no noise survives in it
 _LEAST_KEPT = 0.3  # share of the noise variance that clipping must have left in a block
-_EQUAL_NEIGHBOURS = 0.6  # share of neighbours alike above which a picture is drawn, not taken
+_EQUAL_NEIGHBOURS = 0.6  # share of equal neighbours above which a picture is a drawing, not a photo
 _FLAT_LINES = 3  # rows or columns of one value that make a block suspect
 _MAX_ROUNDS = 8
 
@@ -188,7 +189,7 @@ def _plane_sigma(plane: Tensor) -> float:
         chosen = _smoothest(texture / kept, kept, usable & (kept > _LEAST_KEPT))
         if sigma == 0 and (blocks[chosen].diff(dim=2) == 0).float().mean() > _EQUAL_NEIGHBOURS:
             return 0.0  # noise of half a level or more leaves few neighbours exactly alike
-        # The median over frequencies shrugs off those that leftover texture has reached.
+        # The median over frequencies ignores those with remaining texture.
         variance = noise[chosen].mean(0).median() / kept[chosen].mean()
         previous, sigma = sigma, float(variance.sqrt())
         if abs(sigma - previous) <= 0.002 * sigma:

@@ -2,8 +2,8 @@
 
 The model is Boracchi and Foi, "Modeling the Performance of Image Restoration from Motion Blur",
 IEEE Trans. Image Processing 21(8), 2012, section III: a particle with inertia is pushed by a Gaussian
-tremor, drawn back to where it began, and now and then thrown nearly backwards (the press of the
-button, or a correction). Its speed is constant, so equal exposures give equally long paths.
+tremor, pulled back to where it began, and sometimes pushed nearly backwards (when the button is
+pressed, or by a correction). Its speed is constant, so equal exposures give equally long paths.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unblur.imaging.psf import splat_points
 
-# Upper ends of the ranges from which each trajectory draws its own character (Boracchi and Foi).
+# Largest values of the random parameters of a trajectory (Boracchi and Foi).
 _MAX_CENTRIPETAL = 0.7
 _MAX_IMPULSE_RATE = 0.2
 _MAX_TREMOR = 10.0
@@ -25,15 +25,15 @@ _MAX_TREMOR = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ShakePreset:
-    """A published way of drawing camera-shake PSFs.
+    """A published distribution of camera-shake PSFs.
 
     Attributes:
         name: key in `PRESETS`.
-        size_range: smallest and largest side of the PSF in pixels, odd; drawn evenly.
+        size_range: smallest and largest side of the PSF in pixels, odd; uniform.
         max_length: length of the path in pixels over a full exposure.
         fill: True scales each path until it touches the sides of its PSF; False leaves it
             `max_length` long.
-        anxiety: smallest and largest anxiety (see `trajectory`); drawn evenly in its logarithm.
+        anxiety: smallest and largest anxiety (see `trajectory`); log-uniform.
         exposures: shares of the path, rising; one PSF each.
         num_steps: positions in a path.
     """
@@ -70,7 +70,7 @@ def trajectory(
         generator: the only source of randomness.
         num_steps: positions in the path; more is a finer path of a longer-lasting shake (the tremor
             acts per step).
-        max_length: length of the path in pixels; more is a longer path, more strongly drawn back.
+        max_length: length of the path in pixels; more is a longer path, more strongly pulled back.
         anxiety: at least 0; more is a more crooked path with more sudden turns, 0 a straight line.
 
     Returns:

@@ -49,7 +49,7 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
         seen = sensitivity > _DARK
         gain = seen / sensitivity.clamp_min(_DARK)
         image = canvas.blurry.clamp_min(_DARK)
-    unseen = (~seen).to(image)  # keeps its value: no light, nothing learnt
+    unseen = (~seen).to(image)  # keeps its value, since no light of it was observed
 
     progress.stage("deconvolving", settings.iterations)
     data = canvas.mask * canvas.blurry.clamp_min(0)
@@ -63,6 +63,7 @@ def restore(observation: Observation, settings: RichardsonLucySettings, progress
     return Restoration(image=canvas.crop(image), psf=psf)
 
 
+# Chosen by hand.
 _DARK = 1e-3  # of the brightest value or the full sensitivity; less counts as nothing
 _TINY = 1e-6  # a reblurred value below this is rounding of the FFTs
 _STEEP = 1e3  # a larger correction is a rim pixel lit from outside; in an FFT its rounding would reach everywhere

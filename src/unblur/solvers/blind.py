@@ -1,4 +1,4 @@
-"""From a blurry picture of any size to its PSF: where to look, which PSF sizes to try, and which answer to believe."""
+"""Estimate the PSF of a blurry picture of any size: choose the area, try several PSF sizes, and choose between them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
 DEFAULT_SEARCH = L0Search(size=35, weight=4e-3, smoothness=0.3, iterations=5)
-"""What `estimate_psf` and `l0_psf` do when nothing else is said, but for the sizes tried."""
+"""The defaults of `estimate_psf` and `l0_psf`, except for the PSF sizes tried."""
 
 SMALLEST_PICTURE = 32
 """Shorter side in pixels below which a picture is too small to hold a PSF."""
 
-# Supports tried when none is asked for, each with the L0 weight that suits it; larger ones follow while
-# the answer fills its support. All found on validation photos (benchmarks/tune_blind.py).
+# PSF sizes in pixels tried when none is given, each with its L0 weight; larger ones follow while the estimate fills its
+# support (benchmarks/tune_blind.py).
 _LADDER = ((27, 2e-3), (35, 4e-3), (51, 4e-3))
-_NEXT = 2**0.5
-_CROP = 768  # side in pixels of the area a PSF is read from
-_FLAT = 0.5 / 255  # differences below half a level of 8 bits are rounding, not edges
-_PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the deconvolution that judges an answer
+# Chosen by hand.
+_NEXT = 2**0.5  # ratio of a size to the one before
+_CROP = 768  # side in pixels of the area that a PSF is estimated from
+_FLAT = 0.5 / 255  # smaller differences between neighbours are rounding to 8 bits, not edges
+_PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the deconvolution in `implausibility`
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ def size_around(psf: Tensor) -> int:
 
 
 def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress) -> Tensor:
-    """Of the PSF found in one area of a large picture and those of four others, the one that suits all four best.
+    """Choose between the PSF of one area of a large picture and those of four others: the most plausible in all four.
 
-    The most detailed area is not always the one that tells most: foliage, say, has detail and no edges.
+    The most detailed area may have few edges: foliage, for example.
     """
     regions = regional_psfs(blurry, search, progress)
     areas = [area for area, _ in regions]

@@ -1,10 +1,9 @@
-"""Deconvolution on a torus without pretending that a photo is one.
+"""Deconvolution by FFTs of a photo that does not repeat periodically.
 
-FFTs invert a *circular* blur, but a photo shows the inside of a larger world: pixels near its
-border received light from beyond it. `Canvas` is that larger world: the photo plus the PSF's reach on
-every side (and a little more, to a size with a fast FFT). On the canvas the blur is circular, the
-photo's pixels never see the wrap-around, and `mask` says which pixels of the blurry picture were
-observed. Solvers then fit only those, so no border has to be invented and none rings.
+FFTs invert a *circular* blur, but pixels near the border of a photo received light from beyond it. A `Canvas` is the
+photo plus the PSF's reach on every side, and a few pixels more for a fast FFT. On the canvas the blur is circular, no
+pixel of the photo is reached by the wrap-around, and `mask` says which pixels of the blurry picture were observed.
+Solvers fit only those, so no border has to be invented, and none rings.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from unblur.imaging.convolution import as_psf_batch, fast_shape, pad, psf_to_otf
 
 @dataclass(frozen=True)
 class Canvas:
-    """A photo on its torus.
+    """A photo on a periodic canvas.
 
     Attributes:
         blurry: the photo, extended beyond its borders by its nearest pixels, `(B, C, H', W')`.
@@ -66,7 +65,7 @@ class Canvas:
 
     @classmethod
     def circular(cls, blurry: Tensor, psf: Tensor) -> Canvas:
-        """A photo that really is its own torus (synthetic data): nothing beyond it, all of it observed."""
+        """A photo with a circular blur (synthetic data): nothing lies beyond it, and all of it is observed."""
         shape = (blurry.shape[-2], blurry.shape[-1])
         otf = psf_to_otf(as_psf_batch(psf).to(blurry), shape)
         return cls(blurry, torch.ones_like(blurry), otf, gradient_power(shape, blurry), (0, 0), shape)

@@ -1,4 +1,4 @@
-"""What may be believed of a blurry picture before it is inverted: which pixels, and up to which noise."""
+"""The data term of a deconvolution: which pixels of a blurry picture count, and how noisy they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from torch import Tensor
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.types import Observation
 
-# No photo is modelled better than this: quantisation, compression, gamma and the PSF's own error act like noise.
 SIGMA_FLOOR = 0.003
+"""Least noise level, on the [0, 1] scale: quantisation, compression, gamma and errors of the PSF act like noise. Chosen
+by hand."""
 
 _CLIPPED = 254.5 / 255  # an 8-bit 255, whatever the depth
 
@@ -17,8 +18,8 @@ _CLIPPED = 254.5 / 255  # an 8-bit 255, whatever the depth
 def noise_sigma(observation: Observation, *, blurred: bool = True) -> Tensor:
     """Each picture's noise level, estimated where it is not given; at least a floor: `(B, 1, 1, 1)`.
 
-    `blurred` says that `observation.blurry` has no detail down to single pixels, so that noise hidden by JPEG
-    can be told from it.
+    `blurred` says that `observation.blurry` has no detail as fine as a pixel, so that noise that JPEG removed from the
+    finest frequencies can be estimated from coarser ones.
     """
     blurry = observation.blurry
     assert blurry is not None
@@ -32,8 +33,8 @@ def noise_sigma(observation: Observation, *, blurred: bool = True) -> Tensor:
 def prior_weight(sigma: Tensor, scale: float) -> Tensor:
     """The weight of a gradient prior for each picture's noise, `scale * sigma^1.5`: as `sigma`, `(B, 1, 1, 1)`.
 
-    Bayes would have sigma^2 for a prior that is a photo's true density. It is not, and over sigma = 0.003..0.04
-    the weight that restores validation photos best grows with the power 1.5 (benchmarks/tune_nonblind.py).
+    The power would be 2 if the prior were a photo's true density. Over sigma = 0.003..0.04 the power 1.5 restores
+    validation photos best (benchmarks/tune_nonblind.py).
     """
     return scale * sigma**1.5
 
@@ -41,9 +42,8 @@ def prior_weight(sigma: Tensor, scale: float) -> Tensor:
 def unclipped(blurry: Tensor, mask_clipped: bool) -> Tensor | None:
     """True where a pixel is below the sensor's limit, so that the blur model holds: `(B, C, H, W)`, or None for all.
 
-    A clipped pixel only says "at least this bright". Its neighbours are left out too, since demosaicking and
-    JPEG blocks spread the flattening by a pixel. A white wall is clipped as well, but there the model
-    holds up to a constant; leaving it out loses little. How bright what was left out is takes solvers many steps.
+    A saturated pixel shows only a lower bound of its brightness. Its neighbours are left out too, since demosaicking
+    and JPEG spread the error by a pixel. Solvers need many steps to find the brightness of what is left out.
     """
     if not mask_clipped:
         return None

@@ -5,8 +5,8 @@ Every solver here minimises, over pictures `x` on a `Canvas`,
     1/2 |mask (k * x - y)|^2  +  weight * sum_i phi(D_i x)
 
 where `y` is the blurry photo, `k` the PSF, `D_i x` derivatives of `x`, and `weight` is `(B, 1, 1, 1)`.
-They differ in the penalty phi, and so in the algorithm that suits it. All of them come down to quadratic problems
-whose only obstacle to a closed form in the Fourier domain is the mask; `solve_masked` takes it in a few steps.
+They differ in the penalty phi, and so in the algorithm. All of them solve quadratic problems, which would have a closed
+form in the Fourier domain but for the mask; `solve_masked` solves them in a few conjugate-gradient steps.
 
 Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, gradient fields have a leading axis.
 """
@@ -23,7 +23,7 @@ from unblur.solvers.conjugate_gradients import conjugate_gradients
 from unblur.solvers.shrinkage import isotropic_soft_threshold, power_shrink
 from unblur.types import Progress
 
-# Conjugate-gradient steps that carry the border's first guess inwards, before any prior but a quadratic one.
+# Conjugate-gradient steps with a quadratic prior, which fill in what lies beyond the border; chosen by hand.
 _BORDER_STEPS = 20
 
 
@@ -77,8 +77,8 @@ def hyper_laplacian(
 def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress, steps: int = 2) -> Tensor:
     """phi = the length of the gradient (isotropic TV), by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
 
-    Convex, so the result is the minimiser itself once `iterations`, each with `steps` of conjugate gradients, are
-    enough. It takes many steps to find how bright a light is that was clipped.
+    Convex: with enough `iterations`, each with `steps` of conjugate gradients, the result is the minimiser. The
+    brightness of a saturated light needs many steps.
     """
     rho = weight / _EDGE
     data = canvas.adjoint_of_data()
@@ -141,9 +141,10 @@ def sparse(
     return canvas.inverse(spectrum)
 
 
+# Chosen by hand.
 _EDGE = 0.1  # gradient, in [0, 1] per pixel, that one ADMM step of `total_variation` shrinks away
 _TYPICAL_GRADIENT = 0.1  # where the first, data-independent parabola of `sparse` touches
-_FLAT = 0.01  # derivatives below this are treated alike, or their weight would be infinite
+_FLAT = 0.01  # per pixel; derivatives below this get the same weight, which would otherwise be infinite at 0
 
 
 def _touching_parabola(field: Tensor, exponent: float) -> Tensor:

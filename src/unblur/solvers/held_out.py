@@ -1,10 +1,10 @@
 """Refine a PSF by how well it predicts pixels that were kept from the deconvolution.
 
 Hide some pixels of the blurry picture, deconvolve the rest with a PSF (`Canvas` takes a mask), blur the result
-again, and look at the hidden pixels: with the right PSF they come out right to the noise. That error needs no
-sharp picture, and unlike the reblurring error of all pixels it is not least for no blur at all. It is a
-function of the PSF that can be differentiated, so the PSF can be improved by gradient descent: self-supervised
-learning on one picture, as in SelfDeblur, with a deconvolution in place of the network that generates the picture.
+again, and compare it with the hidden pixels: with the right PSF they differ by noise only. This error needs no
+sharp picture, and unlike the reblurring error of all pixels it is not least for no blur at all. It is differentiable
+in the PSF, so the PSF can be improved by gradient descent: self-supervised learning on one picture, as in SelfDeblur,
+with a deconvolution in place of the network that generates the picture.
 
 The noise of what is hidden must not be that of what is seen (Batson & Royer 2019, "Noise2Self"). But a camera makes
 each pixel from its neighbours (demosaicking), and JPEG smooths as well, so that neighbours share their noise: a single
@@ -29,6 +29,7 @@ from unblur.types import Progress
 
 HIDDEN = {1: 0.2, 3: 0.35}
 """Share of pixels kept from the deconvolution, by the side of the squares: more in squares, where few pixels count."""
+# Chosen by hand; benchmarks/tune_selfdeblur.py measures the whole.
 _SHARED = 0.5  # pixels whose noise is less than this times that of 2 x 2 of them share it with their neighbours
 _EXPONENT = 0.8  # of the hyper-Laplacian
 _STEPS = 4  # conjugate-gradient steps per beta

@@ -1,7 +1,7 @@
 """Blind deconvolution with L0-regularised gradients, coarse to fine.
 
-The sharp guess is kept piecewise flat on purpose: what survives an L0 penalty on gradients is the large edges,
-and large edges are what a PSF can be read from. Xu, Zheng & Jia 2013 ("Unnatural L0 sparse
+The L0 penalty on gradients makes the sharp guess piecewise flat, so that only large edges remain, from which a PSF can
+be estimated. Xu, Zheng & Jia 2013 ("Unnatural L0 sparse
 representation"); Pan et al. 2014 and 2017, whose continuation and schedules are followed here.
 """
 
@@ -20,6 +20,7 @@ from unblur.solvers.psf_fit import fit_psf, prune, salient
 from unblur.solvers.shrinkage import hard_threshold
 from unblur.types import Progress
 
+# All but the published schedules were chosen by hand; benchmarks/tune_blind.py measures the whole.
 _SCALE = 0.5**0.5  # from one pyramid level to the next coarser one
 _COARSEST = 5  # PSF side in pixels at the coarsest level
 _WEIGHT_DECAY = 1.1  # the L0 weight falls by this factor per iteration, down to the least one
@@ -152,7 +153,7 @@ def _seamless(picture: Tensor, reach: int) -> Tensor:
 
 
 def _start(size: int, like: Tensor) -> Tensor:
-    """Two neighbouring pixels: hardly a blur, but not the delta from which the iterations cannot part."""
+    """Two neighbouring pixels: nearly no blur, but not a delta, which the iterations would never leave."""
     psf = like.new_zeros(size, size)
     psf[size // 2, size // 2 - 1 : size // 2 + 1] = 0.5
     return psf

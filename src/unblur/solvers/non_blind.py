@@ -1,7 +1,7 @@
-"""Non-blind deconvolution of an observation as a whole: noise, borders and clipped highlights seen to.
+"""Non-blind deconvolution of an observation, with its noise level, borders and saturated highlights.
 
-What several methods do with a PSF once they have one. The mathematics is in `deconvolution`; here stand the prior
-weights, tuned on validation photos (benchmarks/tune_nonblind.py), and the canvas.
+Shared by the methods that have a PSF. The mathematics is in `deconvolution`; this module adds the canvas and the prior
+weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from unblur.solvers.canvas import Canvas
 from unblur.solvers.data_term import noise_sigma, prior_weight, unclipped
 from unblur.types import Observation, Progress
 
+# In units of sigma^1.5, see `prior_weight` (benchmarks/tune_nonblind.py).
 _HYPER_LAPLACIAN_WEIGHT = 0.5
 _SPARSE_WEIGHT = 0.35
 _TOTAL_VARIATION_WEIGHT = 0.7

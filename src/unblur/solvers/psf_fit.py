@@ -1,6 +1,6 @@
 """The PSF that explains a blurry picture, given a guess of the sharp one: the PSF half of blind deconvolution.
 
-`fit_psf` finds one from next to nothing, `correct_psf` sets right one that is nearly known.
+`fit_psf` estimates it from any start, `correct_psf` corrects one that is nearly right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unblur.imaging.psf import centre_psf, crop_psf, gaussian_psf
 from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.conjugate_gradients import conjugate_gradients
 
-PSF_STEPS = 50  # projected-gradient steps per PSF fit; three times as many change nothing
+PSF_STEPS = 50  # projected-gradient steps per fit; three times as many change nothing
 
 
 def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoothness: float) -> Tensor:
@@ -29,7 +29,7 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
     gradient method (Beck & Teboulle 2009) works on arrays of the PSF's size.
 
     Args:
-        sharp_gradient: `(2, H, W)`, zero where it is not to be believed; taken as periodic.
+        sharp_gradient: `(2, H, W)`, zero where it is unreliable; taken as periodic.
         blurry_gradient: `(2, H, W)`.
         start: a first guess, `(h, w)`, odd sides.
         smoothness: strength of the quadratic penalty relative to the gradients' energy.
@@ -64,8 +64,9 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
     return k / k.sum() if k.sum() > 0 else start
 
 
+# Chosen by hand.
 _ANYWHERE = 0.02  # share of the error that may lie anywhere, and not where the light is
-_NEARBY = 1.0  # pixels that the light's own place is uncertain by
+_NEARBY = 1.0  # pixels by which the place of the light is uncertain
 _INSIDE = 0.98  # share of a blurry pixel's light that must come from within the photo
 _CORRECTION_STEPS = 10  # of conjugate gradients; twice as many change nothing
 

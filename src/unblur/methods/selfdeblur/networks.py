@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers.resampling import double_size, reflect_pad
-
 SLOPE = 0.2  # of the LeakyReLUs
 INPUT_CHANNELS = 8
 PSF_INPUTS, PSF_HIDDEN = 200, 1000
@@ -28,9 +26,14 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """`(1, C, H, W)` -> `(1, C', ceil(H / stride), ceil(W / stride))`."""
-        x = reflect_pad(input) if self.kernel_size[0] == 3 else input
+        x = _reflected(input) if self.kernel_size[0] == 3 else input
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.conv2d(x, self.weight.to(x.dtype), bias, self.stride)
+
+
+def _reflected(x: Tensor) -> Tensor:
+    """One more pixel on each side, mirrored; repeated where there is but one pixel to mirror."""
+    return F.pad(x, (1, 1, 1, 1), "reflect" if min(x.shape[-2:]) > 1 else "replicate")
 
 
 class Normalised(nn.Module):
@@ -56,7 +59,7 @@ class Normalised(nn.Module):
 
 
 def convolved(before: int, after: int, side: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution, normalised. It has no bias: the normalisation would take it away again."""
+    """A convolution, normalised. It has no bias: the normalisation would remove it."""
     return [Convolution(before, after, side, stride, bias=False), Normalised(after)]
 
 
@@ -101,7 +104,7 @@ class _Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(1, C, H, W)` -> `(1, widths[0], H, W)`."""
-        deep = double_size(self.down(x))[..., : x.shape[-2], : x.shape[-1]]
+        deep = F.interpolate(self.down(x), scale_factor=2, mode="bilinear")[..., : x.shape[-2], : x.shape[-1]]
         return self.up(self.join(torch.cat([self.skip(x), deep], 1)))
 
 
