@@ -1,0 +1,110 @@
+"""The two-way network: its scales and ways, the switches of the paper, and what it learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers import structured_picture
+from unblur import methods
+from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale, network_of
+from unblur.methods.two_way.training import TwoWayTraining
+from unblur.types import Observation, UnblurError
+
+TINY = {"widths": [8, 8], "blocks": [1, 1]}
+OBSERVATIONS = {"side": 64, "instants": 4, "shake": 8, "speed": 8, "loss": "l2"}
+
+
+def with_random_weights(network):
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(weight.numel()))
+    return network
+
+
+def test_the_compact_network_is_as_large_as_its_docstring_says():
+    network = TwoWay(TwoWayPlan())
+    assert sum(weight.numel() for weight in network.parameters()) == 1_387_008
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 256, 256))
+    assert counter.get_total_flops() / 2 < 4e9  # multiply-adds
+
+
+def test_each_scale_is_the_blurry_picture_plus_both_ways():
+    blurry = structured_picture(37, 53, 3)
+    made = with_random_weights(network_of(TINY))(blurry)
+    assert [scale.I.shape[-2:] for scale in made] == [(10, 14), (19, 27), (37, 53)]
+    for number, scale in enumerate(made):
+        torch.testing.assert_close(scale.I, at_scale(blurry, 2 - number) + scale.up + scale.down)
+
+
+def test_the_lower_way_sees_the_coarsest_features_only():
+    network = with_random_weights(network_of(TINY))
+    bottom, kept = network.network.encode(torch.cat((structured_picture(32, 32, 3),) * 2, 1))
+    other = [features + 1 for features in kept]
+    assert torch.equal(network.second(bottom), network.second(bottom))
+    assert not torch.equal(network.network.decode(bottom, kept), network.network.decode(bottom, other))
+
+
+def test_without_the_second_way_there_is_the_upper_one_alone():
+    blurry = structured_picture(32, 40, 3)
+    made = with_random_weights(network_of({**TINY, "second_way": False}))(blurry)
+    assert all(scale.down is None for scale in made)
+    torch.testing.assert_close(made[-1].I, blurry + made[-1].up)
+
+
+def test_the_coarser_result_reaches_the_finer_scale():
+    blurry = structured_picture(64, 64, 3)
+    network = with_random_weights(network_of(TINY))
+    alone = network.one_scale(blurry, blurry).I
+    assert not torch.allclose(network(blurry)[-1].I, alone)
+
+
+def test_a_network_of_one_scale_can_be_built_and_a_misspelt_key_is_named():
+    assert len(network_of({**TINY, "scales": 1})(structured_picture(32, 32, 3))) == 1
+    with pytest.raises(UnblurError, match=r"no key 'scale'.*'scales'"):
+        network_of({"scale": 1})
+
+
+def test_both_ways_are_stages_of_the_result():
+    blurry = structured_picture(48, 56, 3)
+    result = methods.get("two_way")(Observation(blurry=blurry), {"precision": "float32"})
+    torch.testing.assert_close(result.image, blurry + result.stages["up"] + result.stages["down"])
+
+
+def test_samples_of_photos_are_moving_scenes_and_samples_of_pairs_are_cut():
+    training = TwoWayTraining(TINY, OBSERVATIONS | {"still": 0})
+    area = structured_picture(training.area, training.area, 3)[0]
+    made = training.observe({"sharp": area}, torch.Generator().manual_seed(3))
+    assert {tensor.shape for tensor in made.values()} == {(3, 64, 64)}
+    assert made["blurry"].diff(dim=-1).square().mean() < made["sharp"].diff(dim=-1).square().mean()
+    pair = training.observe({"sharp": area, "blurry": 1 - area}, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(pair["blurry"], 1 - pair["sharp"])
+
+
+def test_the_finest_scale_weighs_five_times_as_much():
+    training = TwoWayTraining(TINY, OBSERVATIONS)
+    sharp = structured_picture(64, 64, 3)
+    batch = {"blurry": sharp + 0.1, "sharp": sharp}  # a network that begins at zero is off by .1 at each scale
+    ((name, losses),) = training.losses("restore", batch)
+    assert name == "network"
+    expected = {f"scale_{number}": torch.tensor(alpha / 7 * 0.01) for number, alpha in ((1, 1), (2, 1), (3, 5))}
+    torch.testing.assert_close(dict(losses), expected)
+
+
+def test_a_batch_can_be_learned_by_heart():
+    torch.manual_seed(0)
+    training = TwoWayTraining(TINY, OBSERVATIONS)
+    area = structured_picture(training.area, training.area, 3)[0]
+    made = training.observe({"sharp": area}, torch.Generator().manual_seed(3))
+    batch = {key: tensor[None] for key, tensor in made.items()}
+    optimizer = torch.optim.Adam(training.modules["network"].parameters(), 1e-2)
+    errors = []
+    for _ in range(120):
+        ((_, losses),) = training.losses("restore", batch)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(float(loss.detach()))
+    assert errors[-1] < 0.5 * errors[0]
