@@ -96,9 +96,9 @@ def test_a_batch_can_be_learned_by_heart():
     torch.manual_seed(0)
     training = TwoWayTraining(TINY, OBSERVATIONS)
     area = structured_picture(training.area, training.area, 3)[0]
-    made = training.observe({"sharp": area}, torch.Generator().manual_seed(3))
+    made = training.observe({"sharp": area}, torch.Generator().manual_seed(1))
     batch = {key: tensor[None] for key, tensor in made.items()}
-    optimizer = torch.optim.Adam(training.modules["network"].parameters(), 1e-2)
+    optimizer = torch.optim.Adam(training.modules["network"].parameters(), 5e-3)
     errors = []
     for _ in range(120):
         ((_, losses),) = training.losses("restore", batch)

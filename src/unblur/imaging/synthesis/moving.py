@@ -216,16 +216,17 @@ def jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
     """
     count, _, height, width = pictures.shape
     device = pictures.device
-    to_ycc = pictures.new_tensor([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+    to_ycc = pictures.new_tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
     dct = _dct(device)
-    planes = torch.einsum("dc,bchw->bdhw", to_ycc, pictures * 255) - pictures.new_tensor([128.0, 0, 0])[:, None, None]
+    planes = torch.einsum("dc,bchw->bdhw", to_ycc, pictures * 255).round()
+    planes = planes - pictures.new_tensor([128.0, 0, 0])[:, None, None]
     blocks = planes.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, 3, H/8, W/8, 8, 8)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(-1, 1, 1, 1, 1, 1)
     table = torch.stack([_table(name, device) for name in ("luma", "chroma", "chroma")])[None, :, None, None]
     steps = (table * scale).round().clamp_min(1)
     blocks = dct.T @ (((dct @ blocks @ dct.T) / steps).round() * steps) @ dct
     planes = blocks.permute(0, 1, 2, 4, 3, 5).reshape(count, 3, height, width)
-    planes = planes + pictures.new_tensor([128.0, 0, 0])[:, None, None]
+    planes = planes.round() + pictures.new_tensor([128.0, 0, 0])[:, None, None]
     return (torch.einsum("dc,bchw->bdhw", torch.linalg.inv(to_ycc), planes) / 255).clamp(0, 1)
 
 
