@@ -138,8 +138,8 @@ class Canvas:
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """`irfft2` to a picture of the canvas' size."""
-        if spectrum.device.type == "cpu" and len(spectrum) > 1:
-            # MKL rounds several pictures otherwise than one. One at a time they take as long and give the same bits.
+        if spectrum.device.type != "cuda" and len(spectrum) > 1:
+            # MKL rounds a batch differently from a single picture. One by one takes as long, and gives the same bits.
             return torch.cat([torch.fft.irfft2(picture, s=self.shape) for picture in spectrum.split(1)])
         return torch.fft.irfft2(spectrum, s=self.shape)
 
