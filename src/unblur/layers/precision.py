@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -22,9 +23,9 @@ def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """A context in which networks compute in `dtype` on `device`; for float32 it changes nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16) if dtype == torch.bfloat16 else nullcontext()
 
 
 def computes_bfloat16(device: torch.device) -> bool:
