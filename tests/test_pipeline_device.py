@@ -13,8 +13,8 @@ from elsewhere import NAME
 from fakes import PSF, believe, estimating, fake_method, judge_by
 from helpers import blurred_scene, hook_psf, structured_picture
 from unblur import methods
-from unblur.pipeline import credibility
 from unblur.pipeline import device as devices
+from unblur.pipeline import judge as the_judge
 from unblur.pipeline import picture as pipeline
 from unblur.pipeline.device import device_names, find_device, moved
 from unblur.pipeline.picture import Options, estimate_psf_of, restore_picture
@@ -135,9 +135,10 @@ def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatc
     photo = blurred_scene(112, 128, channels=3, sigma=0.005).blurry
     places: list[list[str]] = []
 
-    def judge(grey, restored, psf, sigma, progress):
-        places.append([tensor.device.type for tensor in (grey, restored, psf) if tensor is not None])
-        credibility.judge(grey, restored, psf, sigma, progress)  # whatever it says: what comes next is to be seen too
+    def judge(observation, result, *others):
+        tensors = (observation.blurry, result.image, result.psf)
+        places.append([tensor.device.type for tensor in tensors if tensor is not None])
+        the_judge.judge(observation, result, *others)  # whatever it says: what comes next is to be seen too
 
     monkeypatch.setattr(pipeline, "judge", judge)
     settings = {"l0_psf.size": 15, "iterations": 2}
