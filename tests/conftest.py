@@ -42,8 +42,10 @@ def stand_in(monkeypatch):
     """The name of a device that is not the CPU, wherever the tests run; see `elsewhere`."""
     monkeypatch.setattr(device, "device_names", lambda: ["cpu", f"{elsewhere.NAME}:0"])
     monkeypatch.setattr(workers, "ThreadPoolExecutor", elsewhere.Pool)
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a module keeps the stand-in's tensors
     with elsewhere.accelerator():
         yield elsewhere.NAME
+    torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
 @pytest.fixture

@@ -18,13 +18,14 @@ from unblur import methods
 from unblur.pipeline import device as devices
 from unblur.pipeline import picture as pipeline
 from unblur.pipeline.device import device_names, find_device, moved
+from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 PICTURE = structured_picture(60, 80, channels=3)
-# Their modules and optimisers know the devices that torch knows, and the stand-in is none of them.
-NOT_ON_THE_STAND_IN = {"selfdeblur", "wiener_stack"}
+# After two iterations its PSF search has another result on the stand-in than on the CPU; we do not know why.
+SEARCH_ENDS_ELSEWHERE = {"selfdeblur"}
 
 
 @pytest.fixture
@@ -98,13 +99,16 @@ def test_tensors_of_two_devices_do_not_mix(stand_in):
     torch.testing.assert_close((2 * there).cpu(), 2 * PICTURE, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", sorted({*methods.names()} - NOT_ON_THE_STAND_IN))
+@pytest.mark.parametrize("name", sorted({*methods.names()} - SEARCH_ENDS_ELSEWHERE))
 def test_every_method_makes_its_tensors_where_its_input_is(stand_in, name):
     method = methods.get(name)
     scene = blurred_scene(48, 56, max(method.card.channels))
     observation = Observation(blurry=scene.blurry, psf=scene.psf if "psf" in method.card.needs else None)
-    here = method(observation, method.quick)
-    there = method(observation.to(stand_in), method.quick)
+    settings = dict(method.quick)
+    if "precision" in method.settings.model_fields:
+        settings["precision"] = "float32"  # autocast knows no stand-in
+    here = method(observation, settings)
+    there = method(observation.to(stand_in), settings)
     for output in method.card.gives:
         given = getattr(there, output)
         assert given.device.type == NAME
@@ -137,14 +141,13 @@ def test_a_photo_is_restored_there_and_comes_back(stand_in, tmp_path):
 def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatch):
     photo = Observation(blurry=blurred_scene(160, 176, channels=3, sigma=0.005).blurry)
     places: list[set[str]] = []
-    doubt = pipeline._doubt
 
     def watched(observation, result, *more):
         tensors = [observation.blurry, observation.psf, result.image, result.psf]
         places.append({tensor.device.type for tensor in tensors if tensor is not None})
-        return doubt(observation, result, *more)
+        judge(observation, result, *more)  # whatever it says: what comes next is to be seen too
 
-    monkeypatch.setattr(pipeline, "_doubt", watched)
+    monkeypatch.setattr(pipeline, "judge", watched)
     options = Options(method="l0_psf+hyper_laplacian", settings={"l0_psf.size": 15, "iterations": 2})
     here = restore_picture(photo, options, Progress())
     there = restore_picture(photo, replace(options, device=stand_in), Progress())
