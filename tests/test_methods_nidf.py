@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import structured_picture
+from helpers import errors_while_learning, structured_picture
 from unblur import methods
 from unblur.methods.nidf.network import Nidf, NidfPlan, network_of
 from unblur.methods.nidf.training import NidfTraining
@@ -80,14 +80,5 @@ def test_a_batch_can_be_learned_by_heart():
     torch.manual_seed(0)
     training = NidfTraining(TINY, OBSERVATIONS)
     batch = batch_of(training)
-    weights = [weight for module in training.modules.values() for weight in module.parameters()]
-    optimizer = torch.optim.Adam(weights, 3e-3)
-    errors = []
-    for _ in range(60):
-        ((_, losses),) = training.losses("joint", batch)
-        loss = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        errors.append(float(loss.detach()))
+    errors = errors_while_learning(training, "joint", batch, rate=3e-3, steps=60)
     assert errors[-1] < 0.5 * errors[0]

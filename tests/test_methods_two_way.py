@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import structured_picture
+from helpers import errors_while_learning, structured_picture
 from unblur import methods
 from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale, network_of
 from unblur.methods.two_way.training import TwoWayTraining
@@ -98,13 +98,5 @@ def test_a_batch_can_be_learned_by_heart():
     area = structured_picture(training.area, training.area, 3)[0]
     made = training.observe({"sharp": area}, torch.Generator().manual_seed(1))
     batch = {key: tensor[None] for key, tensor in made.items()}
-    optimizer = torch.optim.Adam(training.modules["network"].parameters(), 5e-3)
-    errors = []
-    for _ in range(120):
-        ((_, losses),) = training.losses("restore", batch)
-        loss = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        errors.append(float(loss.detach()))
+    errors = errors_while_learning(training, "restore", batch, rate=5e-3, steps=120)
     assert errors[-1] < 0.5 * errors[0]
