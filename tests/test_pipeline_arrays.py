@@ -9,6 +9,7 @@ import torch
 import unblur
 from fakes import brightening, estimating, fake_method
 from helpers import CountingProgress, blurred_scene, structured_picture
+from unblur.imaging.psf import gaussian_psf
 from unblur.types import Cancelled, UnblurError
 
 NUMPY_SHAPES = [(40, 50), (40, 50, 1), (40, 50, 2), (40, 50, 3), (40, 50, 4)]
@@ -229,3 +230,30 @@ def test_a_psf_is_estimated_from_one_picture_only(tmp_path):
 def test_a_file_of_ones_own_is_a_method(tmp_path):
     mine = fake_method(tmp_path, "mine", "return Restoration(image=1 - observation.blurry)")
     np.testing.assert_array_equal(unblur.restore(np.full((40, 40), 55, np.uint8), method=mine, force=True), 200)
+
+
+def test_a_picture_that_is_left_alone_comes_back_exactly():
+    """Work is done in float32, which would round a float64 picture."""
+    flat = np.full((40, 44, 3), 1 / 3)
+    assert np.array_equal(unblur.restore(flat), flat)
+    batch = torch.stack([torch.full((3, 40, 44), value, dtype=torch.float64) for value in (1 / 3, 1 / 7)])
+    restored = unblur.restore(batch)
+    assert torch.equal(restored, batch) and restored.data_ptr() != batch.data_ptr()
+
+
+def test_arrays_of_another_byte_order_are_read(tmp_path):
+    image = np.linspace(0, 1, 48 * 40, dtype=np.float32).reshape(48, 40)
+    psf = gaussian_psf(1.0, 5).numpy()
+    expected = unblur.deconvolve(image, psf, "hyper_laplacian", force=True)
+    swapped = unblur.deconvolve(image.astype(">f4"), psf.astype(">f8"), "hyper_laplacian", force=True)
+    np.testing.assert_allclose(swapped, expected, atol=1e-6)
+
+
+def test_a_psf_that_is_none_is_refused_in_one_line():
+    with pytest.raises(UnblurError, match="a PSF is a numpy array or a torch tensor of numbers"):
+        unblur.deconvolve(np.zeros((40, 40)), "psf.png")
+
+
+def test_a_psf_larger_than_the_picture_is_refused():
+    with pytest.raises(UnblurError, match=r"the PSF \(31 x 31 px\) is larger than the picture \(16 x 20 px\)"):
+        unblur.deconvolve(np.zeros((20, 16)), np.ones((31, 31)))

@@ -235,3 +235,8 @@ def test_nothing_of_the_whole_process_is_changed_during_the_work(tmp_path, monke
 
 def _failing(setter: str):
     return lambda *_args, **_options: pytest.fail(f"{setter} was called")
+
+
+def test_a_format_that_is_not_written_is_refused_with_those_that_are():
+    with pytest.raises(UnblurError, match=r"not written as 'png'. Available: JPEG, PNG, TIFF, WEBP"):
+        restore_bytes(content_of("JPEG"), format="png")

@@ -122,8 +122,8 @@ def test_a_scene_that_moves_is_recognised_with_the_psf_of_any_of_its_parts():
     photo, one, other = moving_scene()
     for psf in (one, other, (one + other) / 2):
         assert share_explained_no_better(photo, psf) > 0.5
-        assert "others explain the blur as well" in reason(photo, psf=psf)
-        assert "others explain the blur as well" in reason(photo, deconvolved(photo, psf), psf=psf)
+        assert "wrong PSFs explain the blur equally well" in reason(photo, psf=psf)
+        assert "wrong PSFs explain the blur equally well" in reason(photo, deconvolved(photo, psf), psf=psf)
 
 
 def test_a_shaken_scene_is_explained_by_its_psf_everywhere():

@@ -18,7 +18,7 @@ from unblur.types import UnblurError
     ("given", "name", "reason"),
     [
         ({"blurry", "psf"}, "wiener_stack", "the PSF was given"),
-        ({"blurry"}, "l0_psf+wiener_stack", "one PSF is estimated from the photo's edges"),
+        ({"blurry"}, "l0_psf+wiener_stack", "only the photo was given, so one PSF is estimated from its edges"),
     ],
 )
 def test_auto_goes_by_what_was_given(given, name, reason):
@@ -116,3 +116,9 @@ def test_from_elsewhere_no_setting_names_a_file(tmp_path):
 def test_from_elsewhere_everything_else_may_be_set():
     chain, _ = Options(settings={"passes": 2}, psf_size=9, allow_files=False).plan(PHOTO)
     assert chain.steps[1].settings.passes == 2
+
+
+@pytest.mark.parametrize("key", ["size", "l0_psf.size"])
+def test_a_psf_size_is_given_once(key):
+    with pytest.raises(UnblurError, match=f"given twice, as psf_size and as the setting {key}"):
+        Options("l0_psf+wiener_stack", psf_size=31, settings={key: 15}).plan({"blurry"})

@@ -13,6 +13,7 @@ from unblur.contract import Card, Method, Settings
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf
+from unblur.metrics import psnr
 from unblur.pipeline import picture as pipeline
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
@@ -327,3 +328,24 @@ def test_a_psf_needs_an_estimator_and_a_picture_to_find_it_in(tmp_path):
         estimate_psf_of(Observation(blurry=PICTURE), Options(method="nlm"), Progress())
     with pytest.raises(UnblurError, match="too small"):
         estimate_psf_of(Observation(blurry=PICTURE[..., :9, :9]), Options(method=estimating(tmp_path)), Progress())
+
+
+def test_a_picture_that_a_step_has_deblurred_may_be_sharp():
+    """The next step that undoes blur and noise is not told that there is nothing to deblur."""
+    scene = blurred_scene(96, 120, channels=3, sigma=0.005)
+    options = Options("hyper_laplacian+nidf")
+    result = restore_picture(Observation(blurry=scene.blurry, psf=scene.psf), options, Progress())
+    assert result.changed, result.notes
+    assert psnr(result.image, scene.sharp) > psnr(scene.blurry, scene.sharp) + 3
+
+
+def test_tiles_that_are_all_left_alone_leave_the_picture_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 100)
+    body = "return Restoration(image=observation.blurry, changed=False)"
+    method = fake_method(tmp_path, "content", body, card="tiling=True, tile=40", undoes=("noise",))
+    assert not restored(Options(method=method)).changed
+
+
+def test_the_noise_that_was_given_is_said_of_a_picture_too_small_to_restore():
+    tiny = Observation(blurry=torch.rand(1, 3, 5, 5), sigma=0.02)
+    assert restore_picture(tiny, Options(), Progress()).sigma == 0.02

@@ -16,6 +16,7 @@ from fakes import (
     brightening,
     estimating,
     fake_method,
+    pair_method,
     photo_pixels,
     sharp_pixels,
     write_photo_file,
@@ -229,3 +230,16 @@ def test_a_photo_and_its_picture_share_their_memory(tmp_path):
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")
     assert np.shares_memory(_picture(photo).numpy(), photo.pixels)
+
+
+@pytest.mark.parametrize("what", ["output", "report"])
+def test_the_short_shot_of_a_pair_is_never_replaced(folder, tmp_path, what):
+    long, short = tmp_path / "long.png", tmp_path / "short.png"
+    for path in (long, short):
+        Image.fromarray(np.zeros((40, 44, 3), np.uint8)).save(path)
+    places = {"output": tmp_path / "out.png", "report": tmp_path / "report.png"} | {what: short}
+    options = Options(method=pair_method(tmp_path))
+    before = digest(short)
+    with pytest.raises(UnblurError, match=r"short.png"):
+        restore_file(long, options=options, noisy=short, overwrite=True, **places)
+    assert digest(short) == before

@@ -40,17 +40,17 @@ class Card:
         paper: who published it, or "" if nobody did.
         needs: the fields of `Observation` that it cannot work without.
         gives: the fields of `Restoration` that it fills.
-        undoes: what the image it gives no longer has: blur, noise, or both. Empty for a method that gives no image.
+        undoes: the defects that it removes: blur, noise, or both. Empty for a method that gives no image.
         takes: further fields of `Observation` that it uses if they are there.
         channels: the numbers of channels it accepts.
         multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
         tiling: True if a large picture may be restored in overlapping tiles: the result at a pixel then depends on
             its surroundings only.
-        reach: how far those surroundings go, in pixels, besides one and a half times the size of the PSF. A network
-            that looks 100 pixels around says 100.
-        tile: largest side of a tile in pixels, without its surroundings. A larger one needs more memory and computes
-            less twice. None: what suits most methods.
-        whole_when: settings with which a large picture may not be restored in tiles after all.
+        reach: how far those surroundings go, in pixels. The margin of a tile is the largest of this, of one and a half
+            times the side of the PSF, and of 32 pixels.
+        tile: largest side of a tile in pixels, without its margin. Larger tiles need more memory, but compute less of
+            their neighbours again. None: what suits most methods.
+        whole_when: values of settings with which tiles are not allowed, such as `{"boundary": "circular"}`.
         presets: named groups of settings.
     """
 
@@ -146,9 +146,10 @@ class Trainable(Protocol):
     that inherits from this one gets the values given here.
 
     Attributes:
-        modules: the networks by the names that the recipe uses. The loop replaces each by one on its device, and for
-            a validation by one with the average weights; so call them as `self.modules[name](...)`.
-        stages: what a recipe's stages may be called, each with the names of the optimisers that its losses are for.
+        modules: the networks by the names that the recipe uses. The training loop replaces each by a copy on its
+            device, and during a validation by one with averaged weights; so look it up as `self.modules[name]` each
+            time.
+        stages: the stages that a recipe may have, each with the names of the optimisers that `losses` yields for it.
         area: side in pixels of the pictures that `observe` is given.
         sources: the kinds of source that `observe` accepts.
         frames: how many consecutive frames `observe` is given of a source of frames.
@@ -178,7 +179,7 @@ class Trainable(Protocol):
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
         """Pairs of an optimiser's name and its losses by name, each a mean over the batch, `()`.
 
-        The optimiser makes the sum of its losses smaller, and has stepped when the next pair is asked for.
+        The optimiser minimises the sum of its losses. The loop steps it before it asks for the next pair.
         """
         ...
 
@@ -201,8 +202,8 @@ class Method:
             restored in one piece. None: nothing is prepared.
         quick: settings with which it is fast enough for the contract tests.
         trained: its networks and their files of weights; None: it has none.
-        weakest: settings with which it changes a picture that is not blurred as little as it can; the contract tests
-            see to it that a PSF that is a single point then returns the picture.
+        weakest: settings with the weakest regularisation. The contract tests check that the picture is returned with
+            them when the PSF is a single point.
     """
 
     card: Card
@@ -241,6 +242,7 @@ class Method:
         values = dict(values)
         preset = values.pop("preset", None)
         if preset is not None:
+            preset = str(preset)
             if preset not in self.card.presets:
                 raise UnblurError(f"'{self.card.name}' has no preset '{preset}'.{nearest(preset, self.card.presets)}")
             values = {**self.card.presets[preset], **values}

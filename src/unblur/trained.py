@@ -38,7 +38,7 @@ class Trained:
     Attributes:
         method: the name on the method's card.
         folder: where `recipe.toml` and `weights/PRESET.safetensors` lie.
-        build: makes the network of a recipe's table `network`; raises `UnblurError` for a table that will not do.
+        build: builds the network from a recipe's table `network`; raises `UnblurError` for a table that is wrong.
         module: what training calls the network; None: each child of the network is trained under its own name.
         preset: whose weights are used unless others are asked for.
     """
@@ -92,7 +92,8 @@ class Trained:
             )
         measures = facts["network"]
         try:
-            network = self.build(json.loads(measures) if isinstance(measures, str) else measures)  # once encoded twice
+            # older files hold the measures encoded twice
+            network = self.build(json.loads(measures) if isinstance(measures, str) else measures)
         except UnblurError as error:
             raise UnblurError(f"{path}: {error}") from None
         prefix = "" if self.module is None else f"{self.module}."
@@ -104,7 +105,7 @@ class Trained:
 
 
 def network(method: Method, which: str | Path | None = None, device: torch.device | str = "cpu") -> nn.Module:
-    """A network of a method, to export it or to work with it: it may be changed.
+    """A new copy of a method's network, to export it or to change it.
 
     Args:
         method: a method with trained networks.

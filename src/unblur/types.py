@@ -1,4 +1,4 @@
-"""What every part of the package shares: what the camera gave, what was restored, and how long work reports."""
+"""What every part of the package shares: what the camera gave, what was restored, and the progress of long tasks."""
 
 from __future__ import annotations
 
@@ -132,9 +132,9 @@ class Result(Generic[Array]):
     Attributes:
         image: the restored picture; when nothing changed, the picture as it came in.
         psf: the PSF given or estimated, as the last method used it, `(h, w)`, credible or not; None: there was none.
-        stages: intermediate pictures by name, float32: `(H, W, C)` in numpy, `(C, H, W)` in torch. Empty for a picture
-            that was restored in tiles.
-        changed: False when the picture is as it was; the first note then says why.
+        stages: intermediate pictures by name, float32: `(H, W, C)` in numpy, `(C, H, W)` in torch; their values may be
+            negative where they are differences. A step that works in tiles leaves none.
+        changed: False when the picture is as it was; the first note, if there is one, says why.
         method: the chain of methods, `a+b`.
         reason: why this method, in a few plain words.
         sigma: the noise's standard deviation on the [0, 1] scale, given or measured; None for a picture too small to
@@ -153,7 +153,7 @@ class Result(Generic[Array]):
 
 
 class Progress:
-    """How long work reports, and how it is cancelled. This base class is silent.
+    """How a long task reports its progress, and how it is cancelled. This base class shows nothing.
 
     A method calls `stage` once per phase and `advance` inside its loop, and may call `preview`. Whoever started the
     work overrides `on_stage`, `on_advance` and `on_preview` in a subclass to draw them.

@@ -5,7 +5,7 @@
 | numpy | `(H, W)`, `(H, W, C)` | uint8, uint16, floating point | all of the integer's range, or [0, 1] |
 | torch | `(H, W)`, `(C, H, W)`, `(B, C, H, W)` | the same | the same |
 
-C is 1 (grey), 3 (RGB), or 2 or 4 with an alpha channel last, which comes back untouched. What comes back has the
+C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha); alpha is returned as it came. What comes back has the
 shape, the type and the device of what went in. Whole numbers are rounded and kept in their range; floating-point
 results are not clipped. Work is done in float32. Pictures are sRGB (or linear) as they are: nothing is converted.
 """
@@ -30,7 +30,7 @@ from unblur.types import Observation, Progress, Result, UnblurError
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 _LEVELS = {torch.uint8: 255, torch.uint16: 65535}
-_FARTHEST = 2.0  # a floating-point value beyond is no overshoot of [0, 1] but another scale
+_FARTHEST = 2.0  # floating-point values outside [-1, 2] mean that the picture is not scaled to [0, 1]
 
 
 @overload
@@ -149,6 +149,10 @@ def restore(
         results.append(restore_picture(observation, options, progress or Progress()))
         _log_if_unchanged(results[-1])
     restored = layout.put_together(torch.cat([result.image for result in results]), alpha)
+    for number, result in enumerate(results):
+        if not result.changed:  # exactly: a float64 picture would have been rounded to float32
+            place = (number,) if len(layout.shape) == 4 else ()
+            restored[(*place, ...)] = image[(*place, ...)]
     if not full:
         return restored
     if len(layout.shape) < 4:
@@ -238,7 +242,7 @@ class _Layout:
         """`(B, C, H, W)` float32 as what came in, with its alpha as it was."""
         if self.dtype in _LEVELS:
             top = _LEVELS[self.dtype]
-            # torch converts float to uint16 on no device but the CPU before 2.7; int32 is safe everywhere
+            # before torch 2.7 only the CPU converts float to uint16; int32 works everywhere
             pictures = (pictures * top + 0.5).floor().clamp(0, top).to(torch.int32)
         pictures = pictures.to(self.dtype)
         if alpha is not None:
@@ -271,10 +275,14 @@ def _taken_apart(image: Any) -> tuple[_Layout, Tensor, Tensor | None]:
 
 
 def _from_numpy(image: np.ndarray) -> Tensor:
-    if image.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+    if image.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
         raise UnblurError(f"numpy pictures are uint8, uint16 or floating point, not {image.dtype}. {_CONVERT}")
-    native = image.astype(image.dtype.newbyteorder("="), copy=True)  # also what is read-only, or strided backwards
-    return torch.from_numpy(np.ascontiguousarray(native))
+    return torch.from_numpy(_native(image))
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """A contiguous copy in this machine's byte order, also of an array that is read-only or has negative strides."""
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=True))
 
 
 _CONVERT = "Convert it with its whole range: image.astype('uint8'), or a float in [0, 1]."
@@ -316,7 +324,10 @@ def _psf(psf: Any) -> Tensor | None:
     """A known PSF as `(1, 1, h, w)` summing to 1, on the CPU."""
     if psf is None:
         return None
-    plane = torch.as_tensor(np.array(psf) if isinstance(psf, np.ndarray) else psf).detach()
+    try:
+        plane = torch.as_tensor(_native(psf) if isinstance(psf, np.ndarray) else psf).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise UnblurError(f"a PSF is a numpy array or a torch tensor of numbers, not {psf!r:.60}.") from None
     plane = plane.float().cpu()  # it is normalised in float64, which not every device has
     while plane.ndim > 2 and plane.shape[0] == 1:
         plane = plane[0]

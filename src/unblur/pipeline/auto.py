@@ -32,7 +32,7 @@ class Choice:
 
     Attributes:
         name: the chain, `a+b`.
-        reason: a few plain words that end "it was chosen because ...".
+        reason: completes the sentence "it was chosen because ...".
     """
 
     name: str
@@ -40,7 +40,7 @@ class Choice:
 
 
 def choose(method: str, given: Collection[str]) -> Choice:
-    """What the method that a person named stands for: "auto" is chosen by what was given, any other is itself.
+    """Resolve "auto" from what was given; any other name is returned as it is.
 
     Args:
         method: "auto", or the name of a method or chain.
@@ -56,7 +56,7 @@ def choose(method: str, given: Collection[str]) -> Choice:
             return Choice(_method_for(picture, given), reason)
     if "psf" in given:
         return Choice(NON_BLIND, "the PSF was given")
-    return Choice(f"{ESTIMATOR}+{NON_BLIND}", "one PSF is estimated from the photo's edges")
+    return Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges")
 
 
 def choose_estimator(method: str) -> Choice:
@@ -71,4 +71,4 @@ def _method_for(picture: Input, given: Collection[str]) -> str:
         if picture in card.needs and card.needs <= set(given) and "image" in card.gives:
             return name
     what = {"noisy": "a blurry and a noisy shot", "frames": "several frames"}[picture]
-    raise UnblurError(f"there is no method for {what} yet. Name a file of your own that has one: --method ./mine.py")
+    raise UnblurError(f"there is no method for {what} yet. Give a method file of your own: --method ./mine.py")

@@ -65,5 +65,5 @@ def _padded(picture: Tensor, multiple: int) -> Tensor:
 
 
 def _repeated(picture: Tensor, channels: int) -> Tensor:
-    """A grey picture or grey frames with as many equal channels."""
+    """A grey picture or grey frames copied into as many channels."""
     return picture.expand(*picture.shape[:-3], channels, *picture.shape[-2:])

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.contract import Defect
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import estimate_noise_sigma
@@ -49,9 +50,9 @@ _SPARSER = 0.85  # normalised sparsity of the gradients of a restored picture, r
 
 
 def judge(
-    observation: Observation, result: Restoration, undoes: frozenset[str], sigma: float, progress: Progress
+    observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
 ) -> str | None:
-    """Why to leave a photo as it is, in one sentence, or None.
+    """The reason to keep the photo unchanged, in one sentence, or None.
 
     To be called before anything was computed, after a PSF was found, and after a picture was restored.
 
@@ -69,9 +70,9 @@ def judge(
 
 
 def _reasons(
-    observation: Observation, result: Restoration, undoes: frozenset[str], sigma: float, progress: Progress
+    observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
 ) -> Iterator[str | None]:
-    """The answer to each question that can be asked, one at a time, so that no question is asked after a reason."""
+    """The answers to all questions that can be asked, computed one by one: none after the first reason is used."""
     photo = observation.photo()
     grey = luminance(photo)
     if result.image is None and result.psf is None:
@@ -133,7 +134,7 @@ def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
     """A PSF that is right explains the photo better, nearly everywhere, than wrong PSFs like it."""
     if share_explained_no_better(grey, psf) > _NO_BETTER:
         return (
-            "No credible PSF was found: in much of the photo others explain the blur as well. "
+            "No credible PSF was found: in much of the photo, wrong PSFs explain the blur equally well. "
             "Something may have moved, or the photo is hardly blurred."
         )
     return None

@@ -25,8 +25,8 @@ class Options:
         strength: 0 (the picture as it was) to 1 (fully restored).
         force: True keeps a result that is not credible.
         device: where the work is done, `cpu`, `cuda`, `cuda:1`, ...; None: where the picture is.
-        allow_files: False for what comes from elsewhere (a web page): the method is then one of the package, and no
-            setting names a file. A method in a file is a program that would be run.
+        allow_files: False for input that is not trusted, such as that of a web page: the method is then one of the
+            package, and no setting names a file. A method in a file is a program, which would be run.
 
     Raises:
         UnblurError: a strength out of range, or a device that is not there.
@@ -82,5 +82,8 @@ class Options:
             estimators = [card.name for card in cards if "psf" in card.gives]
             if not estimators:
                 raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
+            sizes = {"size", f"{estimators[0]}.size"} & settings.keys()
+            if sizes:
+                raise UnblurError(f"the PSF's size is given twice, as psf_size and as the setting {min(sizes)}.")
             settings[f"{estimators[0]}.size"] = self.psf_size
         return Chain.parse(name, settings, allow_files=self.allow_files)

@@ -77,12 +77,18 @@ def restore_picture(observation: Observation, options: Options, progress: Progre
 def _restore(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
     chain, choice = options.plan(observation.given())
     photo = observation.photo()
-    unchanged = Result(photo, _plane(observation.psf), changed=False, method=chain.name, reason=choice.reason)
+    psf = _plane(observation.psf)
+    unchanged = Result(photo, psf, {}, False, chain.name, choice.reason, observation.sigma)
     short_side = min(photo.shape[-2:])
     smallest = SMALLEST_PICTURE if "psf" in chain.gives else SMALLEST
     if short_side < smallest:
         reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
         return replace(unchanged, notes=[reason])
+    if psf is not None and (psf.shape[0] > photo.shape[-2] or psf.shape[1] > photo.shape[-1]):
+        raise UnblurError(
+            f"the PSF ({psf.shape[1]} x {psf.shape[0]} px) is larger than the picture ({photo.shape[-1]} x "
+            f"{photo.shape[-2]} px). Crop the PSF."
+        )
     progress.stage("measuring the noise")
     sigma = observation.sigma
     if sigma is None:
@@ -98,7 +104,7 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     psf = unchanged.psf if made.psf is None else _plane(made.psf)
     if not made.changed or made.image is None:
         return replace(unchanged, psf=psf, stages=made.stages, notes=made.notes)
-    if not torch.stack(made.image.aminmax()).isfinite().all():  # without a copy of a large picture
+    if not torch.stack(made.image.aminmax()).isfinite().all():  # aminmax makes no full-size copy
         raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
     image = made.image.to(photo)
     if options.strength < 1:
@@ -195,14 +201,25 @@ def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
 
 def _for_photos(chain: Chain, *, force: bool) -> Chain:
     """The same chain, each step run as the module's docstring says."""
-    return Chain(tuple(Step(_for_a_photo(step.method, force=force), step.settings) for step in chain.steps))
+    steps: list[Step] = []
+    for step in chain.steps:
+        deblurred = any("blur" in earlier.method.card.undoes for earlier in steps)
+        steps.append(Step(_for_a_photo(step.method, force=force, deblurred=deblurred), step.settings))
+    return Chain(tuple(steps))
 
 
-def _for_a_photo(method: Method, *, force: bool) -> Method:
+def _for_a_photo(method: Method, *, force: bool, deblurred: bool) -> Method:
+    """The same method, run as the module's docstring says.
+
+    Args:
+        method: a step of a chain.
+        force: True: nothing is judged.
+        deblurred: True: an earlier step undid the blur, so the picture may be sharp.
+    """
     card = method.card
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-        if not force:
+        if not force and not deblurred:
             _require_credible(observation, Restoration(), card.undoes, progress)
         run = _restore_image if "image" in card.gives else _estimate
         result = run(method, observation, settings, progress)
@@ -238,11 +255,13 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
         return run_on_any_shape(method, observation, settings, progress)
     if method.prepare is not None:
         observation, settings = method.prepare(observation, settings, progress)
-    notes: dict[str, None] = {}  # what several tiles say alike is said once
+    notes: dict[str, None] = {}  # without duplicates
+    changed: list[bool] = []
 
     def restore_tile(tile: Observation, within: Progress) -> Tensor:
         result = run_on_any_shape(method, tile, settings, within)
         notes.update(dict.fromkeys(result.notes))
+        changed.append(result.changed)
         assert result.image is not None
         return result.image
 
@@ -250,7 +269,7 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
     image = tiled(
         restore_tile, observation, halo=halo, tile=card.tile or TILE, multiple_of=card.multiple_of, progress=progress
     )
-    return Restoration(image=image, psf=observation.psf, notes=list(notes))
+    return Restoration(image=image, psf=observation.psf, changed=any(changed), notes=list(notes))
 
 
 # --- no harm --------------------------------------------------------------------------------------

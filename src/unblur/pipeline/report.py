@@ -125,7 +125,7 @@ def _draw_facts(draw: ImageDraw.ImageDraw, facts: list[tuple[str, list[str]]], p
 
 
 def _draw_psf(sheet: Image.Image, psf: Tensor | None, place: tuple[int, int]) -> None:
-    """The PSF enlarged to whole pixels, brightened so that its faint parts show."""
+    """The PSF enlarged by a whole factor, brightened so that its faint parts show."""
     draw = ImageDraw.Draw(sheet)
     if psf is None:
         draw.text(place, "no PSF", QUIET, _font(SMALL))

@@ -27,7 +27,7 @@ from unblur.imaging.psf import PsfDescription, describe_psf
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Observation, Progress, Result
+from unblur.types import Observation, Progress, Result, UnblurError
 
 PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 _SUFFIXES: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
@@ -45,8 +45,8 @@ class FileResult:
         noise_sigma: on the [0, 1] scale; None for a photo too small to measure.
         seconds: from reading to writing.
         changed: False when the photo is as it was.
-        notes: plain sentences for the person; the first says why, when nothing changed. The last say what the output
-            does not hold of the input.
+        notes: plain sentences for the person; the first says why, when nothing changed. The last list what the
+            format of the output could not keep.
         reason: why this method, in a few plain words.
         stages: intermediate pictures by name, `(1, C, H, W)`.
     """
@@ -108,8 +108,8 @@ def restore_file(
         max_bytes: a larger file is refused before it is read.
 
     Raises:
-        UnblurError: one line naming what is wrong and the remedy; nothing is written then, except where the report
-            alone could not be.
+        UnblurError: one line naming what is wrong and the remedy; nothing is written then. If only the report cannot be
+            written, the photo has been.
         Cancelled: after `progress.cancel()`; nothing is written then.
     """
     started = perf_counter()
@@ -117,11 +117,12 @@ def restore_file(
     known = known or Observation()
     pictures = {"blurry", *([] if noisy is None else ["noisy"])}
     options.plan(known.given() | pictures)  # what does not fit together is said before anything is read
-    check_writable(output, overwrite=overwrite, source=path)
-    if report is not None:
-        if report.resolve() in (output.resolve(), path.resolve()):
-            raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
-        check_writable(report, overwrite=overwrite, source=path, option="--report")
+    for source in [path] if noisy is None else [path, noisy]:
+        check_writable(output, overwrite=overwrite, source=source)
+        if report is not None:
+            if report.resolve() in (output.resolve(), source.resolve()):
+                raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
+            check_writable(report, overwrite=overwrite, source=source, option="--report")
     progress.stage("reading")
     photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else read_photo(noisy, max_pixels=max_pixels, max_bytes=max_bytes)
@@ -183,6 +184,8 @@ def restore_bytes(
     short = None if noisy is None else decode_photo(noisy, short_path, max_pixels=max_pixels, max_bytes=max_bytes)
     if format is None:
         format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
+    elif format not in _SUFFIXES:
+        raise UnblurError(f"a photo is not written as '{format}'. Available: {', '.join(_SUFFIXES)}.")
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
     output = path.with_name(f"{path.stem}.restored{suffix}")
     observation = _observed(photo, path, short, short_path, known)
@@ -265,7 +268,7 @@ def _observed(
             "they are not aligned yet.",
         )
     if channels != colours:
-        raise ImageFileError(short_path, f"one of it and {path} is grey, the other in colour. Save both alike.")
+        raise ImageFileError(short_path, f"it and {path} must both be grey, or both be in colour.")
     return replace(observation, noisy=_picture(short))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 def sharpness(grey: Tensor, sigma: float) -> float:
     """Finest detail relative to coarser detail, at full and at half size; the smaller of the two.
 
-    A blurred photo lacks it at both sizes. Noise that the estimate missed (JPEG hides some) passes for detail
+    A blurred photo lacks fine detail at both sizes. Noise that the estimate missed (JPEG hides some) passes for detail
     at full size, but averaging 2 x 2 pixels takes most of it away.
 
     Args:

@@ -1,4 +1,7 @@
-"""How `nidf` is trained: a sharp picture, blurred by one PSF (Eq. 6), with white noise on top (Eq. 1)."""
+"""How `unblur train nidf` trains: a sharp picture, blurred by one PSF (Eq. 6), with white noise added (Eq. 1).
+
+The weights that ship were trained with more kinds of samples, by `scripts/train_on_gpu.py`; docs/models.md names them.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network for Non-uniform Single Image Deblurring", compact.
 
 One encoder and two decoders: the upper one has the encoder's skip connections and restores from the blurry picture; the
-lower one has none and restores from blank. The sum of both is the sharp picture. The network restores a quarter of the
-size first; its result there is a further input at half the size, and that one at full size.
+lower one has none and restores from the coarsest features alone ("from blank"). The sum of both is the sharp picture.
+The network restores the picture at a quarter of its size first. Each result is enlarged and is a further input at the
+next scale.
 
 What differs from the paper: the U-shape is the compact one of this package (2 x 2 pixels as channels, no biases, no
 normalisation); all scales share their weights; the sum of the two ways is added to the blurry picture; and the network
@@ -88,7 +89,7 @@ class TwoWay(nn.Module):
 
 
 def at_scale(picture: Tensor, scale: int) -> Tensor:
-    """A picture at `1 / 2^scale` of its size, by means of squares: `(B, C, H, W)` -> `(B, C, ceil(H/2^s), ...)`."""
+    """Average blocks of `2^scale` x `2^scale` pixels: `(B, C, H, W)` -> `(B, C, ceil(H / 2^scale), ...)`."""
     side = 2**scale
     if side == 1:
         return picture

@@ -1,4 +1,7 @@
-"""How `two_way` is trained: scenes in which the camera and objects move, rendered from a photo."""
+"""How `unblur train two_way` trains: scenes in which the camera and objects move, rendered from a photo.
+
+The weights that ship were trained with more kinds of samples, by `scripts/train_on_gpu.py`; docs/models.md names them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Observations(BaseModel):
         speed: length in pixels of an object's longest path.
         still: share of the scenes in which nothing moves.
         sigma: the largest standard deviation of the noise, on the [0, 1] scale.
-        loss: "l2" is Eq. 2 as published; "psnr" the same of the logarithms of each picture's error.
+        loss: "l2" is Eq. 2 as published; "psnr" takes the logarithm of each picture's mean squared error in its place.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
