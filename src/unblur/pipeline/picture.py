@@ -214,13 +214,14 @@ def _for_a_photo(method: Method, *, force: bool, deblurred: bool) -> Method:
     Args:
         method: a step of a chain.
         force: True: nothing is judged.
-        deblurred: True: an earlier step undid the blur, so the picture may be sharp.
+        deblurred: True: an earlier step undid the blur, so the picture may be sharp, and need not get sharper.
     """
     card = method.card
+    undoes = card.undoes - {"blur"} if deblurred else card.undoes
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
         if not force and not deblurred:
-            _require_credible(observation, Restoration(), card.undoes, progress)
+            _require_credible(observation, Restoration(), undoes, progress)
         run = _restore_image if "image" in card.gives else _estimate
         result = run(method, observation, settings, progress)
         photo = observation.photo()
@@ -233,7 +234,7 @@ def _for_a_photo(method: Method, *, force: bool, deblurred: bool) -> Method:
         if "psf" not in card.gives:  # the PSF that it was given, perhaps corrected
             observation = replace(observation, psf=observation.psf if result.psf is None else result.psf)
             found = Restoration(image=result.image)
-        _require_credible(observation, found, card.undoes, progress)
+        _require_credible(observation, found, undoes, progress)
         return result
 
     return replace(method, restore=restore)
