@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmark_cast import REAL_GET, Tiny, only_row, run
+from fakes import fake_method
 from helpers import CountingProgress, hook_psf
 from unblur import benchmark, datasets
 from unblur.metrics import kernel_similarity
@@ -196,3 +197,14 @@ def test_cancelling_stops_inside_a_method(cast):
     with pytest.raises(Cancelled):
         run("sparse", "wiener", progress=CountingProgress(cancel_at=2))
     assert "wiener" not in cast.seen
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_method_for_colour_alone_is_scored_on_grey_pictures(tmp_path, monkeypatch, together):
+    """It is given the grey picture three times, as a photo is."""
+    monkeypatch.setattr(datasets, "get", lambda name: Tiny())
+    body = "assert observation.blurry.shape[1] == 3; return Restoration(image=observation.blurry)"
+    method = fake_method(tmp_path, "colours", body, card="channels=(3,), multiple_of=16")
+    rows = benchmark.run("tiny", tmp_path, [method], together=together)["rows"]
+    assert [row["error"] for row in rows] == [None] * 3
+    assert all(row["psnr"] > 10 for row in rows)

@@ -42,7 +42,9 @@ def test_the_lower_way_sees_the_coarsest_features_only():
     network = with_random_weights(network_of(TINY))
     bottom, kept = network.network.encode(torch.cat((structured_picture(32, 32, 3),) * 2, 1))
     other = [features + 1 for features in kept]
-    assert torch.equal(network.second(bottom), network.second(bottom))
+    one, two = (network.second(bottom, None), network.second(bottom + 1, None))
+    assert not torch.equal(one, two)
+    assert not torch.equal(network.second(bottom), network.second(bottom, kept))
     assert not torch.equal(network.network.decode(bottom, kept), network.network.decode(bottom, other))
 
 

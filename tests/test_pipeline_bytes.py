@@ -240,3 +240,8 @@ def _failing(setter: str):
 def test_a_format_that_is_not_written_is_refused_with_those_that_are():
     with pytest.raises(UnblurError, match=r"not written as 'png'. Available: JPEG, PNG, TIFF, WEBP"):
         restore_bytes(content_of("JPEG"), format="png")
+
+
+def test_bytes_may_come_as_a_memoryview(tmp_path):
+    options = leave_alone(tmp_path)
+    assert restore_bytes(memoryview(content_of("JPEG")), options)[0] == content_of("JPEG")

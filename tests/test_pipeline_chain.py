@@ -175,10 +175,10 @@ def test_what_has_been_deblurred_is_not_deblurred_by_a_network_again(cast, befor
         Chain.parse(f"{before}+{name}")
 
 
-def test_a_method_against_blur_and_noise_may_follow_one_against_blur_alone(cast):
-    assert level(run("network+joint").image) == 2
+@pytest.mark.parametrize("chain", ["network+joint", "network+nlm+joint", "hyper_laplacian+joint"])
+def test_a_method_against_blur_and_noise_cannot_follow_one_against_blur(cast, chain):
     with pytest.raises(UnblurError, match="'joint' cannot deblur"):
-        Chain.parse("network+nlm+joint")
+        Chain.parse(chain)
 
 
 def test_each_step_is_given_what_its_card_names_and_sigma_and_nothing_else(cast):

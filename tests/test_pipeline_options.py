@@ -122,3 +122,12 @@ def test_from_elsewhere_everything_else_may_be_set():
 def test_a_psf_size_is_given_once(key):
     with pytest.raises(UnblurError, match=f"given twice, as psf_size and as the setting {key}"):
         Options("l0_psf+wiener_stack", psf_size=31, settings={key: 15}).plan({"blurry"})
+
+
+def test_an_exposure_ratio_that_nobody_uses_is_refused():
+    with pytest.raises(UnblurError, match="'nlm' makes no use of an exposure ratio"):
+        Options("nlm").plan({"blurry", "exposure_ratio"})
+
+
+def test_a_setting_that_may_name_a_file_and_names_none_is_allowed_everywhere():
+    Options("wiener_stack", settings={"weights": None}, allow_files=False).plan({"blurry", "psf"})

@@ -233,6 +233,19 @@ def test_a_photo_and_its_picture_share_their_memory(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["output", "report"])
+def test_a_file_that_is_to_be_kept_is_never_replaced(folder, tmp_path, what):
+    psf = tmp_path / "psf.png"
+    Image.fromarray(np.eye(5, dtype=np.uint8)).save(psf)
+    before = digest(psf)
+    places = {"output": tmp_path / "out.png", "report": tmp_path / "report.png"} | {what: psf}
+    photo = folder / "photo.png"
+    Image.fromarray(np.zeros((40, 44, 3), np.uint8)).save(photo)
+    with pytest.raises(UnblurError, match=r"psf.png"):
+        restore_file(photo, options=Options("nlm"), keep=[psf], overwrite=True, **places)
+    assert digest(psf) == before
+
+
+@pytest.mark.parametrize("what", ["output", "report"])
 def test_the_short_shot_of_a_pair_is_never_replaced(folder, tmp_path, what):
     long, short = tmp_path / "long.png", tmp_path / "short.png"
     for path in (long, short):

@@ -8,7 +8,8 @@ from typing import Any
 
 from unblur.contract import Settings, nearest
 from unblur.pipeline.auto import QUICK_NON_BLIND
-from unblur.pipeline.chain import Chain, complete, setting_keys
+from unblur.pipeline.chain import Chain, Step, complete, setting_keys
+from unblur.pipeline.channels import on_any_shape
 from unblur.types import UnblurError
 
 Identity = tuple[tuple[str, Settings], ...]
@@ -45,13 +46,18 @@ def make_entries(names: Sequence[str], settings: Mapping[str, Any]) -> list[Entr
     found = []
     for name, full_name in completed.items():
         own = {key: value for key, value in settings.items() if key in keys[name]}
-        chain = Chain.parse(full_name, own)
+        chain = _on_any_shape(Chain.parse(full_name, own))
         found.append(Entry(Chain.parse(name).name, chain, _reference(chain)))
     labels = [entry.label for entry in found]
     for label in labels:
         if labels.count(label) > 1:
             raise UnblurError(f"two methods of this run are called '{label}'. Rename one of the files.")
     return found
+
+
+def _on_any_shape(chain: Chain) -> Chain:
+    """The same chain for grey and colour pictures of any size, whatever its methods take."""
+    return Chain(tuple(Step(on_any_shape(step.method), step.settings) for step in chain.steps))
 
 
 def identity(chain: Chain) -> Identity:

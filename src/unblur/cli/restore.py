@@ -95,9 +95,10 @@ def restore(
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored")
     reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
+    keep = [file for file in (psf, weights, *map(Path, method.split("+"))) if file is not None and file.is_file()]
     failed = len(photos) < given
     for photo, destination, sheet in zip(photos, outputs, reports, strict=True):
-        files = _Files(photo, noisy, destination, sheet, overwrite)
+        files = _Files(photo, noisy, destination, sheet, keep, overwrite)
         result = _restore_one(files, known, options, quiet=quiet, alone=given == 1)
         if result is None:
             failed = True
@@ -160,6 +161,7 @@ class _Files:
     noisy: Path | None
     output: Path
     report: Path | None
+    keep: list[Path]
     overwrite: bool
 
 
@@ -187,6 +189,7 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
 
     `alone`: there is no other photo to go on with, so that a bug may show Python's own traceback.
     """
+    from unblur.image_io import ImageFileError
     from unblur.pipeline.restore import restore_file
 
     photo = files.photo
@@ -199,13 +202,15 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
                 progress,
                 known=known,
                 noisy=files.noisy,
+                keep=files.keep,
                 overwrite=files.overwrite,
                 report=files.report,
             )
     except Cancelled:
         raise
     except UnblurError as error:
-        say_error(str(error) if str(photo) in str(error) else f"{photo}: {error}")
+        named = isinstance(error, ImageFileError) or str(photo) in str(error)
+        say_error(str(error) if named else f"{photo}: {error}")
     except Exception as error:
         if is_out_of_memory(error):
             say_error(f"{photo}: there is not enough memory for it. Close other programs, or crop or shrink it.")

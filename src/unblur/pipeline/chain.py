@@ -212,7 +212,7 @@ class _State:
             raise UnblurError(
                 f"{_twice(card, self.deblurred_by)}, or chain an estimator between them: {ESTIMATOR}+{card.name}."
             )
-        if "blur" in card.undoes and not card.undoes & self.defects[self.newest]:
+        if "blur" in card.undoes and "blur" not in self.defects[self.newest]:
             raise UnblurError(f"{_twice(card, self.deblurred_by)}.")
         return _Sources(self.newest, self.psf if self.blurred == self.newest else None)
 
@@ -324,8 +324,8 @@ def _methods(name: str, allow_files: bool = True) -> list[Method]:
 def _refuse_files(parts: Sequence[Method], values: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse settings that name a file, wherever their values come from."""
     for method in parts:
-        for key in values[method.card.name]:
-            if key != "preset" and _is_file(method.settings.model_fields[key].annotation):
+        for key, value in values[method.card.name].items():
+            if key != "preset" and value is not None and _is_file(method.settings.model_fields[key].annotation):
                 raise UnblurError(f"setting '{key}' of '{method.card.name}' names a file, which is not allowed here.")
 
 

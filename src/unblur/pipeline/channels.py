@@ -14,7 +14,7 @@ from unblur.types import Observation, Progress, Restoration
 
 
 def run_on_any_shape(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    """Run a method on an observation of one photo, whatever number of channels and sides the method takes.
+    """Run a method on an observation of one photo, or of several alike, whatever channels and sides the method takes.
 
     Every picture of the observation is treated alike. Missing rows and columns repeat the last one. Grey pictures are
     given to a colour method three times over, and the mean of its result is taken; colour pictures are given to a grey
@@ -46,6 +46,15 @@ def run_on_any_shape(method: Method, observation: Observation, settings: Setting
         stages={name: joined([result.stages[name] for result in results]) for name in results[0].stages},
         changed=any(result.changed for result in results),
     )
+
+
+def on_any_shape(method: Method) -> Method:
+    """The same method, run by `run_on_any_shape`."""
+
+    def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
+        return run_on_any_shape(method, observation, settings, progress)
+
+    return replace(method, restore=restore)
 
 
 def in_grey(picture: Tensor) -> Tensor:

@@ -79,7 +79,8 @@ def _reasons(
         yield why_not_flat(grey)
         if undoes != {"noise"} and observation.psf is None:
             yield why_not_sharp(grey, sigma)
-    if result.psf is not None and observation.psf is None:
+    psf_was_given = observation.psf is not None and not observation.psf_estimated
+    if result.psf is not None and not psf_was_given:
         psf = _plane(result.psf)
         yield why_not_point(psf)
         yield why_not_too_large(grey, psf)
@@ -95,7 +96,6 @@ def _reasons(
             yield why_not_noisier(grey, restored)
         if "blur" in undoes:
             yield why_not_blurrier(grey, restored, sigma)
-        psf_was_given = observation.psf is not None and not observation.psf_estimated
         psf = observation.psf if result.psf is None else result.psf
         if "blur" in undoes and psf is not None and not psf_was_given:
             yield why_not_reblurred(grey, restored, _plane(psf), sigma)

@@ -61,8 +61,12 @@ class Options:
         name = complete(choice.name, psf_known="psf" in given, allow_files=self.allow_files)
         chain = self.chain(name)
         used = chain.needs | chain.takes
-        for picture, words in (("noisy", "a short, noisy shot; leave out --noisy"), ("frames", "several frames")):
-            if picture in given and picture not in used:
+        for name, words in (
+            ("noisy", "a short, noisy shot; leave out --noisy"),
+            ("exposure_ratio", "an exposure ratio; leave out --exposure-ratio"),
+            ("frames", "several frames"),
+        ):
+            if name in given and name not in used:
                 raise UnblurError(f"'{self.method}' makes no use of {words}.")
         if "psf" in given and "psf" not in used:
             does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"

@@ -13,6 +13,7 @@ method takes, and cut into tiles. The work is done on `Options.device`; the resu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -203,25 +204,33 @@ def _for_photos(chain: Chain, *, force: bool) -> Chain:
     """The same chain, each step run as the module's docstring says."""
     steps: list[Step] = []
     for step in chain.steps:
-        deblurred = any("blur" in earlier.method.card.undoes for earlier in steps)
-        steps.append(Step(_for_a_photo(step.method, force=force, deblurred=deblurred), step.settings))
+        earlier = [one.method.card.name for one in steps if "image" in one.method.card.gives]
+        steps.append(Step(_for_a_photo(step.method, earlier, force=force), step.settings))
     return Chain(tuple(steps))
 
 
-def _for_a_photo(method: Method, *, force: bool, deblurred: bool) -> Method:
+def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool) -> Method:
     """The same method, run as the module's docstring says.
 
     Args:
         method: a step of a chain.
+        earlier: the steps before it that give a picture.
         force: True: nothing is judged.
-        deblurred: True: an earlier step undid the blur, so the picture may be sharp, and need not get sharper.
     """
     card = method.card
-    undoes = card.undoes - {"blur"} if deblurred else card.undoes
+
+    def require_credible(observation: Observation, so_far: Restoration, progress: Progress) -> None:
+        try:
+            _require_credible(observation, so_far, card.undoes, progress)
+        except _NotCredible as doubt:
+            if not earlier:
+                raise
+            about = f"{doubt} ('{card.name}' was given the result of '{'+'.join(earlier)}'.)"
+            raise _NotCredible(about, doubt.psf) from None
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-        if not force and not deblurred:
-            _require_credible(observation, Restoration(), undoes, progress)
+        if not force:
+            require_credible(observation, Restoration(), progress)
         run = _restore_image if "image" in card.gives else _estimate
         result = run(method, observation, settings, progress)
         photo = observation.photo()
@@ -234,7 +243,7 @@ def _for_a_photo(method: Method, *, force: bool, deblurred: bool) -> Method:
         if "psf" not in card.gives:  # the PSF that it was given, perhaps corrected
             observation = replace(observation, psf=observation.psf if result.psf is None else result.psf)
             found = Restoration(image=result.image)
-        _require_credible(observation, found, undoes, progress)
+        require_credible(observation, found, progress)
         return result
 
     return replace(method, restore=restore)

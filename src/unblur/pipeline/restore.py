@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -85,6 +85,7 @@ def restore_file(
     *,
     known: Observation | None = None,
     noisy: Path | None = None,
+    keep: Sequence[Path] = (),
     overwrite: bool = False,
     report: Path | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -102,6 +103,7 @@ def restore_file(
         progress: told of the stages; may cancel.
         known: what is known besides the pictures: psf, sigma, exposure ratio.
         noisy: a short, noisy shot of the same scene, of the same size; it is not aligned.
+        keep: further files that are never replaced: that of the PSF, of weights, of a method.
         overwrite: whether `output` and `report` may replace a file.
         report: where a picture of before, after and PSF goes.
         max_pixels: a photo whose header declares more is refused before it is decoded.
@@ -117,7 +119,7 @@ def restore_file(
     known = known or Observation()
     pictures = {"blurry", *([] if noisy is None else ["noisy"])}
     options.plan(known.given() | pictures)  # what does not fit together is said before anything is read
-    for source in [path] if noisy is None else [path, noisy]:
+    for source in (path, *([] if noisy is None else [noisy]), *keep):
         check_writable(output, overwrite=overwrite, source=source)
         if report is not None:
             if report.resolve() in (output.resolve(), source.resolve()):
@@ -175,6 +177,7 @@ def restore_bytes(
         Cancelled: after `progress.cancel()`.
     """
     started = perf_counter()
+    data = bytes(data)  # also of a memoryview
     options, progress, known = options or Options(), progress or Progress(), known or Observation()
     options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})
     path = Path(Path(name).name or "photo")

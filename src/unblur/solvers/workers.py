@@ -40,7 +40,11 @@ def workers(count: int) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(count, "unblur", _use_threads, (max(threads // count, 1),)) as pool:
         with _LOCK:
             all_started = threading.Barrier(count)
-            wait([pool.submit(all_started.wait) for _ in range(count)])
+            try:
+                wait([pool.submit(all_started.wait) for _ in range(count)])
+            except BaseException:  # a thread could not be started: release those that wait for it
+                all_started.abort()
+                raise
             torch.set_num_threads(threads)
         yield pool
 

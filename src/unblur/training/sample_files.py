@@ -193,8 +193,22 @@ class StoredSamples(Source):
         return cls(training, validation, own=own)
 
     def sample(self, entry: Path, area: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """All that is stored, whole."""
-        return read_sample(entry)
+        """`sharp` and `blurry`, `(3, area, area)`, of a sample that was made for another method.
+
+        Raises:
+            UnblurError: when the sample has no such pictures, or smaller ones.
+        """
+        stored = read_sample(entry)
+        pictures = [stored[name] for name in ("sharp", "blurry") if name in stored]
+        if len(pictures) < 2 or min(min(picture.shape[-2:]) for picture in pictures) < area:
+            raise UnblurError(
+                f"{entry}: this sample of another method has no blurry and sharp picture of at least {area} x {area} "
+                "pixels. Make samples for this method with `unblur synth`."
+            )
+        sharp, blurry = (picture.expand(3, -1, -1) for picture in pictures)
+        offset = [(side - area) // 2 for side in sharp.shape[-2:]]
+        place = (..., slice(offset[0], offset[0] + area), slice(offset[1], offset[1] + area))
+        return {"sharp": sharp[place].contiguous(), "blurry": blurry[place].contiguous()}
 
     def observed(self, entry: Path, trainable: Trainable, generator: torch.Generator) -> dict[str, Tensor]:
         """See `Source`."""

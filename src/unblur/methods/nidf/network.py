@@ -37,7 +37,7 @@ class NidfPlan(BaseModel):
 class Nidf(nn.Module):
     """`(B, 3, H, W)` noisy blurry pictures -> the denoised ones and the sharp ones, both `(B, 3, H, W)`.
 
-    Compact: 2 x 1.08 M parameters, 2 x 1.9 G multiply-adds for 256 x 256 pixels.
+    Compact: 2 x 1.09 M parameters, 2 x 1.9 G multiply-adds for 256 x 256 pixels.
     """
 
     def __init__(self, plan: NidfPlan) -> None:

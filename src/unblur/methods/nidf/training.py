@@ -17,9 +17,8 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import pad_psf
 from unblur.imaging.trajectory import shake_psf
+from unblur.losses import log_error
 from unblur.methods.nidf.network import network_of
-
-_INVISIBLE = 3e-5  # mean squared error (45 dB); the loss "psnr" hardly falls below it
 
 
 class Observations(BaseModel):
@@ -82,8 +81,7 @@ class NidfTraining(Trainable):
             yield "both", {"denoised": self._error(B1, B), "sharp": 0.5 * self._error(I1, I)}  # Eq. 5
 
     def _error(self, made: Tensor, truth: Tensor) -> Tensor:
-        errors = (made - truth).square().mean((1, 2, 3))  # (B,)
-        return errors.mean() if self._observations.loss == "l2" else (errors + _INVISIBLE).log().mean()
+        return (made - truth).square().mean() if self._observations.loss == "l2" else log_error(made, truth).mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """`I1`, `(B, 3, H, W)`."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from unblur.contract import Trainable, checked
 from unblur.imaging.noise import add_gaussian_noise, quantise
 from unblur.imaging.synthesis.moving import SceneRecipe, render, shaken_paths
+from unblur.losses import log_error
 from unblur.methods.two_way.network import at_scale, network_of
 
-_INVISIBLE = 3e-5  # mean squared error (45 dB); the loss "psnr" hardly falls below it
 _ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; the others have 1
 _MARGIN = 128  # pixels by which the photo's area is larger than the picture: motion brings in what lies outside
 
@@ -89,8 +89,7 @@ class TwoWayTraining(Trainable):
         yield "network", errors
 
     def _error(self, made: Tensor, truth: Tensor) -> Tensor:
-        errors = (made - truth).square().mean((1, 2, 3))  # (B,)
-        return errors.mean() if self._observations.loss == "l2" else (errors + _INVISIBLE).log().mean()
+        return (made - truth).square().mean() if self._observations.loss == "l2" else log_error(made, truth).mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The finest scale's `I`, `(B, 3, H, W)`."""
