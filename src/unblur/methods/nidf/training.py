@@ -1,4 +1,4 @@
-"""How `nidf` is trained: a sharp picture, blurred by one PSF (Eq. 6), with white noise on top (Eq. 1)."""
+"""Training of `nidf`: sharp pictures, blurred with one PSF (Eq. 6), with white noise (Eq. 1)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from unblur.imaging.psf import pad_psf
 from unblur.imaging.trajectory import shake_psf
 from unblur.methods.nidf.network import network_of
 
-_INVISIBLE = 3e-5  # mean squared error (45 dB); the loss "psnr" hardly falls below it
+_INVISIBLE = 3e-5  # mean squared error (45 dB): below it the loss "psnr" hardly changes; chosen by hand
 
 
 class Observations(BaseModel):
     """The recipe's table `observations`.
 
     Attributes:
-        side: of the pictures in pixels.
-        half: the smallest and the largest `l` of PSFs of side `2 l + 1`.
-        sigmas: standard deviations of the noise, of 255, each as likely as the others.
-        loss: "l2" is Eqs. 3 to 5 as published; "psnr" the same of the logarithms of each picture's error, in which
-            easy and hard pictures count alike.
+        side: side of the pictures in pixels.
+        half: smallest and largest `l` of the PSFs of side `2 l + 1` pixels.
+        sigmas: standard deviations of the noise, on the scale 0..255; equally frequent.
+        loss: "l2": Eqs. 3 to 5 as published; "psnr": the same with the logarithm of each picture's error, so that easy
+            and difficult pictures have the same weight.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +39,7 @@ class Observations(BaseModel):
 
 
 class NidfTraining(Trainable):
-    """Both networks apart (stages `denoise` and `deblur`), then together (`joint`)."""
+    """Train both networks separately (stages `denoise` and `deblur`), then together (`joint`)."""
 
     stages: Mapping[str, set[str]] = {"denoise": {"net1"}, "deblur": {"net2"}, "joint": {"both"}}
 
@@ -50,7 +50,7 @@ class NidfTraining(Trainable):
         self.modules: dict[str, nn.Module] = {"net1": nidf.net1, "net2": nidf.net2}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """`N` as `blurry`, `B` as `noise_free`, `I` as `sharp`, `(3, side, side)` each."""
+        """Create `N` (`blurry`), `B` (`noise_free`) and `I` (`sharp`) from a sharp picture: `(3, side, side)` each."""
         smallest, largest = self._observations.half
         half = int(torch.randint(smallest, largest + 1, (), generator=generator))
         psf = pad_psf(shake_psf(generator, 2 * half + 1), 2 * largest + 1)
@@ -66,7 +66,7 @@ class NidfTraining(Trainable):
         }
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """Eq. 3 for the denoising network, Eq. 4 for the deblurring one, Eq. 5 for both."""
+        """Compute the loss: Eq. 3 for the denoising network, Eq. 4 for the deblurring one, Eq. 5 for both."""
         N, B, I = batch["blurry"], batch["noise_free"], batch["sharp"]  # noqa: E741
         net1, net2 = self.modules["net1"], self.modules["net2"]
         if stage == "denoise":
@@ -83,5 +83,5 @@ class NidfTraining(Trainable):
         return errors.mean() if self._observations.loss == "l2" else (errors + _INVISIBLE).log().mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """`I1`, `(B, 3, H, W)`."""
+        """Restore the batch: `I1`, `(B, 3, H, W)`."""
         return self.modules["net2"](self.modules["net1"](batch["blurry"]))

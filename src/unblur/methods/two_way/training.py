@@ -1,4 +1,4 @@
-"""How `two_way` is trained: scenes in which the camera and objects move, rendered from a photo."""
+"""Training of `two_way`: scenes in which the camera and objects move, rendered from photos."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from unblur.imaging.noise import add_gaussian_noise, quantise
 from unblur.imaging.synthesis.moving import SceneRecipe, render, shaken_paths
 from unblur.methods.two_way.network import at_scale, network_of
 
-_INVISIBLE = 3e-5  # mean squared error (45 dB); the loss "psnr" hardly falls below it
-_ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; the others have 1
-_MARGIN = 128  # pixels by which the photo's area is larger than the picture: motion brings in what lies outside
+_INVISIBLE = 3e-5  # mean squared error (45 dB): below it the loss "psnr" hardly changes; chosen by hand
+_ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; that of the others is 1
+_MARGIN = 128  # pixels by which the area of the photo exceeds the picture, for motion; chosen by hand
 
 
 class Observations(BaseModel):
-    """The recipe's table `observations`; of pairs, only `loss` and `side` count.
+    """The recipe's table `observations`. For pairs, only `loss` and `side` are used.
 
     Attributes:
-        side: of the pictures in pixels.
-        instants: times at which a scene is rendered.
-        shake: length in pixels of the camera's longest path.
-        speed: length in pixels of an object's longest path.
-        still: share of the scenes in which nothing moves.
-        sigma: the largest standard deviation of the noise, on the [0, 1] scale.
-        loss: "l2" is Eq. 2 as published; "psnr" the same of the logarithms of each picture's error.
+        side: side of the pictures in pixels.
+        instants: number of times at which a scene is rendered.
+        shake: length in pixels of the camera's longest trajectory.
+        speed: length in pixels of an object's longest trajectory.
+        still: share of the scenes without motion.
+        sigma: largest standard deviation of the noise, on the [0, 1] scale.
+        loss: "l2": Eq. 2 as published; "psnr": the same with the logarithm of each picture's error.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,7 +44,7 @@ class Observations(BaseModel):
 
 
 class TwoWayTraining(Trainable):
-    """One stage. Learns from photos, of which it makes moving scenes, or from pairs."""
+    """Train in one stage, with moving scenes rendered from photos, or with pairs of blurry and sharp pictures."""
 
     stages: Mapping[str, set[str]] = {"restore": {"network"}}
     sources = frozenset({"photos", "pairs"})
@@ -55,7 +55,7 @@ class TwoWayTraining(Trainable):
         self.modules: dict[str, nn.Module] = {"network": network_of(network)}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """`blurry` and `sharp`, `(3, side, side)` each."""
+        """Create `blurry` and `sharp` from a photo, or crop them from a pair: `(3, side, side)` each."""
         plan = self._observations
         edge = _MARGIN // 2
         middle = (..., slice(edge, edge + plan.side), slice(edge, edge + plan.side))
@@ -74,7 +74,7 @@ class TwoWayTraining(Trainable):
         return {"blurry": taken[0].contiguous(), "sharp": sharp[0].contiguous()}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """Eq. 2, scale by scale."""
+        """Compute the loss of each scale (Eq. 2)."""
         made = self.modules["network"](batch["blurry"])
         weights = [1.0] * (len(made) - 1) + [_ALPHA_LAST]
         errors = {
@@ -90,5 +90,5 @@ class TwoWayTraining(Trainable):
         return errors.mean() if self._observations.loss == "l2" else (errors + _INVISIBLE).log().mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The finest scale's `I`, `(B, 3, H, W)`."""
+        """Restore the batch: `I` at the finest scale, `(B, 3, H, W)`."""
         return self.modules["network"](batch["blurry"])[-1].I
