@@ -37,7 +37,7 @@ def as_psf_batch(psf: Tensor) -> Tensor:
 
 
 def convolve(image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algorithm: Algorithm = "auto") -> Tensor:
-    """Blur `image` with `psf`: `out[p] = sum_q psf[q] image[p - q]`, q counted from the PSF's centre.
+    """Blur `image` with `psf`: `out[p] = sum_q psf[q] image[p - q]`, where q is the offset from the PSF's middle pixel.
 
     Args:
         image: `(B, C, H, W)`, any float type, any range.
@@ -68,7 +68,7 @@ def convolve(image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algor
 def convolve_adjoint(
     image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algorithm: Algorithm = "auto"
 ) -> Tensor:
-    """The adjoint of `convolve`: `<convolve(x), y> = <x, convolve_adjoint(y)>` for all x, y.
+    """Apply the adjoint of `convolve`: `<convolve(x), y> = <x, convolve_adjoint(y)>` for all x, y.
 
     For "circular" and "zero" boundaries this is correlation with the PSF.
 
@@ -102,7 +102,7 @@ def pad(image: Tensor, rows: int, columns: int, boundary: Boundary) -> Tensor:
 
 
 def _pad_adjoint(padded: Tensor, rows: int, columns: int, boundary: Boundary) -> Tensor:
-    """The adjoint of `pad`: add the value of each padded pixel to the pixel that it was copied from."""
+    """Apply the adjoint of `pad`: add the value of each padded pixel to the pixel that it was copied from."""
     for dim, margin in ((-2, rows), (-1, columns)):
         size = padded.shape[dim] - 2 * margin
         if boundary == "zero":
@@ -136,7 +136,7 @@ def _convolve_valid(image: Tensor, psf: Tensor, algorithm: Algorithm) -> Tensor:
 
 
 def psf_to_otf(psf: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The optical transfer function: the PSF's Fourier transform on the grid of a picture.
+    """Compute the optical transfer function (OTF): the PSF's Fourier transform on the grid of a picture.
 
     Circular convolution becomes a product: `rfft2(convolve(x, psf, "circular")) = otf * rfft2(x)`.
 
@@ -202,7 +202,7 @@ def edge_taper(image: Tensor, psf: Tensor) -> Tensor:
 
 
 def _taper(profile: Tensor, size: int) -> Tensor:
-    """`1 - autocorrelation(profile) / its maximum` on a line of `size` pixels: (B, 1, size)."""
+    """Compute `1 - autocorrelation(profile) / its maximum` at the distance to the nearer end: `(B, 1, size)`."""
     spectrum = torch.fft.rfft(profile, n=max(2 * profile.shape[-1], size))
     correlation = torch.fft.irfft(spectrum.abs() ** 2, n=max(2 * profile.shape[-1], size))
     lag = torch.arange(size, device=profile.device)

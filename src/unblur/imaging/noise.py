@@ -91,11 +91,11 @@ def add_poisson_gaussian_noise(
 
 
 def quantise(image: Tensor, bits: int = 8, *, clip: bool = False) -> Tensor:
-    """Round to the levels of a `bits`-deep file: the nearest `k / (2**bits - 1)`.
+    """Round to the values of a file with `bits` bits: the nearest `k / (2**bits - 1)`.
 
     Args:
         image: any shape, [0, 1].
-        bits: bits per value, 1 to 16; more is finer.
+        bits: bits per value, 1 to 16; higher is finer.
         clip: True also clips the result to [0, 1].
 
     Returns:
@@ -164,7 +164,7 @@ def estimate_noise_under_blur(image: Tensor) -> Tensor:
 
 
 def _plane_sigma(plane: Tensor) -> float:
-    """Noise standard deviation of one channel `(H, W)`."""
+    """Estimate the standard deviation of the noise of one channel `(H, W)`."""
     height, width = plane.shape
     count = (height - _BLOCK + 1) * (width - _BLOCK + 1)
     step = math.ceil(math.sqrt(count / _MAX_BLOCKS))

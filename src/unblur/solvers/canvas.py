@@ -21,7 +21,7 @@ from unblur.imaging.convolution import as_psf_batch, fast_shape, pad, psf_to_otf
 
 @dataclass(frozen=True)
 class Canvas:
-    """A photo on a periodic canvas.
+    """A photo on a larger, periodic array; see the module.
 
     Attributes:
         blurry: the photo, extended by the nearest pixels, `(B, C, H', W')`.
@@ -95,7 +95,7 @@ class Canvas:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """`(H', W')`."""
+        """Size of the canvas in pixels, `(H', W')`."""
         return self.blurry.shape[-2], self.blurry.shape[-1]
 
     @cached_property

@@ -158,7 +158,7 @@ def perturb_psf(psf: Tensor, amount: float, generator: torch.Generator) -> Tenso
     uneven = convolve(torch.randn(1, 1, *psf.shape, generator=generator), gaussian_psf(1.5), "replicate")[0, 0]
     estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()  # brightness along the trajectory
     ghost = _placed(estimate, _from_middle(psf) + 6 * torch.rand(2, generator=generator) - 3, psf.shape[0])
-    # The bend stands for a roll of the camera, seen in a corner of the picture.
+    # The bend models a roll of the camera, as it appears in a corner of the picture.
     bend = 0.05 * amount * torch.randn(2, 2, generator=generator).double()
     estimate = _placed(estimate, _from_middle(psf), psf.shape[0], bend)
     ghost = convolve(ghost[None, None], gaussian_psf(1.0), "zero")[0, 0]

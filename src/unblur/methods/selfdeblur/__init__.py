@@ -280,7 +280,7 @@ def _deconvolved(observation: Observation, method: str, progress: Progress) -> T
 METHOD = Method(
     Card(
         name="selfdeblur",
-        title="Picture and PSF of one blurry photo, learned from that photo alone",
+        title="Picture and PSF of one blurry photo, learned from this photo only",
         paper="Ren et al. 2020",
         needs=frozenset({"blurry"}),
         gives=frozenset({"image", "psf"}),
