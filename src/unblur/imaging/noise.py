@@ -62,7 +62,7 @@ def add_poisson_noise(image: Tensor, peak: float, generator: torch.Generator, *,
         ValueError: a peak of 0 or less.
     """
     if peak <= 0:
-        raise ValueError(f"peak is the photon count of the value 1 and must be above 0, got {peak}")
+        raise ValueError(f"peak is the number of photons at the value 1 and must be above 0, got {peak}")
     return _finish(torch.poisson(image.clamp(min=0) * peak, generator=generator) / peak, clip)
 
 
@@ -171,7 +171,7 @@ def _plane_sigma(plane: Tensor) -> float:
     blocks = plane.unfold(0, _BLOCK, step).unfold(1, _BLOCK, step).reshape(-1, _BLOCK, _BLOCK)  # (n, 8, 8)
     flat_rows, flat_columns = ((blocks.amax(along) == blocks.amin(along)).sum(1) for along in (2, 1))  # (n,)
     varied = flat_rows + flat_columns < 2 * _BLOCK  # (n,)
-    # In noise, constant rows are rare. A block with several of them contains a border or a saturated area. If most
+    # With noise, constant rows are rare. A block with several of them contains a border or a saturated area. If most
     # blocks of a picture have them (a drawing), these blocks are kept.
     whole = torch.maximum(flat_rows, flat_columns) < _FLAT_LINES  # (n,)
     blocks = blocks[whole if 2 * whole.sum() >= varied.sum() else varied]

@@ -81,7 +81,7 @@ class Canvas:
 
         Both sides must be even, as those of `around` are. `doubled` is the opposite, for a picture.
         """
-        # The blur at low frequencies is the same at any size of the pixels: the low frequencies of the otf.
+        # The low frequencies of the otf describe the blur of a picture's low frequencies, at any size of the pixels.
         height, width = self.shape[0] // 2, self.shape[1] // 2
         rows = torch.cat((self.otf[..., : (height + 1) // 2, :], self.otf[..., -(height // 2) :, :]), -2)
         return Canvas(

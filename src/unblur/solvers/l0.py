@@ -20,7 +20,7 @@ from unblur.solvers.psf_fit import fit_psf, prune, salient
 from unblur.solvers.shrinkage import hard_threshold
 from unblur.types import Progress
 
-# Published, or chosen by hand; benchmarks/tune_blind.py measures the result as a whole.
+# The schedules are published, the rest was chosen by hand; benchmarks/tune_blind.py measures the result.
 _SCALE = 0.5**0.5  # ratio of the sizes of one pyramid level and the next finer one
 _COARSEST = 5  # pixels: side of the PSF at the coarsest level
 _WEIGHT_DECAY = 1.1  # the L0 weight is divided by this in each iteration, down to the least one

@@ -36,8 +36,8 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
     Returns:
         `(h, w)`, non-negative, sums to 1.
     """
-    # The normal equations need only the h x w lags of two correlations. So only these FFTs have the picture's size; all
-    # steps work on arrays of the PSF's size.
+    # The normal equations need only the h x w lags of two correlations. So after the FFTs of the picture, all steps
+    # work on arrays of the PSF's size.
     h, w = start.shape
     shape = (sharp_gradient.shape[-2], sharp_gradient.shape[-1])
     sharp = torch.fft.rfft2(sharp_gradient)  # (2, H, W//2+1)
@@ -108,6 +108,7 @@ def correct_psf(
     explained = torch.fft.irfft2(edges * psf_to_otf(psf, canvas.shape), s=canvas.shape)
     unexplained = whole * (gradient(canvas.blurry) - explained)  # (2, B, 1, H', W')
     cross = torch.fft.irfft2((edges.conj() * torch.fft.rfft2(unexplained)).sum(0), s=canvas.shape)
+    # In the quadratic term m is replaced by its mean, so that all steps work on arrays of the PSF's size.
     power = edges.abs().square().sum(0) * whole.mean((0, -2, -1), keepdim=True)[0]
     auto = torch.fft.irfft2(power.to(edges.dtype), s=canvas.shape)  # (B, 1, H', W'), lag (0, 0) first
     small = fast_shape(3 * h - 2, 3 * w - 2)
