@@ -59,7 +59,7 @@ def test_a_black_picture_is_fitted_again_with_the_psf_kept(monkeypatch):
     outcomes = Outcomes(monkeypatch, black(canvas), good_fit(canvas))
     progress = CountingProgress()
     result = run(scene.blurry, progress, final="none", optimisation="alternating")
-    assert result.notes == ["The picture came out black and was fitted again with the PSF found."]
+    assert result.notes == ["The picture was black and was fitted again with the estimated PSF."]
     again = outcomes.calls[1]
     assert torch.equal(again["known_psf"], PSF[None, None])
     assert not again["plan"].alternating and again["plan"].halve_at == (0.7, 0.8, 0.9)
@@ -70,7 +70,7 @@ def test_a_black_picture_is_fitted_again_with_the_psf_kept(monkeypatch):
 @pytest.mark.parametrize(
     ("bad", "word"),
     [
-        (point_like, "as a point"),
+        (point_like, "the PSF is a point"),
         (lambda canvas: good_fit(canvas, psf=bordering().expand(len(canvas), 1, 11, 11)), "along its border"),
         (lambda canvas: good_fit(torch.full_like(canvas, torch.nan)), "diverged"),
     ],

@@ -1,4 +1,4 @@
-"""Losses for training. Every loss is a mean, so it does not depend on the picture's size."""
+"""Losses for training. Each is a mean over pixels, so it does not depend on the size of the picture."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from unblur.metrics.fidelity import SSIM_K1, SSIM_K2, SSIM_SIGMA, SSIM_WINDOW
 
 
 def ssim_loss(picture: Tensor, target: Tensor) -> Tensor:
-    """`1 - SSIM` of each picture, differentiable, with windows that reach over the border into black.
+    """Compute `1 - SSIM` of each picture (Wang et al. 2004, Eq. 13); differentiable.
 
-    Wang et al. 2004, Eq. 13, as `unblur.metrics.ssim`, but for the border: published code that trains with SSIM pads
-    with zeros, so that the outermost pixels count too.
+    It differs from `unblur.metrics.ssim` at the border. As in published code that trains with SSIM, the pictures are
+    padded with zeros, so that pixels near the border have the same weight as the others.
 
     Args:
         picture: `(B, C, H, W)` in [0, 1].
         target: same shape.
 
     Returns:
-        `(B,)`, 0 for identical pictures, at most 2.
+        `(B,)`, from 0 for identical pictures to 2.
     """
     c1, c2 = SSIM_K1**2, SSIM_K2**2
     products = torch.stack((picture, target, picture * picture, target * target, picture * target))  # (5, B, C, H, W)
@@ -33,7 +33,7 @@ def ssim_loss(picture: Tensor, target: Tensor) -> Tensor:
 
 
 def _window_mean(pictures: Tensor) -> Tensor:
-    """Gaussian-weighted mean over the 11x11 window around every pixel, zeros beyond the border: same shape."""
+    """Compute the Gaussian-weighted mean over 11 x 11 pixels around each pixel, with zeros outside: same shape."""
     reach = SSIM_WINDOW // 2
     offsets = torch.arange(-reach, reach + 1, device=pictures.device, dtype=pictures.dtype)
     line = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
@@ -45,7 +45,7 @@ def _window_mean(pictures: Tensor) -> Tensor:
 
 
 def total_variation(picture: Tensor) -> Tensor:
-    """Mean length of the gradient (isotropic total variation per pixel) of each picture: `(B, C, H, W)` -> `(B,)`."""
+    """Compute the isotropic total variation per pixel, the mean length of the gradient: `(B, C, H, W)` -> `(B,)`."""
     dx = F.pad(picture.diff(dim=-1), (0, 1))  # (B, C, H, W)
     dy = F.pad(picture.diff(dim=-2), (0, 0, 0, 1))
     return (dx.square() + dy.square() + 1e-12).sqrt().mean((-3, -2, -1))

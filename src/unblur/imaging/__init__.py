@@ -1,1 +1,1 @@
-"""Image formation: what the camera did to the picture."""
+"""Image formation: colour, convolution, PSFs, camera shake, noise, and synthetic observations."""

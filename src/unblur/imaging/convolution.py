@@ -1,4 +1,4 @@
-"""Blur as a linear operator: `blurry = convolve(sharp, psf)`, its adjoint, and its Fourier form.
+"""Blur as a linear operator: `blurry = convolve(sharp, psf)`, its adjoint, and its Fourier transform.
 
 A blur is a *convolution* (not a correlation): a bright dot at the centre of the sharp picture
 becomes the PSF itself, unflipped. Images are `(B, C, H, W)`; a PSF is `(h, w)` or `(B, 1, h, w)`
@@ -17,42 +17,42 @@ from torch import Tensor
 Boundary = Literal["valid", "circular", "replicate", "zero"]
 Algorithm = Literal["auto", "direct", "fft"]
 
-# Up to this many PSF pixels a direct convolution beats three FFTs (benchmarks/convolution.py).
+# Number of PSF pixels up to which a direct convolution is faster than three FFTs (benchmarks/convolution.py).
 _DIRECT_MAX_AREA = 25
 
 
 def as_psf_batch(psf: Tensor) -> Tensor:
-    """A PSF as `(B, 1, h, w)`, whichever of the two accepted shapes it came in.
+    """Convert a PSF `(h, w)` or `(B, 1, h, w)` to `(B, 1, h, w)`.
 
     Raises:
-        ValueError: for another number of dimensions or an even side.
+        ValueError: another shape, or an even side.
     """
     if psf.ndim == 2:
         psf = psf[None, None]  # (1, 1, h, w)
     if psf.ndim != 4 or psf.shape[1] != 1:
         raise ValueError(f"a PSF is (h, w) or (B, 1, h, w), not {tuple(psf.shape)}.")
     if psf.shape[-2] % 2 == 0 or psf.shape[-1] % 2 == 0:
-        raise ValueError(f"a PSF has odd sides, so that it has a centre; this one is {tuple(psf.shape[-2:])}.")
+        raise ValueError(f"a PSF must have odd sides; this one is {tuple(psf.shape[-2:])}.")
     return psf
 
 
 def convolve(image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algorithm: Algorithm = "auto") -> Tensor:
-    """Blur `image` with `psf`: `out[p] = sum_q psf[q] image[p - q]`, q counted from the PSF's centre.
+    """Blur `image` with `psf`: `out[p] = sum_q psf[q] image[p - q]`, where q is the offset from the PSF's middle pixel.
 
     Args:
         image: `(B, C, H, W)`, any float type, any range.
         psf: `(h, w)` or `(B, 1, h, w)`, odd sides.
-        boundary: what lies outside the picture. "replicate" its nearest pixel, "circular" the
-            opposite side, "zero" black; "valid" asks for no outside and returns the
-            `(H - h + 1, W - w + 1)` pixels that need none.
-        algorithm: "direct" costs h*w per pixel, "fft" about log(HW); "auto" picks by size. Both agree
-            to rounding.
+        boundary: values outside the picture. "replicate": those of the nearest pixel; "circular": those of the
+            opposite side; "zero": 0. "valid" returns only the `(H - h + 1, W - w + 1)` pixels that do not depend
+            on values outside.
+        algorithm: "direct" needs h*w operations per pixel, "fft" about log(HW); "auto" chooses by the size of the
+            PSF. The results are equal up to rounding.
 
     Returns:
         `(B, C, H, W)`, or smaller for "valid".
 
     Raises:
-        ValueError: for a malformed PSF, or one larger than the picture under "valid".
+        ValueError: a PSF of a wrong shape, or, with "valid", one larger than the picture.
     """
     psf = as_psf_batch(psf).to(image)  # (B, 1, h, w)
     h, w = psf.shape[-2:]
@@ -68,18 +68,18 @@ def convolve(image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algor
 def convolve_adjoint(
     image: Tensor, psf: Tensor, boundary: Boundary = "replicate", algorithm: Algorithm = "auto"
 ) -> Tensor:
-    """The adjoint of `convolve`: `<convolve(x), y> = <x, convolve_adjoint(y)>` for all x, y.
+    """Apply the adjoint of `convolve`: `<convolve(x), y> = <x, convolve_adjoint(y)>` for all x, y.
 
     For "circular" and "zero" boundaries this is correlation with the PSF.
 
     Args:
         image: `(B, C, H', W')`, of the size `convolve` returned.
         psf: `(h, w)` or `(B, 1, h, w)`.
-        boundary: the boundary `convolve` was given.
+        boundary: as given to `convolve`.
         algorithm: see `convolve`.
 
     Returns:
-        `(B, C, H, W)` of the size `convolve` took.
+        `(B, C, H, W)`, of the size that `convolve` was given.
     """
     psf = as_psf_batch(psf).to(image)
     h, w = psf.shape[-2:]
@@ -91,7 +91,7 @@ def convolve_adjoint(
 
 
 def pad(image: Tensor, rows: int, columns: int, boundary: Boundary) -> Tensor:
-    """`image` with `rows` more pixels above and below and `columns` left and right."""
+    """Extend `image` by `rows` pixels above and below, and by `columns` pixels left and right."""
     if boundary == "zero":
         return F.pad(image, (columns, columns, rows, rows))
     if boundary == "replicate":
@@ -102,7 +102,7 @@ def pad(image: Tensor, rows: int, columns: int, boundary: Boundary) -> Tensor:
 
 
 def _pad_adjoint(padded: Tensor, rows: int, columns: int, boundary: Boundary) -> Tensor:
-    """Every padded pixel's value goes back to, and is added at, the pixel it was copied from."""
+    """Apply the adjoint of `pad`: add the value of each padded pixel to the pixel that it was copied from."""
     for dim, margin in ((-2, rows), (-1, columns)):
         size = padded.shape[dim] - 2 * margin
         if boundary == "zero":
@@ -116,7 +116,7 @@ def _pad_adjoint(padded: Tensor, rows: int, columns: int, boundary: Boundary) ->
 
 
 def _source_index(size: int, margin: int, boundary: Boundary) -> Tensor:
-    """Which pixel each pixel of a padded line is a copy of."""
+    """For each pixel of a padded line, the index of the pixel that it is a copy of: `(size + 2 margin,)`."""
     position = torch.arange(-margin, size + margin)
     return position % size if boundary == "circular" else position.clamp(0, size - 1)
 
@@ -136,7 +136,7 @@ def _convolve_valid(image: Tensor, psf: Tensor, algorithm: Algorithm) -> Tensor:
 
 
 def psf_to_otf(psf: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The optical transfer function: the PSF's Fourier transform on the grid of a picture.
+    """Compute the optical transfer function (OTF): the PSF's Fourier transform on the grid of a picture.
 
     Circular convolution becomes a product: `rfft2(convolve(x, psf, "circular")) = otf * rfft2(x)`.
 
@@ -145,10 +145,10 @@ def psf_to_otf(psf: Tensor, shape: tuple[int, int]) -> Tensor:
         shape: `(H, W)` of the picture.
 
     Returns:
-        `(B, 1, H, W // 2 + 1)` complex, the half that `torch.fft.rfft2` keeps.
+        `(B, 1, H, W // 2 + 1)` complex, the half spectrum of `torch.fft.rfft2`.
 
     Raises:
-        ValueError: when the PSF is larger than the picture.
+        ValueError: a PSF larger than the picture.
     """
     psf = as_psf_batch(psf)
     h, w = psf.shape[-2:]
@@ -160,16 +160,16 @@ def psf_to_otf(psf: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def otf_to_psf(otf: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of `psf_to_otf`, cropped to `size` (h, w) around the centre: `(B, 1, h, w)`."""
+    """Compute the inverse of `psf_to_otf`, cropped to `size` (h, w) around the middle pixel: `(B, 1, h, w)`."""
     canvas = torch.fft.irfft2(otf, s=shape)  # (B, 1, H, W)
     h, w = size
     return canvas.roll((h // 2, w // 2), dims=(-2, -1))[..., :h, :w]
 
 
 def fast_shape(height: int, width: int) -> tuple[int, int]:
-    """The smallest sizes >= (height, width) whose FFT is fast: multiples of 4 without a prime above 5.
+    """Find the smallest sizes >= (height, width) whose FFT is fast: multiples of 4 without a prime factor above 5.
 
-    An odd size takes twice the time of the next such size, one with a prime factor of 19 or more five times.
+    An FFT of an odd size takes twice the time, and one of a size with a prime factor of 19 or more five times.
     """
     return _fast_length(height), _fast_length(width)
 
@@ -181,17 +181,17 @@ def _fast_length(length: int) -> int:
 
 
 def edge_taper(image: Tensor, psf: Tensor) -> Tensor:
-    """Fade the borders of `image` into its circularly blurred self, so that opposite sides meet.
+    """Blend the borders of `image` with a circularly blurred copy, so that opposite sides agree.
 
-    The weight is MATLAB's `edgetaper`: one minus the PSF's normalised autocorrelation along each
-    axis, so that it is 1 beyond the PSF's reach and 0 on the border.
+    The weight of `image` is that of MATLAB's `edgetaper`: one minus the PSF's normalised autocorrelation along each
+    axis. It is 0 on the border, and 1 farther from it than the size of the PSF.
 
     Args:
         image: `(B, C, H, W)`.
         psf: `(h, w)` or `(B, 1, h, w)`, no larger than the picture.
 
     Returns:
-        `(B, C, H, W)`, equal to `image` farther than the PSF's size from every border.
+        `(B, C, H, W)`, equal to `image` where the distance from all borders exceeds the size of the PSF.
     """
     psf = as_psf_batch(psf).to(image)
     blurred = convolve(image, psf, "circular")
@@ -202,7 +202,7 @@ def edge_taper(image: Tensor, psf: Tensor) -> Tensor:
 
 
 def _taper(profile: Tensor, size: int) -> Tensor:
-    """`1 - autocorrelation(profile) / its maximum` on a line of `size` pixels: (B, 1, size)."""
+    """Compute `1 - autocorrelation(profile) / its maximum` at the distance to the nearer end: `(B, 1, size)`."""
     spectrum = torch.fft.rfft(profile, n=max(2 * profile.shape[-1], size))
     correlation = torch.fft.irfft(spectrum.abs() ** 2, n=max(2 * profile.shape[-1], size))
     lag = torch.arange(size, device=profile.device)

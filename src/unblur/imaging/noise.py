@@ -1,6 +1,6 @@
-"""Camera noise: adding it to a clean picture, and measuring it in one that has it.
+"""Camera noise: add it to a picture, and estimate its standard deviation from a picture.
 
-Levels are on the [0, 1] scale of the picture's own values: 10 levels of an 8-bit picture are
+Standard deviations are on the [0, 1] scale of the pixel values: 10 levels of an 8-bit picture are
 `sigma = 10 / 255`.
 """
 
@@ -12,18 +12,18 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# Chosen by hand; benchmarks/noise_estimation.py measures the whole.
-_BLOCK = 8  # px, side of the blocks that `estimate_noise_sigma` looks at
-_MAX_BLOCKS = 49152  # per channel: bounds time and memory whatever the picture's size
-_SMOOTHEST = 0.004  # share of the blocks that is taken for free of texture
-_MIN_BLOCKS = 64
-_HIGH_FREQUENCY = 10  # u + v of the DCT coefficients (0..7 each) that measure the noise ...
-_LOW_FREQUENCY = 5  # ... and of those that choose the blocks, none of them shared
-_AT_LIMIT = 0.002  # a block this near to 0 or 1 is saturated: no noise survives in it
-_LEAST_KEPT = 0.3  # share of the noise variance that clipping must have left in a block
-_EQUAL_NEIGHBOURS = 0.6  # share of equal neighbours above which a picture is a drawing, not a photo
-_FLAT_LINES = 3  # rows or columns of one value that make a block suspect
-_MAX_ROUNDS = 8
+# Chosen by hand; benchmarks/noise_estimation.py measures the error of the estimate.
+_BLOCK = 8  # pixels: side of the blocks of `estimate_noise_sigma`
+_MAX_BLOCKS = 49152  # per channel; limits time and memory for large pictures
+_SMOOTHEST = 0.004  # share of the blocks that are assumed to have no texture
+_MIN_BLOCKS = 64  # least number of blocks that an estimate uses
+_HIGH_FREQUENCY = 10  # smallest u + v (0..7 each) of the DCT coefficients that measure the noise
+_LOW_FREQUENCY = 5  # largest u + v of the DCT coefficients by which blocks are chosen
+_AT_LIMIT = 0.002  # distance from 0 or 1, on the [0, 1] scale, below which a block is saturated and shows no noise
+_LEAST_KEPT = 0.3  # share of the noise variance that a block must keep after clipping
+_EQUAL_NEIGHBOURS = 0.6  # share of equal neighbouring pixels above which a picture is a drawing, not a photo
+_FLAT_LINES = 3  # number of constant rows or columns from which a block is left out
+_MAX_ROUNDS = 8  # most iterations between sigma and the choice of blocks
 
 
 def add_gaussian_noise(image: Tensor, sigma: float, generator: torch.Generator, *, clip: bool = False) -> Tensor:
@@ -31,12 +31,12 @@ def add_gaussian_noise(image: Tensor, sigma: float, generator: torch.Generator, 
 
     Args:
         image: any shape, [0, 1].
-        sigma: standard deviation on the [0, 1] scale; more is noisier.
-        generator: the only source of randomness.
-        clip: True cuts the result to [0, 1], as a file would.
+        sigma: standard deviation on the [0, 1] scale; higher is noisier.
+        generator: random generator.
+        clip: True clips the result to [0, 1].
 
     Returns:
-        Noisy copy of the same shape and dtype.
+        Noisy picture of the same shape and dtype.
 
     Raises:
         ValueError: a negative sigma.
@@ -51,52 +51,55 @@ def add_poisson_noise(image: Tensor, peak: float, generator: torch.Generator, *,
 
     Args:
         image: any shape, linear light, [0, 1]; negative values count as 0.
-        peak: photons that the value 1 stands for; more is **less** noisy.
-        generator: the only source of randomness.
-        clip: True cuts the result to [0, 1].
+        peak: number of photons at the value 1; higher is **less** noisy.
+        generator: random generator.
+        clip: True clips the result to [0, 1].
 
     Returns:
-        Noisy picture of the same shape and dtype, its mean unchanged.
+        Noisy picture of the same shape and dtype. Its expected value is `image`.
 
     Raises:
-        ValueError: a peak not above 0.
+        ValueError: a peak of 0 or less.
     """
     if peak <= 0:
-        raise ValueError(f"peak is the photon count of the value 1 and must be above 0, got {peak}")
+        raise ValueError(f"peak is the number of photons at the value 1 and must be above 0, got {peak}")
     return _finish(torch.poisson(image.clamp(min=0) * peak, generator=generator) / peak, clip)
 
 
 def add_poisson_gaussian_noise(
     image: Tensor, peak: float, sigma: float, generator: torch.Generator, *, clip: bool = False
 ) -> Tensor:
-    """Photon noise and the sensor's read-out noise together: `var = image / peak + sigma**2`.
+    """Add photon noise and the sensor's read-out noise: `var = image / peak + sigma**2`.
 
     The model of Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image
     raw-data", IEEE TIP 2008, eq. 3 with `a = 1 / peak`, `b = sigma**2`.
 
     Args:
         image: any shape, linear light, [0, 1].
-        peak: photons that the value 1 stands for; more is less noisy.
-        sigma: standard deviation of the read-out noise on the [0, 1] scale; more is noisier.
-        generator: the only source of randomness.
-        clip: True cuts the result to [0, 1].
+        peak: number of photons at the value 1; higher is less noisy.
+        sigma: standard deviation of the read-out noise on the [0, 1] scale; higher is noisier.
+        generator: random generator.
+        clip: True clips the result to [0, 1].
 
     Returns:
         Noisy picture of the same shape and dtype.
 
     Raises:
-        ValueError: a peak not above 0, or a negative sigma.
+        ValueError: a peak of 0 or less, or a negative sigma.
     """
     return add_gaussian_noise(add_poisson_noise(image, peak, generator), sigma, generator, clip=clip)
 
 
 def quantise(image: Tensor, bits: int = 8, *, clip: bool = False) -> Tensor:
-    """Round to the levels of a `bits`-deep file: the nearest `k / (2**bits - 1)`.
+    """Round to the values of a file with `bits` bits: the nearest `k / (2**bits - 1)`.
 
     Args:
         image: any shape, [0, 1].
-        bits: 1 to 16; more is finer.
-        clip: True cuts the result to [0, 1] too, which a file always does.
+        bits: bits per value, 1 to 16; higher is finer.
+        clip: True also clips the result to [0, 1].
+
+    Returns:
+        Rounded picture of the same shape.
 
     Raises:
         ValueError: bits outside 1 to 16.
@@ -108,29 +111,28 @@ def quantise(image: Tensor, bits: int = 8, *, clip: bool = False) -> Tensor:
 
 
 def estimate_noise_sigma(image: Tensor) -> Tensor:
-    """Measure the standard deviation of white Gaussian noise in one picture, sharp or blurred.
+    """Estimate the standard deviation of the white Gaussian noise in each picture, sharp or blurred.
 
-    After Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", IGARSS 2007:
-    of the 8 x 8 blocks, those with the least **low**-frequency DCT energy are taken for free of texture;
-    their **high**-frequency coefficients, which had no say in the choice, then hold the noise and nothing
-    else, and it is read off without bias. Blocks near black or white have lost part of their noise to
-    clipping; how much follows from their mean (see `_kept_by_clipping`), is made up for, and blocks
-    that lost too much are left out. Blocks with several constant rows (borders, saturated sky) are left
-    out too, and a picture whose smoothest parts have mostly equal neighbours (text, a drawing) has no
-    noise. Large pictures are sampled on a regular grid, so the time does not grow.
+    The method follows Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", IGARSS 2007.
+    The 8 x 8 blocks with the least energy at **low** DCT frequencies are assumed to have no texture. Their
+    coefficients at **high** frequencies, which were not used for the choice, contain only noise, so the estimate has
+    no bias. Clipping at 0 and 1 removes part of the noise of dark and bright blocks. That part is computed from the
+    mean of each block (see `_kept_by_clipping`) and corrected; blocks that lost too much are left out. Blocks with
+    several constant rows or columns (borders, saturated sky) are left out too. If most neighbouring pixels in the
+    smoothest blocks are equal (text, a drawing), the picture has no noise. In large pictures only the blocks on a
+    regular grid are used, so the time does not grow with the size.
 
     Args:
-        image: `(B, C, H, W)`, [0, 1], of any number of channels. A picture with values below 0 (above
-            1) is taken not to be clipped there.
+        image: `(B, C, H, W)`, [0, 1], any number of channels. If a picture has values below 0 (above 1), it is
+            assumed not to be clipped at 0 (at 1).
 
     Returns:
-        `(B,)` float32: sigma per channel value as given (sRGB for a photo), the root mean square over
-        the channels; 0 for a constant picture. Includes the rounding noise of the file (0.29 levels).
-        Where noise was smoothed or JPEG-compressed away it comes out too low, and where everything is
-        texture too high.
+        `(B,)` float32: the root mean square over the channels, on the scale of the given values (sRGB for a photo);
+        0 for a constant picture. It includes the rounding noise of the file (0.29 levels). The estimate is too low
+        if smoothing or JPEG removed noise, and too high if all of the picture is texture.
 
     Raises:
-        ValueError: not four dimensions, or a picture smaller than 8 x 8.
+        ValueError: not four dimensions, or a picture smaller than 8 x 8 pixels.
     """
     if image.ndim != 4 or min(image.shape[2:]) < _BLOCK:
         raise ValueError(f"need (B, C, H, W) with sides of at least {_BLOCK} px, got {tuple(image.shape)}")
@@ -139,18 +141,22 @@ def estimate_noise_sigma(image: Tensor) -> Tensor:
 
 
 def estimate_noise_under_blur(image: Tensor) -> Tensor:
-    """`estimate_noise_sigma` for a blurred picture that may have been a JPEG: `(B,)`.
+    """Estimate the standard deviation of the noise in each blurred picture, which may have been stored as JPEG.
 
-    JPEG wipes out the finest frequencies, where noise is measured, but not coarser ones, which deblurring amplifies.
-    At half size those are the finest, and averaging 2 x 2 pixels has halved white noise; so the larger of the
-    estimate and twice the one at half size is taken. A sharp picture's texture would be taken for noise there.
+    The result is the larger of `estimate_noise_sigma` of the picture and twice that of the picture at half size. Do
+    not use it for sharp pictures: at half size it would measure their texture.
 
     Args:
         image: `(B, C, H, W)`, [0, 1].
 
+    Returns:
+        `(B,)` float32, on the [0, 1] scale.
+
     Raises:
         ValueError: see `estimate_noise_sigma`.
     """
+    # JPEG removes noise at the finest frequencies, where it is estimated, but not at coarser ones, which deblurring
+    # amplifies. At half size those are the finest. The mean of 2 x 2 pixels halves white noise, hence the factor 2.
     sigma = estimate_noise_sigma(image)
     if min(image.shape[2:]) < 2 * _BLOCK:
         return sigma
@@ -158,15 +164,15 @@ def estimate_noise_under_blur(image: Tensor) -> Tensor:
 
 
 def _plane_sigma(plane: Tensor) -> float:
-    """Noise standard deviation of one channel `(H, W)`."""
+    """Estimate the standard deviation of the noise of one channel `(H, W)`."""
     height, width = plane.shape
     count = (height - _BLOCK + 1) * (width - _BLOCK + 1)
     step = math.ceil(math.sqrt(count / _MAX_BLOCKS))
     blocks = plane.unfold(0, _BLOCK, step).unfold(1, _BLOCK, step).reshape(-1, _BLOCK, _BLOCK)  # (n, 8, 8)
     flat_rows, flat_columns = ((blocks.amax(along) == blocks.amin(along)).sum(1) for along in (2, 1))  # (n,)
     varied = flat_rows + flat_columns < 2 * _BLOCK  # (n,)
-    # Noise leaves hardly a row flat: blocks with several straddle a border or a saturated part, unless
-    # most blocks are like that, which then is how the picture is.
+    # With noise, constant rows are rare. A block with several of them contains a border or a saturated area. If most
+    # blocks of a picture have them (a drawing), these blocks are kept.
     whole = torch.maximum(flat_rows, flat_columns) < _FLAT_LINES  # (n,)
     blocks = blocks[whole if 2 * whole.sum() >= varied.sum() else varied]
     if len(blocks) == 0:
@@ -181,15 +187,15 @@ def _plane_sigma(plane: Tensor) -> float:
     to_white = 1 - mean if plane.max() <= 1 else torch.full_like(mean, torch.inf)
     usable = (to_black > _AT_LIMIT) & (to_white > _AT_LIMIT)  # (n,)
 
-    # Which blocks are clipped depends on sigma and the other way round. Starting from no noise, blocks
-    # drop out as sigma grows, until it stands still.
+    # Which blocks are clipped depends on sigma, and sigma depends on the blocks. So both are computed in turn, from
+    # sigma = 0 until sigma no longer changes.
     sigma = 0.0
     for _ in range(_MAX_ROUNDS):
         kept = _kept_by_clipping(to_black, sigma) * _kept_by_clipping(to_white, sigma)  # (n,)
         chosen = _smoothest(texture / kept, kept, usable & (kept > _LEAST_KEPT))
         if sigma == 0 and (blocks[chosen].diff(dim=2) == 0).float().mean() > _EQUAL_NEIGHBOURS:
-            return 0.0  # noise of half a level or more leaves few neighbours exactly alike
-        # The median over frequencies ignores those with remaining texture.
+            return 0.0  # with noise of half a level or more, few neighbours are equal
+        # Some frequencies still contain texture; the median over all frequencies is not affected by them.
         variance = noise[chosen].mean(0).median() / kept[chosen].mean()
         previous, sigma = sigma, float(variance.sqrt())
         if abs(sigma - previous) <= 0.002 * sigma:
@@ -198,7 +204,7 @@ def _plane_sigma(plane: Tensor) -> float:
 
 
 def _smoothest(texture: Tensor, kept: Tensor, usable: Tensor) -> Tensor:
-    """Indices of the blocks with the least texture; the least clipped ones when few are usable."""
+    """Indices `(k,)` of the blocks with the least texture; of the least clipped blocks if few are usable."""
     fewest = min(_MIN_BLOCKS, len(texture))
     if int(usable.sum()) < fewest:
         return kept.topk(fewest).indices
@@ -207,11 +213,18 @@ def _smoothest(texture: Tensor, kept: Tensor, usable: Tensor) -> Tensor:
 
 
 def _kept_by_clipping(distance: Tensor, sigma: float) -> Tensor:
-    """Share of the noise variance that a limit leaves in blocks whose mean lies `distance` inside it.
+    """Share of the noise variance that remains after clipping, for blocks whose mean is `distance` from the limit.
 
-    For normal noise of mean u (in sigmas inside the limit, negative beyond it) cut off at 0, with the
-    normal density p and distribution P: the mean is `m = u P(u) + p(u)` and the variance
-    `(u^2 + 1) P(u) + u p(u) - m^2`. What a block shows is m; the table gives the variance for it.
+    Let u be the mean before clipping, as a distance from the limit in units of sigma (negative beyond the limit), p the
+    standard normal density and P its distribution function. After clipping at 0 the mean is `m = u P(u) + p(u)` and the
+    variance is `(u^2 + 1) P(u) + u p(u) - m^2`. A block's mean is m; the variance for it is interpolated in a table.
+
+    Args:
+        distance: `(n,)`, on the [0, 1] scale.
+        sigma: standard deviation of the noise before clipping.
+
+    Returns:
+        `(n,)`, in [0, 1].
     """
     if sigma == 0:
         return torch.ones_like(distance)
@@ -224,6 +237,7 @@ def _kept_by_clipping(distance: Tensor, sigma: float) -> Tensor:
 
 @cache
 def _clipping_table() -> tuple[Tensor, Tensor]:
+    """The means and variances of normal noise clipped at 0, for u = -3 ... 5 (see `_kept_by_clipping`)."""
     u = torch.linspace(-3, 5, 1601, dtype=torch.float64)  # (1601,)
     density = torch.exp(-(u**2) / 2) / math.sqrt(2 * math.pi)
     below = torch.special.ndtr(u)

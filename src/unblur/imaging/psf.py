@@ -1,9 +1,8 @@
-"""Point spread functions: the standard shapes, and moving, resizing and describing any of them.
+"""Point spread functions (PSFs): create standard shapes; move, crop, resize and describe a PSF.
 
-A PSF is a float32 tensor `(h, w)` with odd sides, non-negative, summing to 1, its origin at the
-middle pixel; the y axis points down, as in a picture. The model is `blurry = convolve(sharp, psf)`.
-Angles are in degrees, counter-clockwise from +x **as a viewer sees the picture**: 0 is level to the
-right, 90 is straight up.
+A PSF is a float32 tensor `(h, w)` with odd sides. Its values are non-negative and sum to 1, and its origin is the
+middle pixel. The y axis points down. The model is `blurry = convolve(sharp, psf)`. Angles are in degrees,
+counter-clockwise from +x **as seen in the picture**: 0 points right, 90 points up.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ _LINE_LENGTH_PER_STD = math.sqrt(12.0)
 
 
 def gaussian_psf(sigma: float, size: int | None = None, *, sigma_y: float | None = None, angle: float = 0.0) -> Tensor:
-    """Gaussian blur, sampled at pixel centres.
+    """Create a Gaussian PSF, sampled at pixel centres.
 
     Args:
-        sigma: standard deviation in pixels along the direction `angle`; more is blurrier.
-        size: odd side in pixels; None takes four standard deviations to each side.
-        sigma_y: standard deviation across `angle`; None makes the blur round.
-        angle: degrees counter-clockwise from +x as seen.
+        sigma: standard deviation in pixels along the direction `angle`; higher is blurrier.
+        size: odd side in pixels; None: four standard deviations to each side.
+        sigma_y: standard deviation in pixels across `angle`; None: `sigma`.
+        angle: degrees counter-clockwise from +x.
 
     Returns:
         `(size, size)` float32.
 
     Raises:
-        ValueError: a sigma that is not above 0, or an even or non-positive size.
+        ValueError: a sigma of 0 or less, or a size that is even or below 1.
     """
     across = sigma if sigma_y is None else sigma_y
     _require(sigma > 0 and across > 0, f"sigma must be above 0 px, got sigma={sigma}, sigma_y={sigma_y}")
@@ -44,11 +43,11 @@ def gaussian_psf(sigma: float, size: int | None = None, *, sigma_y: float | None
 
 
 def disk_psf(radius: float, size: int | None = None) -> Tensor:
-    """Defocus blur: a uniform disk, each pixel weighted by the area the disk covers of it.
+    """Create the PSF of defocus: a uniform disk. The value of a pixel is the area of it that the disk covers.
 
     Args:
-        radius: of the disk in pixels (the circle of confusion); more is blurrier, 0 is no blur.
-        size: odd side in pixels; None takes the smallest that holds the disk.
+        radius: radius of the disk (circle of confusion) in pixels; higher is blurrier, 0 is no blur.
+        size: odd side in pixels; None: the smallest that contains the disk.
 
     Returns:
         `(size, size)` float32.
@@ -62,26 +61,26 @@ def disk_psf(radius: float, size: int | None = None) -> Tensor:
     _require(side >= smallest, f"a disk of radius {radius} px needs size >= {smallest}, got {side}")
     if radius == 0:
         return delta_psf(side)
-    # Covered area: exact across a row (a chord has two ends), a fine midpoint sum down the rows.
+    # The covered area is exact along x, from the ends of each chord, and a midpoint sum along y.
     rows_per_pixel = 64
     _, x = _offsets(side)  # (1, size)
     y = (torch.arange(side * rows_per_pixel, dtype=torch.float64) + 0.5) / rows_per_pixel - side / 2
     half_chord = (radius**2 - y**2).clamp(min=0).sqrt()[:, None]  # (size * rows, 1)
     covered = torch.minimum(x + 0.5, half_chord) - torch.maximum(x - 0.5, -half_chord)
     area = covered.clamp(min=0).view(side, rows_per_pixel, side).mean(1)  # (size, size)
-    return normalize_psf(area + area.T)  # the two ways round differ by the sum's error only
+    return normalize_psf(area + area.T)  # so that the numerical error is the same along both axes
 
 
 def linear_motion_psf(length: float, angle: float, size: int | None = None) -> Tensor:
-    """Blur of a camera that moves steadily along a straight line.
+    """Create the PSF of a camera that moves at constant speed along a straight line.
 
     Args:
-        length: distance in pixels travelled during the exposure; more is blurrier, 0 is no blur.
-        angle: degrees counter-clockwise from +x as seen; `angle` and `angle + 180` are the same blur.
-        size: odd side in pixels; None takes the smallest that holds the line at any angle.
+        length: length in pixels of the motion during the exposure; higher is blurrier, 0 is no blur.
+        angle: degrees counter-clockwise from +x; `angle` and `angle + 180` give the same PSF.
+        size: odd side in pixels; None: the smallest that contains the line at any angle.
 
     Returns:
-        `(size, size)` float32, bilinear between pixels (so a level line is 1 px thick).
+        `(size, size)` float32, with bilinear interpolation (so a horizontal line is 1 px thick).
 
     Raises:
         ValueError: a negative length, or a size that is even or too small for the line.
@@ -97,13 +96,13 @@ def linear_motion_psf(length: float, angle: float, size: int | None = None) -> T
 
 
 def delta_psf(size: int = 1) -> Tensor:
-    """No blur at all: `(size, size)` float32 with a 1 in the middle. `size` must be odd."""
+    """Create the PSF of no blur: `(size, size)` float32 with a 1 at the middle pixel. `size` must be odd."""
     y, x = _offsets(size)
     return ((y == 0) & (x == 0)).float()
 
 
 def splat_points(x: Tensor, y: Tensor, weights: Tensor, size: int) -> Tensor:
-    """Share points of light out to the four pixels around each, bilinearly.
+    """Rasterise points of light: distribute each over the four nearest pixels with bilinear weights.
 
     The centre of mass of the result is exactly that of the points.
 
@@ -117,12 +116,12 @@ def splat_points(x: Tensor, y: Tensor, weights: Tensor, size: int) -> Tensor:
         `(size, size)` float32 PSF.
 
     Raises:
-        ValueError: points that do not fit in `size`, no light at all, or an even size.
+        ValueError: points outside `size`, weights that sum to 0, or an even size.
     """
     half = _offsets(size)[0].max()
     reach = torch.maximum(x.abs().max(), y.abs().max())
     _require(bool(reach <= half + 1e-6), f"the path reaches {reach:.1f} px, too far for size={size}")
-    # A point on the last pixel has no right or lower neighbour: step back, its share there is 0.
+    # A point on the last row or column has no lower or right neighbour; it is given the previous pixel, with weight 0.
     column = (x + half).floor().clamp(0, max(size - 2, 0))  # (n,)
     row = (y + half).floor().clamp(0, max(size - 2, 0))  # (n,)
     right, down = (x + half - column).clamp(0, 1), (y + half - row).clamp(0, 1)  # (n,)
@@ -135,21 +134,21 @@ def splat_points(x: Tensor, y: Tensor, weights: Tensor, size: int) -> Tensor:
 
 
 def normalize_psf(psf: Tensor) -> Tensor:
-    """Return `psf` `(h, w)` as float32 with negatives set to 0 and the sum made 1.
+    """Set the negative values of `psf` `(h, w)` to 0 and divide by the sum: float32, same shape.
 
     Raises:
-        ValueError: not two dimensions, not finite, or nothing above 0 in it.
+        ValueError: not two dimensions, values that are not finite, or no value above 0.
     """
     _require_2d(psf)
-    _require(bool(torch.isfinite(psf).all()), "the PSF holds values that are not finite")
+    _require(bool(torch.isfinite(psf).all()), "the PSF has values that are not finite")
     positive = _double(psf).clamp(min=0)
     total = positive.sum()
-    _require(bool(total > 0), "the PSF holds no value above 0, so it cannot be made to sum to 1")
+    _require(bool(total > 0), "the PSF has no value above 0, so it cannot be normalised to sum to 1")
     return (positive / total).float().to(psf.device)
 
 
 def psf_centroid(psf: Tensor) -> tuple[float, float]:
-    """Centre of mass `(y, x)` of a PSF `(h, w)` in pixel indices; `(h // 2, w // 2)` when centred."""
+    """Centre of mass `(y, x)` of a PSF `(h, w)` in pixel indices; `(h // 2, w // 2)` if it is centred."""
     _require_2d(psf)
     mass = _double(psf) / _double(psf).sum()
     y = torch.arange(psf.shape[0], dtype=torch.float64)
@@ -160,17 +159,16 @@ def psf_centroid(psf: Tensor) -> tuple[float, float]:
 def centre_psf(psf: Tensor, *, subpixel: bool = False) -> tuple[Tensor, tuple[float, float]]:
     """Move a PSF so that its centre of mass is at the middle pixel.
 
-    A picture restored with the centred PSF comes out displaced by `-shift`; move it by `+shift`
-    to lay it over what the PSF as given would have restored. No mass is lost: the support grows
-    where the move needs it.
+    A picture restored with the centred PSF is displaced by `-shift` relative to one restored with the given PSF; move
+    it by `+shift` to correct this. No light is lost: the array grows where necessary.
 
     Args:
-        psf: `(h, w)`; an even side counts `h // 2` as its middle and comes back odd.
-        subpixel: False moves by whole pixels (the centre of mass ends within half a pixel of the
-            middle); True moves all the way, bilinearly, which blurs the PSF by up to half a pixel.
+        psf: `(h, w)`. The middle of an even side is `h // 2`; the result has odd sides.
+        subpixel: False: move by whole pixels, so that the centre of mass is within half a pixel of the middle. True:
+            move by fractions of a pixel with bilinear interpolation, which blurs the PSF by up to half a pixel.
 
     Returns:
-        The centred PSF, and the `(dy, dx)` in pixels by which its content was moved.
+        The centred PSF, and the shift `(dy, dx)` in pixels.
 
     Raises:
         ValueError: not a PSF (see `normalize_psf`).
@@ -180,7 +178,7 @@ def centre_psf(psf: Tensor, *, subpixel: bool = False) -> tuple[Tensor, tuple[fl
     for centroid, side in zip(psf_centroid(mass), mass.shape, strict=True):
         exact = side // 2 - centroid
         shift = exact if subpixel else float(round(exact))
-        filled = mass.sum(1 if not shifts else 0).nonzero().squeeze(1)  # rows or columns that hold light
+        filled = mass.sum(1 if not shifts else 0).nonzero().squeeze(1)  # rows or columns that are not empty
         reach = max(abs(float(filled[0]) - side // 2 + shift), abs(float(filled[-1]) - side // 2 + shift))
         half = max(side // 2, math.ceil(reach - 1e-9))
         shifts.append(shift)
@@ -189,20 +187,20 @@ def centre_psf(psf: Tensor, *, subpixel: bool = False) -> tuple[Tensor, tuple[fl
 
 
 def resize_psf(psf: Tensor, scale: float) -> Tensor:
-    """The PSF that blurs a picture resized by `scale` as `psf` blurs the picture itself.
+    """Resize a PSF for a picture that is resized by `scale`.
 
-    Offsets from the middle pixel are multiplied by `scale`, the centre of mass with them, exactly.
-    Enlarging spreads each pixel over the area it grows to; shrinking shares it bilinearly.
+    The offset of each pixel from the middle, and of the centre of mass, is multiplied by `scale`. If `scale > 1`, each
+    pixel is spread over a box of side `scale`; otherwise it is distributed with bilinear weights.
 
     Args:
         psf: `(h, w)`, odd sides.
         scale: above 0; 2 for a picture twice as wide, 0.5 for one half as wide.
 
     Returns:
-        PSF with the odd sides that hold all of it.
+        The resized PSF, with the smallest odd sides that contain it.
 
     Raises:
-        ValueError: a scale not above 0, an even side, or not a PSF.
+        ValueError: a scale of 0 or less, an even side, or not a PSF.
     """
     _require(scale > 0, f"scale must be above 0, got {scale}")
     mass = _double(normalize_psf(psf))
@@ -215,14 +213,14 @@ def resize_psf(psf: Tensor, scale: float) -> Tensor:
 
 
 def crop_psf(psf: Tensor, *, mass: float = 0.999) -> Tensor:
-    """Cut empty margins off a centred PSF `(h, w)`, keeping its middle pixel in the middle.
+    """Crop the empty margins of a PSF; the middle pixel stays in the middle.
 
     Args:
         psf: `(h, w)`, odd sides.
-        mass: share of the light to keep at least, in (0, 1]; less gives a smaller PSF.
+        mass: least share of the light to keep, in (0, 1]; lower gives a smaller PSF.
 
     Returns:
-        The PSF cut to odd sides and made to sum to 1 again.
+        The cropped PSF, with odd sides; sums to 1.
 
     Raises:
         ValueError: mass outside (0, 1], an even side, or not a PSF.
@@ -232,40 +230,40 @@ def crop_psf(psf: Tensor, *, mass: float = 0.999) -> Tensor:
     _require(all(side % 2 for side in psf.shape), f"PSF sides must be odd, got {tuple(psf.shape)}")
     cuts = []
     for marginal in (_double(psf).sum(1), _double(psf).sum(0)):
-        mirrored = (marginal + marginal.flip(0)) / 2  # light lost by cutting both ends alike
+        mirrored = (marginal + marginal.flip(0)) / 2  # the light lost when both ends are cropped alike
         lost = 2 * mirrored.cumsum(0)[: len(marginal) // 2]
-        # Each axis may lose half of what may be lost; 1e-7 is float32 dust, not light.
+        # Each axis may lose half of 1 - mass. 1e-7 allows for float32 rounding.
         cuts.append(int((lost <= (1 - mass) / 2 + 1e-7).sum()))
     height, width = psf.shape
     return normalize_psf(psf[cuts[0] : height - cuts[0], cuts[1] : width - cuts[1]])
 
 
 def pad_psf(psf: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Put a PSF `(h, w)` in the middle of a dark one of odd `size` (a side, or `(height, width)`).
+    """Pad a PSF `(h, w)` with zeros on all sides to an odd `size` (a side, or `(height, width)`).
 
     Raises:
-        ValueError: a size that is even or smaller than the PSF, or an even-sided PSF.
+        ValueError: a size that is even or smaller than the PSF, or a PSF with an even side.
     """
     _require_2d(psf)
     height, width = (size, size) if isinstance(size, int) else size
     grow_y, grow_x = height - psf.shape[0], width - psf.shape[1]
     fits = grow_y >= 0 and grow_x >= 0 and height % 2 and width % 2 and not (grow_y % 2 or grow_x % 2)
-    _require(bool(fits), f"cannot pad a PSF of {tuple(psf.shape)} to {(height, width)}: odd sides, not smaller")
+    _require(bool(fits), f"cannot pad a PSF of {tuple(psf.shape)} to {(height, width)}: need odd sides, not smaller")
     return torch.nn.functional.pad(psf, (grow_x // 2, grow_x // 2, grow_y // 2, grow_y // 2))
 
 
 @dataclass(frozen=True, slots=True)
 class PsfDescription:
-    """A PSF in a person's words, from its second moments.
+    """Size, direction and shape of a PSF, from its second moments.
 
     Attributes:
-        size: `(height, width)` in pixels of the part that holds 99.9 % of the light.
-        length: extent in pixels along the longest direction: the length of an even straight line
-            with the same standard deviation (`sqrt(12)` times it).
-        width: the same across that direction.
-        angle: of the longest direction, degrees in [0, 180) counter-clockwise from +x as seen.
-        anisotropy: `1 - width / length`; 0 is round, 1 a thin line.
-        words: all of it in one line.
+        size: `(height, width)` in pixels of the part that contains 99.9 % of the light.
+        length: extent in pixels along the longest direction: the length of a uniform straight line with the same
+            standard deviation (`sqrt(12)` times the standard deviation).
+        width: extent in pixels across that direction, defined in the same way.
+        angle: angle of the longest direction, degrees in [0, 180) counter-clockwise from +x.
+        anisotropy: `1 - width / length`; 0 for a round PSF, 1 for a thin line.
+        words: a description in one line.
     """
 
     size: tuple[int, int]
@@ -277,7 +275,7 @@ class PsfDescription:
 
 
 def describe_psf(psf: Tensor) -> PsfDescription:
-    """Measure how far, which way and how one-sidedly a PSF `(h, w)` spreads the light.
+    """Measure the size, direction and shape of a PSF `(h, w)`.
 
     Raises:
         ValueError: not a PSF (see `normalize_psf`).
@@ -287,7 +285,7 @@ def describe_psf(psf: Tensor) -> PsfDescription:
     y = torch.arange(mass.shape[0], dtype=torch.float64)[:, None] - centre_y  # (h, 1)
     x = torch.arange(mass.shape[1], dtype=torch.float64)[None, :] - centre_x  # (1, w)
     var_x, var_y = float((mass * x**2).sum()), float((mass * y**2).sum())
-    cov_up = -float((mass * x * y).sum())  # with y pointing up, as a viewer's angle needs
+    cov_up = -float((mass * x * y).sum())  # y points up here, as in the definition of angles
     middle, swing = (var_x + var_y) / 2, math.hypot((var_x - var_y) / 2, cov_up)
     length = _LINE_LENGTH_PER_STD * math.sqrt(middle + swing)
     width = _LINE_LENGTH_PER_STD * math.sqrt(max(middle - swing, 0.0))
@@ -305,16 +303,16 @@ def describe_psf(psf: Tensor) -> PsfDescription:
 
 
 def _splat_matrix(n: int, middle: float, size: int, like: Tensor, scale: float = 1.0) -> Tensor:
-    """`(size, n)` matrix that moves the mass at index i to offset `(i - middle) * scale`.
+    """The `(size, n)` matrix that moves the mass at index i to the offset `(i - middle) * scale` from the middle.
 
-    Bilinear, so mass and centre of mass are exact. With scale > 1 a pixel first becomes a box
-    `scale` wide, so that an even area stays even.
+    The weights are bilinear, so mass and centre of mass are exact. With scale > 1 each pixel first becomes a box of
+    width `scale`, so that a uniform area stays uniform.
     """
     target = torch.arange(size, dtype=like.dtype, device=like.device)[:, None] - size // 2  # (size, 1)
     source = (torch.arange(n, dtype=like.dtype, device=like.device)[None, :] - middle) * scale  # (1, n)
     if scale <= 1:
         return (1 - (target - source).abs()).clamp(min=0)
-    # Mean of the hat over the box, from the hat's integral t -> t - t|t|/2 on [-1, 1].
+    # The mean of the bilinear weight 1 - |t| over the box, from its integral t - t|t|/2 on [-1, 1].
     upper, lower = ((target - source + side * scale / 2).clamp(-1, 1) for side in (1, -1))
     return ((upper - upper * upper.abs() / 2) - (lower - lower * lower.abs() / 2)) / scale
 
@@ -327,7 +325,7 @@ def _offsets(size: int) -> tuple[Tensor, Tensor]:
 
 
 def _double(psf: Tensor) -> Tensor:
-    """A PSF in float64, on the CPU: other devices may have no float64."""
+    """A PSF in float64 on the CPU, since some devices have no float64."""
     return psf.cpu().double()
 
 

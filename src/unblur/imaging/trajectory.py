@@ -1,9 +1,9 @@
-"""Camera shake: random hand motion, and the point spread functions it leaves on the sensor.
+"""Camera shake: random trajectories of a hand-held camera, and their PSFs.
 
-The model is Boracchi and Foi, "Modeling the Performance of Image Restoration from Motion Blur",
-IEEE Trans. Image Processing 21(8), 2012, section III: a particle with inertia is pushed by a Gaussian
-tremor, pulled back to where it began, and sometimes pushed nearly backwards (when the button is
-pressed, or by a correction). Its speed is constant, so equal exposures give equally long paths.
+The model is that of Boracchi and Foi, "Modeling the Performance of Image Restoration from Motion Blur",
+IEEE Trans. Image Processing 21(8), 2012, section III. A particle with inertia is moved by a Gaussian tremor, by a force
+towards its start (the centripetal force), and by rare impulses that nearly reverse its direction (such as pressing
+the button). The speed is constant, so equal exposures give trajectories of equal length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unblur.imaging.psf import splat_points
 
-# Largest values of the random parameters of a trajectory (Boracchi and Foi).
+# Largest values of the random parameters of a trajectory, without unit (Boracchi and Foi).
 _MAX_CENTRIPETAL = 0.7
 _MAX_IMPULSE_RATE = 0.2
 _MAX_TREMOR = 10.0
@@ -29,13 +29,12 @@ class ShakePreset:
 
     Attributes:
         name: key in `PRESETS`.
-        size_range: smallest and largest side of the PSF in pixels, odd; uniform.
-        max_length: length of the path in pixels over a full exposure.
-        fill: True scales each path until it touches the sides of its PSF; False leaves it
-            `max_length` long.
-        anxiety: smallest and largest anxiety (see `trajectory`); log-uniform.
-        exposures: shares of the path, rising; one PSF each.
-        num_steps: positions in a path.
+        size_range: smallest and largest side of the PSF in pixels, odd; uniformly distributed.
+        max_length: length of the trajectory in pixels during a full exposure.
+        fill: True: scale each trajectory until it fills its PSF (see `fill_square`); False: keep its length.
+        anxiety: smallest and largest anxiety (see `trajectory`); its logarithm is uniformly distributed.
+        exposures: exposure times as shares of the trajectory, increasing; each gives one PSF.
+        num_steps: number of positions in a trajectory.
     """
 
     name: str
@@ -48,10 +47,10 @@ class ShakePreset:
 
 
 PRESETS = {
-    # Gilbert et al.: four exposure times of one shake, each longer than the last. A path of 60 px
-    # never reaches more than 30 px from its centre of mass, so 65 px (the paper's 64, made odd) hold it.
+    # Gilbert et al.: four exposure times of one trajectory, each longer than the one before. A trajectory of 60 px
+    # stays within 30 px of its centre of mass, so a side of 65 px is enough (the paper's 64, made odd).
     "wiener_stack": ShakePreset("wiener_stack", (65, 65), 60.0, False, (0.005, 0.005), (0.0625, 0.25, 0.5, 1.0)),
-    # Miao and Zhu (NIDF): sides 2l + 1 with 3 <= l <= 24; the anxieties are those of DeblurGAN.
+    # Miao and Zhu (NIDF): sides 2 l + 1 with 3 <= l <= 24; the range of anxiety is that of DeblurGAN.
     "random_walk": ShakePreset("random_walk", (7, 49), 60.0, True, (0.003, 0.01), (1.0,)),
 }
 
@@ -59,25 +58,24 @@ PRESETS = {
 def trajectory(
     generator: torch.Generator, *, num_steps: int = 2000, max_length: float = 60.0, anxiety: float = 0.005
 ) -> Tensor:
-    """Draw the path a point of light takes over the sensor while the camera shakes.
+    """Create a random trajectory: the path of a point of light on the sensor while the camera shakes.
 
-    With speed `s = max_length / (num_steps - 1)`, each step changes the velocity v at position p by
-    `anxiety * s * (tremor * (n_x, n_y) - centripetal * p)`, n standard normal, and with probability
-    `anxiety * impulse_rate` by `2 |v|` in a direction within half a radian of `-v`; then v is scaled
-    back to length s. Tremor, centripetal pull, impulse rate and first direction are drawn per path.
+    Let s = max_length / (num_steps - 1) be the speed. At position p, each step adds
+    `anxiety * s * (tremor * (n_x, n_y) - centripetal * p)` to the velocity v, with n standard normal. With probability
+    `anxiety * impulse_rate` it also adds an impulse of size `2 |v|` in a direction within half a radian of `-v`. Then v
+    is scaled to length s. Tremor, centripetal force, impulse rate and first direction are random for each trajectory.
 
     Args:
-        generator: the only source of randomness.
-        num_steps: positions in the path; more is a finer path of a longer-lasting shake (the tremor
-            acts per step).
-        max_length: length of the path in pixels; more is a longer path, more strongly pulled back.
-        anxiety: at least 0; more is a more crooked path with more sudden turns, 0 a straight line.
+        generator: random generator.
+        num_steps: number of positions; higher is finer and lasts longer, since the tremor acts in each step.
+        max_length: length of the trajectory in pixels; higher is longer, with a stronger centripetal force.
+        anxiety: at least 0; higher is more crooked, with more sudden turns; 0 gives a straight line.
 
     Returns:
-        `(num_steps, 2)` float64: x to the right and y downwards, in pixels, from the first position.
+        `(num_steps, 2)` float64: x to the right and y downwards, in pixels, relative to the first position.
 
     Raises:
-        ValueError: fewer than 2 steps, a length not above 0, or a negative anxiety.
+        ValueError: fewer than 2 steps, a length of 0 or less, or a negative anxiety.
     """
     if num_steps < 2 or max_length <= 0 or anxiety < 0:
         raise ValueError(
@@ -91,15 +89,15 @@ def trajectory(
     impulse_chance = anxiety * _MAX_IMPULSE_RATE * character[1]
     tremor = torch.randn(steps, 2, generator=generator, dtype=torch.float64)
     tremor_pushes = torch.view_as_complex(anxiety * speed * _MAX_TREMOR * character[2] * tremor).tolist()
-    thrown = (torch.rand(steps, generator=generator, dtype=torch.float64) < impulse_chance).tolist()
+    has_impulse = (torch.rand(steps, generator=generator, dtype=torch.float64) < impulse_chance).tolist()
     turns = (math.pi + torch.rand(steps, generator=generator, dtype=torch.float64) - 0.5).tolist()
 
-    # Each step depends on the last, so this is a loop; plain complex numbers are the fastest way.
+    # Each step depends on the one before, so this is a loop. Python's complex numbers are faster here than tensors.
     position = 0j
     velocity = cmath.rect(speed, 2 * math.pi * character[3])
     path = [position]
-    for push, is_thrown, turn in zip(tremor_pushes, thrown, turns, strict=True):
-        impulse = 2 * velocity * cmath.rect(1.0, turn) if is_thrown else 0j
+    for push, impulsive, turn in zip(tremor_pushes, has_impulse, turns, strict=True):
+        impulse = 2 * velocity * cmath.rect(1.0, turn) if impulsive else 0j
         velocity += impulse + push - pull * position
         velocity *= speed / abs(velocity)
         position += velocity
@@ -115,28 +113,28 @@ def rasterise(
     start: float = 0.0,
     origin: tuple[float, float] | None = None,
 ) -> Tensor:
-    """The PSF left by a path while the shutter is open, bilinear between pixels.
+    """Compute the PSF of a trajectory, with bilinear interpolation between pixels.
 
     Args:
-        path: `(T, 2)` x and y in pixels, equally spaced in time.
+        path: trajectory, `(T, 2)`: x and y in pixels, equally spaced in time.
         size: odd side of the PSF in pixels.
-        exposure: share of the path's time for which the shutter is open, in (0, 1]; more is blurrier.
-        start: share of the time that is over when it opens; `start + exposure <= 1`.
-        origin: `(x, y)` of the path that falls on the middle pixel; None takes the centre of mass of
-            the exposed part, which makes the PSF centred to a fraction of a pixel.
+        exposure: share of the trajectory's time during which the shutter is open, in (0, 1]; higher is blurrier.
+        start: time at which the shutter opens, as a share of the trajectory's time; `start + exposure <= 1`.
+        origin: point `(x, y)` of the trajectory that is placed at the middle pixel; None: the centre of mass of the
+            exposed part.
 
     Returns:
-        `(size, size)` float32, summing to 1.
+        `(size, size)` float32; sums to 1.
 
     Raises:
-        ValueError: an exposed part that is empty, outside the path, or too large for `size`.
+        ValueError: an exposed part that is empty, exceeds the trajectory, or is too large for `size`.
     """
     end = start + exposure
     if exposure <= 0 or start < 0 or end > 1 + 1e-9:
         raise ValueError(f"need exposure > 0, start >= 0 and start + exposure <= 1, got {exposure}, {start}")
     path = path.double()
     time = torch.arange(len(path), dtype=torch.float64)  # (T,)
-    # Share of each step during which the shutter is open; the first and last may be open in part.
+    # Share of each step during which the shutter is open; it may be a fraction in the first and the last step.
     opened, closed = start * len(path), end * len(path)
     light = (closed - time).clamp(0, 1) - (opened - time).clamp(0, 1)  # (T,)
     path, light = path[light > 0], light[light > 0]  # (t, 2), (t,)
@@ -146,19 +144,19 @@ def rasterise(
 
 
 def shake_psfs(generator: torch.Generator, preset: str | ShakePreset, *, centred: bool = True) -> list[Tensor]:
-    """Draw one shake and rasterise it at each of the preset's exposures.
+    """Create one random trajectory, and its PSF at each exposure of a preset.
 
     Args:
-        generator: the only source of randomness.
-        preset: a key of `PRESETS`, or your own.
-        centred: True puts each PSF's centre of mass at its middle pixel; False places all of them
-            as the longest one is placed, so that each exposure lies within the next.
+        generator: random generator.
+        preset: a key of `PRESETS`, or a `ShakePreset`.
+        centred: True: the centre of mass of each PSF is at its middle pixel. False: all PSFs have the same origin, so
+            that the trajectory of each exposure is part of the next.
 
     Returns:
-        One `(size, size)` float32 PSF per exposure, all of one size.
+        One `(size, size)` float32 PSF per exposure, all of the same size.
 
     Raises:
-        ValueError: no preset of that name.
+        ValueError: an unknown name.
     """
     if isinstance(preset, str):
         if preset not in PRESETS:
@@ -177,16 +175,16 @@ def shake_psfs(generator: torch.Generator, preset: str | ShakePreset, *, centred
 
 
 def shake_psf(generator: torch.Generator, size: int, *, anxiety: float = 0.005) -> Tensor:
-    """Draw one camera-shake PSF that fills `size` pixels.
+    """Create one random camera-shake PSF that fills `size` pixels.
 
     Args:
-        generator: the only source of randomness.
-        size: odd side in pixels, at least 3; more is blurrier.
-        anxiety: see `trajectory`; more is more crooked.
+        generator: random generator.
+        size: odd side in pixels, at least 3; higher is blurrier.
+        anxiety: see `trajectory`; higher is more crooked.
 
     Returns:
-        `(size, size)` float32, its centre of mass at the middle pixel; the path ends half a pixel
-        short of the side it comes nearest to.
+        `(size, size)` float32, with its centre of mass at the middle pixel. The distance between the trajectory and
+        the nearest border is half a pixel.
 
     Raises:
         ValueError: an even size, or one below 3.
@@ -197,6 +195,6 @@ def shake_psf(generator: torch.Generator, size: int, *, anxiety: float = 0.005) 
 
 
 def fill_square(path: Tensor, half: int) -> Tensor:
-    """A path `(T, 2)` scaled until it reaches half a pixel short of `half` from its centre of mass, which is 0."""
+    """Scale a trajectory `(T, 2)` so that its largest coordinate is `half - 0.5` px; its centre of mass moves to 0."""
     offsets = path - path.mean(0)
     return offsets * ((half - 0.5) / offsets.abs().max())

@@ -1,1 +1,1 @@
-"""Network blocks that more than one network uses, written to be fast on a CPU in bfloat16 and channels-last."""
+"""Network layers that several methods use. They are fast on a CPU in bfloat16 and channels-last."""

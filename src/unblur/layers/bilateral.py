@@ -1,4 +1,4 @@
-"""The bilateral filter: an average over neighbours that are near in place and in colour."""
+"""The bilateral filter: a weighted mean of neighbours that are close in position and colour."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from torch import Tensor
 def bilateral_filter(
     picture: Tensor, *, window: int = 7, sigma_colour: float = 40 / 255, sigma_space: float = 10.0
 ) -> Tensor:
-    """Tomasi & Manduchi 1998; differentiable. The defaults are those of Gilbert et al. (`wiener_stack`).
+    """Apply a bilateral filter (Tomasi & Manduchi 1998); differentiable.
+
+    The defaults are those of Gilbert et al. (`wiener_stack`).
 
     Args:
         picture: `(B, C, H, W)`, [0, 1].
         window: odd side of the neighbourhood in pixels.
-        sigma_colour: distance between colours (Euclidean over the channels) that still counts as near; higher is
-            smoother.
-        sigma_space: distance in pixels, likewise.
+        sigma_colour: standard deviation of the weight for the Euclidean distance of colours, on the [0, 1] scale;
+            higher is smoother.
+        sigma_space: standard deviation of the weight for the distance in pixels; higher is smoother.
 
     Returns:
         `(B, C, H, W)`.

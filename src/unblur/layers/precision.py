@@ -1,4 +1,4 @@
-"""In which arithmetic a network computes: bfloat16 where the processor has it, else float32."""
+"""The number format in which a network computes: bfloat16 if the processor has instructions for it, else float32."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""What a setting `precision` may be; `auto` is what `dtype_for` finds out."""
+"""Values of a setting `precision`; see `dtype_for` for "auto"."""
 
 
 def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type in which a network's convolutions compute on `device`: float32 or bfloat16.
+    """Get the dtype of a network's convolutions on `device`: float32 or bfloat16.
 
-    `auto` is bfloat16 where `computes_bfloat16`.
+    "auto" is bfloat16 if `computes_bfloat16(device)`, else float32.
     """
     if precision == "auto":
         precision = "bfloat16" if computes_bfloat16(device) else "float32"
@@ -24,16 +24,16 @@ def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """A context in which networks compute in `dtype` on `device`; for float32 it changes nothing."""
+    """Create a context in which networks compute in `dtype` on `device`. For float32 it has no effect."""
     return torch.autocast(device.type, torch.bfloat16) if dtype == torch.bfloat16 else nullcontext()
 
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether `device` has instructions for bfloat16.
 
-    A CPU without them emulates it, up to 25 times slower than float32 (pytorch issue 183815). Those that have them
-    are x86 CPUs with AVX512-BF16 or AMX, ARM CPUs with BF16, and CUDA GPUs of compute capability 8.0 or more. What
-    torch cannot tell counts as no.
+    x86 CPUs with AVX512-BF16 or AMX, ARM CPUs with BF16, and CUDA GPUs of compute capability 8.0 or more have
+    them. A CPU without them emulates bfloat16, up to 25 times slower than float32 (pytorch issue 183815). False if
+    torch cannot determine it.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -45,7 +45,7 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def _says_yes(module: Any, name: str) -> bool:
-    """The answer of a query that not every version of torch has."""
+    """Call the function `name` of `module`; False if this version of torch does not have it."""
     try:
         query: Callable[[], bool] = getattr(module, name)
     except AttributeError:

@@ -1,4 +1,4 @@
-"""A small U-shaped network: residual blocks at half, quarter, ... resolution, without norms or biases."""
+"""A small U-shaped network: residual blocks at 1/2, 1/4, ... of the size, without normalisation and biases."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ from torch import Tensor, nn
 
 COMPACT_WIDTHS = (32, 48, 64, 96)
 COMPACT_BLOCKS = (1, 2, 2, 3)
-"""Channels and residual blocks per scale of every compact preset, so that weights of one can start another."""
+"""Channels and residual blocks per scale of all compact presets.
 
-_CELL = 8  # pixels: `surroundings` is worked out on means of squares of this side ...
-_CELLS = 9  # ... over a square of so many of them
+They are the same, so that one network can be initialised with the weights of another.
+"""
+
+_CELL = 8  # pixels: side of the squares whose means `surroundings` averages; chosen by hand
+_CELLS = 9  # number of such squares per side of the area of the mean; chosen by hand
 
 
 class UShape(nn.Module):
-    """`(B, inputs, H, W)` -> `(B, outputs, H, W)`, H and W any size.
+    """A U-shaped network: `(B, inputs, H, W)` -> `(B, outputs, H, W)`, for any H and W.
 
-    First 2 x 2 pixels become channels (PixelUnshuffle), so that the finest scale works on a quarter of the pixels.
-    Without biases the network is homogeneous: twice the input gives twice the output (Mohan et al. 2020, "Robust and
-    interpretable blind image denoising via bias-free CNNs"). So it works at noise levels that it was not trained for.
-    The weights of the last layer are zero at first.
+    First 2 x 2 pixels become channels (PixelUnshuffle), so that the finest scale has a quarter of the pixels. Without
+    biases the network is homogeneous: twice the input gives twice the output (Mohan et al. 2020, "Robust and
+    interpretable blind image denoising via bias-free CNNs"). So it also works at noise levels outside those of the
+    training. The initial weights of the last layer are zero.
     """
 
     def __init__(self, inputs: int, outputs: int, widths: Sequence[int], blocks: int | Sequence[int]) -> None:
         """Build the network.
 
         Args:
-            inputs: channels in.
-            outputs: channels out.
+            inputs: channels of the input.
+            outputs: channels of the output.
             widths: channels per scale, finest first.
-            blocks: residual blocks per scale on the way down, and again on the way up; one number for all scales, or
-                one each.
+            blocks: residual blocks per scale of the encoder, and of the decoder; one number for all scales, or one for
+                each.
         """
         super().__init__()
         counts = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
@@ -45,17 +48,20 @@ class UShape(nn.Module):
         self.grow, self.up, self.tail = _decoder(outputs, widths, counts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Apply the network: `(B, inputs, H, W)` -> `(B, outputs, H, W)`."""
         height, width = x.shape[-2:]
         bottom, kept = self.encode(x)
         return self.decode(bottom, kept)[..., :height, :width]
 
     def decode(self, bottom: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """The way up from what `encode` gives, padded as that is."""
+        """Apply the decoder to the results of `encode`. The output has the padded size."""
         return _decode(self, bottom, kept)
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the way down makes of `(B, inputs, H, W)`: the coarsest scale, and the finer ones, finest first."""
+        """Apply the encoder to `(B, inputs, H, W)`: the coarsest scale, and a list of the finer ones, finest first.
+
+        H and W are padded to multiples of `self.multiple`.
+        """
         height, width = x.shape[-2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), "replicate")
         x = self.head(x)  # (B, widths[0], H/2, W/2)
@@ -67,20 +73,20 @@ class UShape(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A second way up: from the coarsest scale of a `UShape` to a picture, with or without the finer scales."""
+    """A second decoder for a `UShape`, with or without skip connections."""
 
     def __init__(self, outputs: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
-        """As for `UShape`."""
+        """Build the decoder. The arguments are those of `UShape`."""
         super().__init__()
         self.grow, self.up, self.tail = _decoder(outputs, widths, blocks)
 
     def forward(self, bottom: Tensor, kept: Sequence[Tensor] | None = None) -> Tensor:
-        """`(B, widths[-1], h, w)` -> `(B, outputs, 2^n h, 2^n w)`; without `kept` from the coarsest scale alone."""
+        """Apply the decoder: `(B, widths[-1], h, w)` -> `(B, outputs, 2^n h, 2^n w)`; None: no skip connections."""
         return _decode(self, bottom, kept)
 
 
 def _decode(way: UShape | Decoder, bottom: Tensor, kept: Sequence[Tensor] | None) -> Tensor:
-    """The way up: from the coarsest scale, with the finer scales added where they are given."""
+    """Apply a decoder to the coarsest scale, and add the finer scales `kept` if they are given."""
     x = bottom
     for scale in reversed(range(len(way.grow))):
         x = way.grow[scale](x)
@@ -89,9 +95,9 @@ def _decode(way: UShape | Decoder, bottom: Tensor, kept: Sequence[Tensor] | None
 
 
 def surroundings(picture: Tensor) -> Tensor:
-    """The mean around each pixel, over about 72 x 72 pixels: `(B, C, H, W)` -> the same.
+    """Compute the mean around each pixel, over about 72 x 72 pixels: `(B, C, H, W)` -> same shape.
 
-    A network that sees a picture minus this sees nothing of a flat picture, so that it leaves any colour as it is.
+    A constant picture minus this mean is 0, so a network with this input does not change a constant colour.
     """
     height, width = picture.shape[-2:]
     padded = F.pad(picture, (0, -width % _CELL, 0, -height % _CELL), "replicate")
@@ -108,14 +114,14 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(_conv(width, width), nn.ReLU(inplace=True), _conv(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, width, H, W)` -> the same."""
+        """Apply the block: `(B, width, H, W)` -> same shape."""
         return x + self.body(x)
 
 
 def _decoder(
     outputs: int, widths: Sequence[int], counts: Sequence[int]
 ) -> tuple[nn.ModuleList, nn.ModuleList, nn.Sequential]:
-    """The layers of a way up: between two scales, at each scale but the coarsest, and to the picture."""
+    """The layers of a decoder: between scales, at each scale except the coarsest, and to the picture."""
     grow = nn.ModuleList(
         nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1, bias=False), nn.PixelShuffle(2))
         for fine, coarse in pairwise(widths)

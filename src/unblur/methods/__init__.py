@@ -1,6 +1,6 @@
-"""The published methods: one file, or one folder for a trained network, per method.
+"""The published methods: one file per method, or one folder if it has a trained network.
 
-A method is found by its module's name and imported only when it is asked for.
+The name of a method is that of its module, which is imported only when the method is used.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from unblur.types import UnblurError
 
 
 def names() -> list[str]:
-    """Names of all methods in the package, sorted; nothing is imported."""
+    """List the names of all methods in the package, sorted, without importing them."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def get(name: str) -> Method:
-    """The method called `name`, or the one that a Python file outside the package defines.
+    """Get a method of the package by its name, or the method that a Python file defines.
 
     Args:
         name: one of `names()`, or the path of a file that ends in `.py`.
 
     Raises:
-        UnblurError: naming the nearest method, or what is wrong with the file.
+        UnblurError: an unknown name (the message suggests the most similar one), or a file without a method.
     """
     return _from_file(Path(name)) if name.endswith(".py") else get_by_name(name)
 
 
 def get_by_name(name: str) -> Method:
-    """The method of the package called `name`; never a file.
+    """Get a method of the package by its name. Files are not accepted.
 
     Raises:
-        UnblurError: naming the nearest method.
+        UnblurError: an unknown name (the message suggests the most similar one).
     """
     if name not in names():
         raise UnblurError(f"there is no method '{name}'.{nearest(name, names())}")
@@ -47,11 +47,11 @@ def get_by_name(name: str) -> Method:
 
 
 _loading = threading.RLock()
-_loaded: dict[str, tuple[tuple[int, int], ModuleType]] = {}  # by module name, with the file's time and size
+_loaded: dict[str, tuple[tuple[int, int], ModuleType]] = {}  # module name -> (the file's time and size, module)
 
 
 def _from_file(path: Path) -> Method:
-    """The method in a file, which is executed once and again only when it has changed."""
+    """Get the method that a file defines. The file is executed the first time, and again after a change."""
     module = _module_of(path)
     method = getattr(module, "METHOD", None)
     if not isinstance(method, Method):
@@ -60,7 +60,7 @@ def _from_file(path: Path) -> Method:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """The file as a module, which is in `sys.modules`: pydantic and dataclasses look their annotations up there."""
+    """Get the module of a file. It is in `sys.modules`, where pydantic and dataclasses look up annotations."""
     if not path.is_file():
         raise UnblurError(f"{path}: no such file. --method takes a name from `unblur methods` or a Python file.")
     name = f"_unblur_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
@@ -75,14 +75,14 @@ def _module_of(path: Path) -> ModuleType:
 
 
 def _executed(path: Path, name: str) -> ModuleType:
-    """A new module made of the file, in `sys.modules` under `name`."""
+    """Execute the file as a new module, in `sys.modules` under `name`."""
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # its suffix is that of Python
+    assert spec is not None  # since the name ends in .py
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # leaves no __pycache__ beside the file
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # creates no __pycache__
     except Exception as error:
         del sys.modules[name]
         if before is not None:
@@ -92,7 +92,7 @@ def _executed(path: Path, name: str) -> ModuleType:
 
 
 class _Listing(ModuleType):
-    """Makes `unblur.methods()` list the cards, though `unblur.methods` is this package."""
+    """The type of this package, so that `unblur.methods()` lists the cards."""
 
     def __call__(self) -> list[Card]:
         return [get(name).card for name in names()]

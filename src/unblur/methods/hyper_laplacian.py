@@ -18,16 +18,16 @@ class HyperLaplacianSettings(Settings):
     )
     steps: int = setting(
         3,
-        "conjugate-gradient steps per value of beta; more settles borders and highlights better",
+        "conjugate-gradient steps per value of beta; higher restores borders and saturated lights better, slower",
         probe=(1, 4),
         ge=1,
         le=50,
     )
-    mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
+    mask_clipped: bool = setting(True, "do not fit saturated pixels", probe=(True, False))
 
 
 def restore(observation: Observation, settings: HyperLaplacianSettings, progress: Progress) -> Restoration:
-    """Half-quadratic splitting with a |gradient|^exponent prior; see `HyperLaplacianSettings`."""
+    """Deconvolve with the prior |gradient|^exponent by half-quadratic splitting; see `HyperLaplacianSettings`."""
     image = non_blind.hyper_laplacian(observation, progress, **settings.model_dump())
     return Restoration(image=image, psf=observation.psf)
 

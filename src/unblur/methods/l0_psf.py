@@ -1,4 +1,4 @@
-"""Blind PSF estimation by L0-regularised gradients, coarse to fine; the PSF's size is found too."""
+"""Blind PSF estimation with L0-regularised gradients, from coarse to fine scales. The PSF's size is estimated too."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ class L0PsfSettings(Settings):
 
     size: int | None = setting(
         None,
-        "side of the PSF in pixels, odd (even is rounded up); None tries several and keeps the most plausible",
+        "side of the PSF in pixels, odd (even is rounded up); None: try several, use the most plausible PSF",
         probe=(9, 25),
         ge=3,
         le=301,
     )
     weight: float = setting(
-        1.0, "multiplies the L0 weights; higher trusts only larger edges", probe=(0.2, 4.0), ge=0.01, le=100
+        1.0,
+        "multiplies the L0 weights; with a higher value only larger edges are used",
+        probe=(0.2, 4.0),
+        ge=0.01,
+        le=100,
     )
     smoothness: float = setting(
         0.3, "quadratic penalty on the PSF; higher is smoother and wider", probe=(0.05, 3.0), ge=0, le=100
     )
     iterations: int = setting(
-        5, "alternations between sharp guess and PSF per pyramid level; more is slower", probe=(2, 5), ge=1, le=100
+        5, "alternations between sharp picture and PSF per pyramid level; higher is slower", probe=(2, 5), ge=1, le=100
     )
 
 

@@ -1,4 +1,4 @@
-"""Non-local means denoising: each pixel becomes an average of pixels whose surroundings look alike.
+"""Non-local means denoising: each pixel becomes a weighted mean of pixels with similar surroundings (patches).
 
 Buades, Coll & Morel, "A non-local algorithm for image denoising" (CVPR 2005), with the weights of their "Non-local
 means denoising" (Image Processing On Line 1, 2011). For two pixels p and q with the patches P around them,
@@ -7,9 +7,9 @@ means denoising" (Image Processing On Line 1, 2011). For two pixels p and q with
     w(p, q)  = exp(-max(d2(p, q) - 2 sigma^2, 0) / (k sigma)^2)
     v(p)     = sum over q of w(p, q) u(q)  /  sum over q of w(p, q),                  q within the search window
 
-It is computed exactly, one shift q - p at a time, as in Darbon et al., "Fast nonlocal filtering applied to electron
-cryomicroscopy" (ISBI 2008): all patch distances for one shift are a box filter of one squared difference. As w(p, q) =
-w(q, p), half of the shifts are enough. What differs from the papers: k is the same at every noise level.
+It is computed exactly, for one shift q - p after the other, as in Darbon et al., "Fast nonlocal filtering applied to
+electron cryomicroscopy" (ISBI 2008): all patch distances for one shift are a box filter of one squared difference.
+Since w(p, q) = w(q, p), half of the shifts are enough. Unlike in the papers, k is the same for all noise levels.
 
 On 26 photos with noise of sigma 0.02, 0.06 and 0.12 it takes 1.0 to 1.2 times as long as OpenCV's
 `fastNlMeansDenoising` on colour and 1.2 to 1.5 times on grey, one thread each, and its PSNR is 0.1 to 0.2 dB higher on
@@ -29,22 +29,25 @@ from unblur.solvers.data_term import noise_sigma
 from unblur.types import Observation, Progress, Restoration
 
 K = 0.8
-"""Width of the weights, in noise levels; best of 0.4 to 1.0 for sigma 0.02, 0.06 and 0.12 by benchmarks/nlm.py."""
+"""k, the width of the weights in units of sigma: best of 0.4 to 1.0 for sigma 0.02, 0.06, 0.12 (benchmarks/nlm.py)."""
 
 BAND = 2**17
-"""Pixels restored at once: the working arrays (about 10 times as large) stay in the processor's cache."""
+"""Number of pixels restored at once.
+
+The temporary arrays, about 10 times as large, then fit in the processor's cache.
+"""
 
 
 class NlmSettings(Settings):
     """Settings of `nlm`."""
 
     strength: float = setting(1.0, "multiplies the noise level; higher is smoother", probe=(0.6, 1.5), ge=0.01, le=10)
-    patch: int = setting(3, "side in pixels of the surroundings compared; odd", probe=(3, 7), ge=1, le=9)
-    search: int = setting(15, "side in pixels of the area searched; larger is slower", probe=(7, 21), ge=3, le=41)
+    patch: int = setting(3, "side of the patches in pixels, odd", probe=(3, 7), ge=1, le=9)
+    search: int = setting(15, "side of the search window in pixels; higher is slower", probe=(7, 21), ge=3, le=41)
 
 
 def restore(observation: Observation, settings: NlmSettings, progress: Progress) -> Restoration:
-    """Denoise `observation.blurry`, all channels together; see `NlmSettings`."""
+    """Denoise `observation.blurry`, with the same weights for all channels; see `NlmSettings`."""
     blurry = observation.blurry
     assert blurry is not None
     margin = settings.search // 2 + settings.patch // 2
@@ -66,26 +69,26 @@ def restore(observation: Observation, settings: NlmSettings, progress: Progress)
 
 
 def denoised(picture: Tensor, sigma: float, patch: int, search: int) -> Tensor:
-    """Non-local means of the inside of a picture.
+    """Apply non-local means to the inside of a picture.
 
     Args:
         picture: `(C, H, W)`.
         sigma: standard deviation of its noise.
-        patch: how many pixels the surroundings that are compared reach beyond a pixel, to each side.
-        search: how many pixels the search window reaches beyond a pixel, to each side.
+        patch: half the side of a patch in pixels, without the middle pixel.
+        search: half the side of the search window in pixels, without the middle pixel.
 
     Returns:
         `(C, H - 2 margin, W - 2 margin)` with `margin = patch + search`.
     """
     height, width = picture.shape[-2:]
-    values = picture[:, patch : height - patch, patch : width - patch]  # those with a whole patch around them
-    values = torch.cat([values, torch.ones_like(values[:1])])  # a last channel of ones, to sum up the weights
-    sums = values.clone()  # a pixel counts itself with weight 1
-    bandwidth = max((K * sigma) ** 2, 1e-12)  # at least (1e-6)^2, so that without noise nothing is divided by 0
+    values = picture[:, patch : height - patch, patch : width - patch]  # pixels whose whole patch is inside the picture
+    values = torch.cat([values, torch.ones_like(values[:1])])  # the last channel, of ones, sums the weights
+    sums = values.clone()  # the weight of the pixel itself is 1
+    bandwidth = max((K * sigma) ** 2, 1e-12)  # at least (1e-6)^2, to avoid division by 0 without noise
     for dy, dx in _half_of_the_shifts(search):
         here, there = _overlap(picture, dy, dx)
         distance = _box_mean((here - there).square_().mean(0), 2 * patch + 1)
-        # At most 60: a weight of e^-60 counts for nothing, and far smaller ones are denormal numbers, which are slow.
+        # At most 60: a weight of e^-60 has no effect, and much smaller ones would be denormal numbers, which are slow.
         weight = distance.sub_(2 * sigma**2).clamp_(0, 60 * bandwidth).mul_(-1 / bandwidth).exp_()
         values_here, values_there = _overlap(values, dy, dx)
         sums_here, sums_there = _overlap(sums, dy, dx)
@@ -96,14 +99,14 @@ def denoised(picture: Tensor, sigma: float, patch: int, search: int) -> Tensor:
 
 
 def _half_of_the_shifts(search: int) -> Iterator[tuple[int, int]]:
-    """The shifts (rows, columns) within the search window, one of each pair of opposite ones, without (0, 0)."""
+    """The shifts (rows, columns) in the search window, without (0, 0); of opposite shifts only one."""
     for dy in range(search + 1):
         for dx in range(-search if dy else 1, search + 1):
             yield dy, dx
 
 
 def _overlap(picture: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-    """All pixels p of `(C, H, W)` whose partner q = p + (dy, dx) is also inside, and these partners; dy >= 0."""
+    """Crop `(C, H, W)` to the pixels p for which q = p + (dy, dx) is also inside, and to these q; dy >= 0."""
     height, width = picture.shape[-2:]
     here = picture[:, : height - dy, max(0, -dx) : width - max(0, dx)]
     there = picture[:, dy:, max(0, dx) : width - max(0, -dx)]
@@ -111,7 +114,7 @@ def _overlap(picture: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
 
 
 def _box_mean(plane: Tensor, side: int) -> Tensor:
-    """The mean of each `side` x `side` square within a plane `(H, W)`: `(H - side + 1, W - side + 1)`."""
+    """Compute the mean of each `side` x `side` square in a plane `(H, W)`: `(H - side + 1, W - side + 1)`."""
     for axis in (0, 1):
         length = plane.shape[axis] - side + 1
         total = plane.narrow(axis, 0, length).clone()
@@ -124,7 +127,7 @@ def _box_mean(plane: Tensor, side: int) -> Tensor:
 METHOD = Method(
     Card(
         name="nlm",
-        title="Non-local means: takes out noise, leaves blur",
+        title="Non-local means: removes noise, not blur",
         paper="Buades, Coll & Morel 2005",
         needs=frozenset({"blurry"}),
         gives=frozenset({"image"}),

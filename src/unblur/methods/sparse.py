@@ -18,26 +18,26 @@ class SparseSettings(Settings):
     )
     curvature: float = setting(
         0.25,
-        "weight of second derivatives relative to first ones; higher favours smooth slopes",
+        "weight of second derivatives relative to first ones; higher prefers linear gradients",
         probe=(0.0, 1.0),
         ge=0,
         le=10,
     )
     reweightings: int = setting(
-        2, "how often the least-squares weights are renewed; more is sparser", probe=(1, 3), ge=0, le=50
+        2, "how often the least-squares weights are updated; higher is sparser", probe=(1, 3), ge=0, le=50
     )
     steps: int = setting(
         40,
-        "conjugate-gradient steps per reweighting; more is closer to the exact solution",
+        "conjugate-gradient steps per update of the weights; higher is closer to the exact solution",
         probe=(5, 20),
         ge=1,
         le=1000,
     )
-    mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
+    mask_clipped: bool = setting(True, "do not fit saturated pixels", probe=(True, False))
 
 
 def restore(observation: Observation, settings: SparseSettings, progress: Progress) -> Restoration:
-    """Iteratively reweighted least squares; see `SparseSettings`."""
+    """Deconvolve by iteratively reweighted least squares; see `SparseSettings`."""
     image = non_blind.sparse(observation, progress, **settings.model_dump())
     return Restoration(image=image, psf=observation.psf)
 

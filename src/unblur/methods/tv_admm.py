@@ -14,13 +14,13 @@ class TvAdmmSettings(Settings):
         1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
     )
     iterations: int = setting(
-        120, "ADMM iterations; more is closer to the exact minimiser", probe=(5, 20), ge=1, le=10000
+        120, "ADMM iterations; higher is closer to the exact minimiser", probe=(5, 20), ge=1, le=10000
     )
-    mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
+    mask_clipped: bool = setting(True, "do not fit saturated pixels", probe=(True, False))
 
 
 def restore(observation: Observation, settings: TvAdmmSettings, progress: Progress) -> Restoration:
-    """Isotropic total variation; see `TvAdmmSettings`."""
+    """Deconvolve with isotropic total variation; see `TvAdmmSettings`."""
     image = total_variation(
         observation,
         progress,
@@ -34,7 +34,7 @@ def restore(observation: Observation, settings: TvAdmmSettings, progress: Progre
 METHOD = Method(
     Card(
         name="tv_admm",
-        title="Total variation by ADMM; convex, so the answer is unique",
+        title="Total variation by ADMM; convex, so the solution is unique",
         paper="Rudin, Osher & Fatemi 1992; Wang et al. 2008",
         needs=frozenset({"blurry", "psf"}),
         gives=frozenset({"image"}),

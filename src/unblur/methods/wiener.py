@@ -17,9 +17,8 @@ class WienerSettings(Settings):
 
     prior: Literal["gradient", "laplacian", "flat"] = setting(
         "gradient",
-        "what is kept small, and so how the assumed noise-to-signal ratio depends on the frequency f: 'gradient', f^2, "
-        "which suits photos; 'laplacian', f^4, the smoothness of Hunt's constrained least squares; 'flat', the "
-        "picture itself, a constant SNR as in textbooks",
+        "how the assumed noise-to-signal ratio depends on the frequency f: 'gradient': f^2, as in photos; "
+        "'laplacian': f^4, as in Hunt's constrained least squares; 'flat': constant, as in textbooks",
         probe=("gradient", "flat"),
     )
     strength: float = setting(
@@ -27,7 +26,7 @@ class WienerSettings(Settings):
     )
     snr_db: float | None = setting(
         None,
-        "signal-to-noise ratio in dB for the flat prior; None takes it from the picture's noise estimate",
+        "signal-to-noise ratio in dB for the flat prior; None: computed from the noise level",
         probe=(15.0, 35.0),
         given={"prior": "flat"},
         ge=-20,
@@ -35,22 +34,21 @@ class WienerSettings(Settings):
     )
     boundary: Literal["open", "circular"] = setting(
         "open",
-        "'open': the scene goes on beyond the border; 'circular': it wraps around (synthetic data)",
+        "what is outside the picture: 'open': the rest of the scene, unknown; 'circular': the opposite side "
+        "(synthetic data)",
         probe=("open", "circular"),
     )
     bilateral: bool = setting(
         False,
-        "a bilateral filter afterwards (7 px, 40/255, 10 px): with prior=flat and one SNR for a whole data set, the "
-        "baseline of Gilbert et al.",
+        "apply a bilateral filter (7 px, 40/255, 10 px) to the result; with prior=flat and the same SNR for all "
+        "pictures this is the baseline of Gilbert et al.",
         probe=(False, True),
     )
-    mask_clipped: bool = setting(
-        True, "leave clipped highlights out of the data term (with the open boundary)", probe=(True, False)
-    )
+    mask_clipped: bool = setting(True, "do not fit saturated pixels (with the open boundary)", probe=(True, False))
 
 
 def restore(observation: Observation, settings: WienerSettings, progress: Progress) -> Restoration:
-    """Wiener filtering; see `WienerSettings`."""
+    """Deconvolve with a Wiener filter; see `WienerSettings`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
     progress.stage("deconvolving")
@@ -68,11 +66,11 @@ def restore(observation: Observation, settings: WienerSettings, progress: Progre
     return Restoration(image=bilateral_filter(image) if settings.bilateral else image, psf=psf)
 
 
-# Powers of the squared gradient's Fourier symbol, which is also minus the Laplacian's.
+# Exponents of the Fourier symbol of the squared gradient, which is also that of minus the Laplacian.
 _ORDER = {"gradient": 1, "laplacian": 2, "flat": 0}
 
-# Root mean square of a photo's gradient, Laplacian and deviation from its mean, on the [0, 1] scale; chosen by hand
-# after the means over 20 photos: 0.07, 0.11 and 0.17.
+# Root mean square of a photo's gradient, its Laplacian, and its difference from its mean, on the [0, 1] scale. Chosen
+# by hand, close to the means over 20 photos: 0.07, 0.11 and 0.17.
 _SIGNAL = {"gradient": 0.08, "laplacian": 0.11, "flat": 0.2}
 
 METHOD = Method(

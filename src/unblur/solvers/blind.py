@@ -1,4 +1,7 @@
-"""Estimate the PSF of a blurry picture of any size: choose the area, try several PSF sizes, and choose between them."""
+"""Blind PSF estimation for a picture of any size.
+
+An area of the picture is chosen, PSFs of several sizes are estimated on it, and the most plausible one is returned.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
 DEFAULT_SEARCH = L0Search(size=35, weight=4e-3, smoothness=0.3, iterations=5)
-"""The defaults of `estimate_psf` and `l0_psf`, except for the PSF sizes tried."""
+"""The defaults of `estimate_psf` and `l0_psf`, except that these try several PSF sizes."""
 
 SMALLEST_PICTURE = 32
-"""Shorter side in pixels below which a picture is too small to hold a PSF."""
+"""Shorter side in pixels below which no PSF is estimated from a picture."""
 
-# PSF sizes in pixels tried when none is given, each with its L0 weight; larger ones follow while the estimate fills its
-# support (benchmarks/tune_blind.py).
+# PSF sizes in pixels that are tried if none is given, each with its L0 weight. Larger sizes follow as long as the
+# estimated PSF fills its array (benchmarks/tune_blind.py).
 _LADDER = ((27, 2e-3), (35, 4e-3), (51, 4e-3))
 # Chosen by hand.
-_NEXT = 2**0.5  # ratio of a size to the one before
-_CROP = 768  # side in pixels of the area that a PSF is estimated from
-_FLAT = 0.5 / 255  # smaller differences between neighbours are rounding to 8 bits, not edges
-_PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the deconvolution in `implausibility`
+_NEXT = 2**0.5  # ratio of one PSF size to the one before
+_CROP = 768  # pixels: side of the area that a PSF is estimated from
+_FLAT = 0.5 / 255  # smaller differences between neighbours, on the [0, 1] scale, are rounding to 8 bits, not edges
+_PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the hyper-Laplacian prior in `implausibility`
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,20 @@ def estimate_psf(
     iterations: int = 5,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Estimate the PSF of a grey picture by L0-regularised search over several PSF sizes.
+    """Estimate the PSF of a grey picture with L0-regularised gradients (see `solvers.l0`) at several PSF sizes.
 
     Args:
-        blurry: `(1, 1, H, W)`, [0, 1]. Of a larger picture the most detailed 768 px area is used, and where that is
-            less than half of it, the answer is compared with those of four other areas.
-        size: side of the PSF in pixels, odd, at most half the picture's shorter side; None tries several.
-        weight: multiplies the L0 weights; higher trusts only larger edges.
+        blurry: `(1, 1, H, W)`, [0, 1]. Only the most detailed area of 768 x 768 px is used. If that is less than half
+            of the picture, the PSF is compared with those of four other areas.
+        size: side of the PSF in pixels, odd, at most half the picture's shorter side; None: several are tried.
+        weight: multiplies the L0 weights; with a higher value only larger edges are used.
         smoothness: quadratic penalty on the PSF; higher is smoother.
-        iterations: alternations per pyramid level.
+        iterations: alternations between sharp picture and PSF per pyramid level.
         progress: advanced once per pyramid level of each size tried.
 
     Returns:
-        `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. A picture
-        smaller than 32 px or without any edge gives a delta.
+        `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. For a picture
+        smaller than 32 px or without edges, a single pixel (no blur).
     """
     progress = progress or Progress()
     area = informative_area(blurry)
@@ -92,14 +95,14 @@ def estimate_psf(
 
 
 def size_around(psf: Tensor) -> int:
-    """An odd support with a little room around a PSF `(h, w)`."""
+    """An odd side, in pixels, of a square that contains a PSF `(h, w)` with two pixels on each side."""
     return (max(psf.shape) + 4) // 2 * 2 + 1
 
 
 def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress) -> Tensor:
-    """Choose between the PSF of one area of a large picture and those of four others: the most plausible in all four.
+    """Choose between `psf` and the PSFs of four areas of a large picture: the most plausible one in these four areas.
 
-    The most detailed area may have few edges: foliage, for example.
+    `psf` is that of the most detailed area, which may contain texture without clear edges, such as foliage.
     """
     regions = regional_psfs(blurry, search, progress)
     areas = [area for area, _ in regions]
@@ -116,12 +119,19 @@ def _answer(area: Tensor, search: L0Search, progress: Progress) -> _Answer:
 
 
 def implausibility(blurry: Tensor, psf: Tensor) -> float:
-    """How unlike a photo the deconvolved picture is, for comparing PSFs of the same photo; lower is better.
+    """Measure how little the picture deconvolved with a PSF looks like a photo; lower is better.
 
-    The energy of the hyper-Laplacian deconvolution alone prefers no blur (Levin et al. 2009); multiplied by the
-    normalised sparsity of its gradients (Krishnan, Tay & Fergus 2011, Eq. 1), which prefers sharp, it agrees
-    well with the true order.
+    The measure is the energy of the hyper-Laplacian deconvolution, times the normalised sparsity of the deconvolved
+    picture's gradients (Krishnan, Tay & Fergus 2011, Eq. 1). Only values of the same photo can be compared.
+
+    Args:
+        blurry: the photo's luminance, `(1, 1, H, W)`.
+        psf: `(h, w)`.
+
+    Returns:
+        A number above 0, without unit.
     """
+    # The energy alone is least for no blur (Levin et al. 2009). The sparsity is least for a sharp picture.
     canvas = Canvas.around(blurry, psf)
     weight = blurry.new_full((1, 1, 1, 1), _PRIOR_WEIGHT)
     sharp = canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=3, progress=Progress()))
@@ -134,25 +144,29 @@ def implausibility(blurry: Tensor, psf: Tensor) -> float:
 
 
 def normalised_sparsity(edges: Tensor) -> float:
-    """`|g|_1 / |g|_2` of a gradient field, per pixel: lower is sparser. Krishnan, Tay & Fergus 2011, Eq. 1."""
+    """Mean absolute value of a gradient field divided by its root mean square; lower is sparser.
+
+    Krishnan, Tay & Fergus 2011, Eq. 1, per pixel.
+    """
     return float(edges.abs().mean() / edges.square().mean().sqrt().clamp_min(1e-9))
 
 
 def inner_gradient(picture: Tensor) -> Tensor:
-    """The gradient, but for the border: `(1, 1, H, W)` -> `(2, 1, 1, H - 4, W - 4)`."""
+    """The gradient without a border of two pixels: `(1, 1, H, W)` -> `(2, 1, 1, H - 4, W - 4)`."""
     return gradient(picture)[..., 2:-2, 2:-2]
 
 
 def regional_psfs(blurry: Tensor, search: L0Search, progress: Progress) -> list[tuple[Tensor, Tensor]]:
-    """The most informative area of each quarter of a picture, with a PSF of its own.
+    """Estimate a PSF from the most informative area of each quarter of a picture.
 
     Args:
-        blurry: `(1, 1, H, W)`; one too small for four areas gives an empty list.
-        search: how to look for each of them.
+        blurry: `(1, 1, H, W)`.
+        search: parameters of each estimation.
         progress: advanced once per pyramid level and area.
 
     Returns:
-        Pairs of an area `(1, 1, n, m)` and its PSF.
+        Pairs of an area `(1, 1, n, m)` and its PSF `(h, w)`. Areas without edges are left out. Empty if the picture is
+        too small for four areas.
     """
     height, width = blurry.shape[-2] // 2, blurry.shape[-1] // 2
     if min(height, width) < _REGION // 2:
@@ -166,25 +180,28 @@ def regional_psfs(blurry: Tensor, search: L0Search, progress: Progress) -> list[
 
 
 def is_flat(picture: Tensor) -> bool:
-    """Whether no two neighbouring pixels differ by more than rounding."""
+    """Whether no two neighbouring pixels differ by more than the rounding to 8 bits."""
     return float(gradient(picture)[..., :-1, :-1].abs().max()) < _FLAT
 
 
-_REGION = 480  # side in pixels of the areas compared
+_REGION = 480  # pixels: side of the areas of `regional_psfs`; chosen by hand
 
 
 def informative_area(picture: Tensor, side: int = _CROP) -> Tensor:
-    """The area of at most `side` pixels that has the most, and the most varied, edges: `(1, 1, h, w)`."""
+    """Crop the area of at most `side` pixels with the most edges in all directions: `(1, 1, h, w)`.
+
+    See `informative_place`.
+    """
     rows, columns = informative_place(picture, side)
     return picture[..., rows, columns]
 
 
 def informative_place(picture: Tensor, side: int = _CROP) -> tuple[slice, slice]:
-    """Where in a grey picture `(1, 1, H, W)` its `informative_area` lies: rows and columns.
+    """Find the rows and columns of the `informative_area` of a grey picture `(1, 1, H, W)`.
 
-    A PSF is read from edges in every direction, so the areas are ranked by the smaller eigenvalue of their structure
-    tensor (Harris & Stephens 1988; Hu & Yang 2012 choose regions for deblurring in the same way). Memory besides the
-    picture does not grow with its height.
+    It is the area whose structure tensor has the largest smaller eigenvalue (Harris & Stephens 1988; Hu & Yang 2012
+    choose regions for deblurring in the same way), since a PSF can be estimated only from edges in all directions. The
+    memory for this does not grow with the picture's height.
     """
     height, width = picture.shape[-2:]
     if height <= side and width <= side:
@@ -202,11 +219,11 @@ def informative_place(picture: Tensor, side: int = _CROP) -> tuple[slice, slice]
     return slice(top, top + side), slice(left, left + side)
 
 
-_CELL = 32  # pixels: side of the cells that the compared areas are made of, and so the distance between areas
-_STRIP = 32  # rows of cells whose gradients are in memory at once
+_CELL = 32  # pixels: side of the cells that areas consist of; chosen by hand
+_STRIP = 32  # rows of cells whose gradients are in memory at once; chosen by hand
 
 
 def _structure_tensors(picture: Tensor, cell: tuple[int, int]) -> Tensor:
-    """The mean structure tensor (xx, yy, xy) of each cell of a grey picture: `(1, 3, n, m)`."""
+    """Compute the mean structure tensor (xx, yy, xy) of each cell of a grey picture: `(1, 3, n, m)`."""
     dx, dy = gradient(picture)[..., :-1, :-1]  # (1, 1, H - 1, W - 1) each
     return F.avg_pool2d(torch.cat((dx * dx, dy * dy, dx * dy), 1), cell)

@@ -22,16 +22,16 @@ def conjugate_gradients(
 ) -> Tensor:
     """Solve `operator(x) = right` approximately for a symmetric positive definite operator.
 
-    Every system of the batch has its own step lengths. A system keeps its iterate for the remaining steps once its
-    residual is at the level of rounding, or once rounding makes the curvature `<p, A p>` along its search direction
-    `p` zero or negative. Differentiable.
+    Each system of the batch has its own step lengths. A system stops changing when its residual is as small as the
+    rounding error, or when rounding makes the curvature `<p, A p>` along the search direction `p` zero or negative.
+    The result is differentiable.
 
     Args:
-        operator: `A`, maps a tensor to one of the same shape.
+        operator: `A`; maps a tensor to one of the same shape.
         right: the right sides, real or complex.
         start: the first iterates, same shape.
-        preconditioner: an approximate inverse of `A` that is diagonal; multiplies residuals.
-        inner: the inner product of each system, real, in a shape that broadcasts against `right`.
+        preconditioner: diagonal approximation of the inverse of `A`; multiplies the residuals.
+        inner: computes the real inner product of each system, in a shape that broadcasts against `right`.
         steps: number of iterations.
         progress: advanced once per iteration.
 
@@ -49,7 +49,7 @@ def conjugate_gradients(
         curvature = inner(direction, image)
         active = active & (energy > rounding) & (curvature > 0)
         length = _quotient(energy, curvature, active)
-        x = torch.addcmul(x, length, direction)  # x + length * direction in one pass over memory
+        x = torch.addcmul(x, length, direction)  # x + length * direction, without a temporary array
         if progress is not None:
             progress.advance()
         if step == steps - 1:
@@ -62,5 +62,6 @@ def conjugate_gradients(
 
 
 def _quotient(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
-    """`a / b`, 0 elsewhere; without a division by 0 there, which would make the gradient NaN."""
+    """Compute `a / b` where `where` is True, and 0 elsewhere."""
+    # b may be 0 elsewhere; a division by it would make the gradient NaN.
     return torch.where(where, a, 0.0) / torch.where(where, b, 1.0)

@@ -1,14 +1,14 @@
-"""Non-blind deconvolution with a gradient prior, for a photo with real borders and clipped pixels.
+"""Non-blind deconvolution with a gradient prior, for photos with borders and saturated pixels.
 
-Every solver here minimises, over pictures `x` on a `Canvas`,
+Each solver minimises, over pictures `x` on a `Canvas`,
 
     1/2 |mask (k * x - y)|^2  +  weight * sum_i phi(D_i x)
 
-where `y` is the blurry photo, `k` the PSF, `D_i x` derivatives of `x`, and `weight` is `(B, 1, 1, 1)`.
-They differ in the penalty phi, and so in the algorithm. All of them solve quadratic problems, which would have a closed
-form in the Fourier domain but for the mask; `solve_masked` solves them in a few conjugate-gradient steps.
+where `y` is the blurry photo, `k` the PSF, `D_i x` are derivatives of `x`, and `weight` is `(B, 1, 1, 1)`. The solvers
+differ in the penalty phi and in the algorithm. All of them solve a sequence of quadratic problems. Because of the mask
+these have no closed form in the Fourier domain, so `solve_masked` uses a few conjugate-gradient steps.
 
-Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, gradient fields have a leading axis.
+Spectra are `(B, C, H', W'//2 + 1)`, pictures `(B, C, H', W')`, and gradient fields have one more axis in front.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from unblur.solvers.conjugate_gradients import conjugate_gradients
 from unblur.solvers.shrinkage import isotropic_soft_threshold, power_shrink
 from unblur.types import Progress
 
-# Conjugate-gradient steps with a quadratic prior, which fill in what lies beyond the border; chosen by hand.
+# Conjugate-gradient steps with a quadratic prior; they restore the canvas outside the photo; chosen by hand.
 _BORDER_STEPS = 20
 
 
 BETAS = tuple((2 * math.sqrt(2)) ** step for step in range(6))
-"""Strengths of the split in `hyper_laplacian`: 1 to 181, in the paper's steps and short of its limit of 256."""
+"""Values of beta in `hyper_laplacian`: 1 to 181, with the ratio of the paper, up to its limit of 256."""
 
 
 def wiener(canvas: Canvas, spectrum_of_noise: Tensor, *, steps: int = _BORDER_STEPS) -> Tensor:
-    """The linear minimum-mean-square-error filter, `conj(K) / (|K|^2 + N)`, fitted to the observed pixels only.
+    """Wiener filter, the linear minimum-mean-square-error filter `conj(K) / (|K|^2 + N)`, of the observed pixels only.
 
     Args:
         canvas: the photo and its PSF.
-        spectrum_of_noise: N, the noise-to-signal power ratio per frequency, broadcastable to a spectrum.
-        steps: conjugate-gradient steps spent on the unobserved pixels.
+        spectrum_of_noise: N, the noise-to-signal power ratio at each frequency, broadcastable to a spectrum.
+        steps: conjugate-gradient steps; needed only where pixels were not observed.
 
     Returns:
         `(B, C, H', W')`.
@@ -55,12 +55,22 @@ def hyper_laplacian(
     progress: Progress,
     start: Tensor | None = None,
 ) -> Tensor:
-    """phi = |.|^exponent, by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
+    """Deconvolve with phi = |.|^exponent by half-quadratic splitting: Krishnan & Fergus 2009, Algorithm 1.
 
-    Auxiliary gradients `w` are tied to `D x` with a strength beta growing from 1 to 181 (relative to
-    `weight`); in turn `w` is shrunk (their Eq. 5) and `x` solved for (their Eq. 4, here with the mask,
-    in `steps` conjugate-gradient steps). `start`, `(B, C, H', W')`, is an estimate to begin with; None: the
-    quadratic prior's.
+    A penalty of weight beta keeps auxiliary gradients `w` close to `D x`; beta grows from 1 to 181, relative to
+    `weight`. For each beta, `w` is computed by shrinkage (Eq. 5), then `x` by solving a linear system (Eq. 4, with the
+    mask).
+
+    Args:
+        canvas: the photo and its PSF.
+        weight: weight of the prior, `(B, 1, 1, 1)`.
+        exponent: of the penalty, 0 to 1.
+        steps: conjugate-gradient steps for each beta.
+        progress: advanced once per beta.
+        start: first estimate, `(B, C, H', W')`; None: the solution with a quadratic prior.
+
+    Returns:
+        `(B, C, H', W')`.
     """
     data = canvas.adjoint_of_data()
     spectrum = canvas.forward(canvas.blurry if start is None else start)
@@ -75,10 +85,20 @@ def hyper_laplacian(
 
 
 def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress, steps: int = 2) -> Tensor:
-    """phi = the length of the gradient (isotropic TV), by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
+    """Deconvolve with phi = |gradient| (isotropic total variation) by ADMM: Wang et al. 2008; Boyd et al. 2011, 6.4.
 
-    Convex: with enough `iterations`, each with `steps` of conjugate gradients, the result is the minimiser. The
-    brightness of a saturated light needs many steps.
+    The problem is convex: with enough iterations the result is the minimiser. Saturated lights need many iterations
+    until their brightness is restored.
+
+    Args:
+        canvas: the photo and its PSF.
+        weight: weight of the prior, `(B, 1, 1, 1)`.
+        iterations: of ADMM.
+        progress: advanced once per iteration.
+        steps: conjugate-gradient steps per iteration.
+
+    Returns:
+        `(B, C, H', W')`.
     """
     rho = weight / _EDGE
     data = canvas.adjoint_of_data()
@@ -105,11 +125,22 @@ def sparse(
     steps: int,
     progress: Progress,
 ) -> Tensor:
-    """phi = |.|^exponent on first and second derivatives, by reweighted least squares: Levin et al. 2007.
+    """Deconvolve with phi = |.|^exponent on first and second derivatives, by reweighted least squares.
 
-    Each round replaces phi by the parabola that touches it at the current picture's derivatives and solves
-    the weighted least-squares problem with `steps` conjugate-gradient steps. `curvature_weight` is the weight of
-    the three second derivatives relative to the two first ones.
+    Levin et al. 2007. Each round replaces phi by the parabola that touches it at the current picture's derivatives, and
+    solves the resulting weighted least-squares problem by conjugate gradients.
+
+    Args:
+        canvas: the photo and its PSF.
+        weight: weight of the prior, `(B, 1, 1, 1)`.
+        exponent: of the penalty, 0 to 2.
+        curvature_weight: weight of the three second derivatives relative to the two first ones.
+        reweightings: number of rounds after the first.
+        steps: conjugate-gradient steps per round.
+        progress: advanced once per step.
+
+    Returns:
+        `(B, C, H', W')`.
     """
     slope = exponent * _TYPICAL_GRADIENT ** (exponent - 2)
     first = torch.full_like(gradient(canvas.blurry), slope)  # (2, B, C, H', W')
@@ -142,25 +173,35 @@ def sparse(
 
 
 # Chosen by hand.
-_EDGE = 0.1  # gradient, in [0, 1] per pixel, that one ADMM step of `total_variation` shrinks away
-_TYPICAL_GRADIENT = 0.1  # where the first, data-independent parabola of `sparse` touches
-_FLAT = 0.01  # per pixel; derivatives below this get the same weight, which would otherwise be infinite at 0
+_EDGE = 0.1  # gradient, per pixel on the [0, 1] scale, that one ADMM step of `total_variation` reduces to 0
+_TYPICAL_GRADIENT = 0.1  # per pixel on the [0, 1] scale: where the first parabola of `sparse` touches phi
+_FLAT = 0.01  # per pixel on the [0, 1] scale: smaller derivatives get the weight of this one, since it is infinite at 0
 
 
 def _touching_parabola(field: Tensor, exponent: float) -> Tensor:
+    """The weights of the parabolas that touch phi at the derivatives `field`: same shape."""
     return exponent * field.abs().clamp_min(_FLAT).pow(exponent - 2)
 
 
 def _mean_weight(weights: Tensor) -> Tensor:
-    """The average weight of each picture's derivatives: `(N, B, C, H', W')` -> `(B, C, 1, 1)`."""
+    """The mean weight of each picture's derivatives: `(N, B, C, H', W')` -> `(B, C, 1, 1)`."""
     return weights.mean((0, 3, 4))[..., None, None]
 
 
 def solve_masked(canvas: Canvas, start: Tensor, right: Tensor, prior: Tensor, steps: int) -> Tensor:
     """Solve `(K^T mask K + prior) X = right` for a prior that is diagonal in the Fourier domain.
 
-    Without a mask the operator is diagonal and its inverse the preconditioner below, so a single
-    step is exact; with one, each step costs two FFTs.
+    If all pixels were observed, the operator is diagonal and one step gives the exact solution.
+
+    Args:
+        canvas: the photo and its PSF.
+        start: first estimate, a spectrum.
+        right: right side, a spectrum.
+        prior: diagonal of the prior, broadcastable to a spectrum.
+        steps: conjugate-gradient steps, of two FFTs each.
+
+    Returns:
+        The solution, a spectrum.
     """
     return conjugate_gradients(
         lambda direction: torch.addcmul(canvas.masked_normal(direction), prior, direction),

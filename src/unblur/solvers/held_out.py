@@ -1,15 +1,15 @@
-"""Refine a PSF by how well it predicts pixels that were kept from the deconvolution.
+"""Refine a PSF by the error with which it predicts hidden pixels of the blurry picture.
 
-Hide some pixels of the blurry picture, deconvolve the rest with a PSF (`Canvas` takes a mask), blur the result
-again, and compare it with the hidden pixels: with the right PSF they differ by noise only. This error needs no
-sharp picture, and unlike the reblurring error of all pixels it is not least for no blur at all. It is differentiable
-in the PSF, so the PSF can be improved by gradient descent: self-supervised learning on one picture, as in SelfDeblur,
-with a deconvolution in place of the network that generates the picture.
+Some pixels of the blurry picture are hidden. The other pixels are deconvolved with a PSF (`Canvas` takes a mask), the
+result is blurred again, and it is compared with the hidden pixels. With the right PSF they differ only by noise. This
+error needs no sharp picture. Unlike the reblurring error of all pixels, it is not least for a PSF without blur. It is
+differentiable in the PSF, so the PSF can be refined by gradient descent. This is self-supervised learning on one
+picture, as in SelfDeblur, but with a deconvolution in place of the network that generates the picture.
 
-The noise of what is hidden must not be that of what is seen (Batson & Royer 2019, "Noise2Self"). But a camera makes
-each pixel from its neighbours (demosaicking), and JPEG smooths as well, so that neighbours share their noise: a single
-hidden pixel could be guessed from the noise around it, and the PSF that helps guessing is not the one that blurred
-the picture. In such a picture squares of 3 x 3 pixels are hidden, of which only the middles count (`square_to_hide`).
+The noise of the hidden pixels must be independent of the noise of the others (Batson & Royer 2019, "Noise2Self").
+Demosaicking and JPEG correlate the noise of neighbouring pixels. Then a single hidden pixel can be predicted from the
+noise of its neighbours, and the PSF that predicts it best is not the true one. In such a picture squares of 3 x 3
+pixels are hidden, and the error is that of their middle pixels (`square_to_hide`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,19 @@ from unblur.solvers.deconvolution import hyper_laplacian
 from unblur.types import Progress
 
 HIDDEN = {1: 0.2, 3: 0.35}
-"""Share of pixels kept from the deconvolution, by the side of the squares: more in squares, where few pixels count."""
-# Chosen by hand; benchmarks/tune_selfdeblur.py measures the whole.
-_SHARED = 0.5  # pixels whose noise is less than this times that of 2 x 2 of them share it with their neighbours
+"""Share of the pixels that are hidden, by the side of the squares in pixels (docs/selfdeblur.md compares shares).
+
+It is larger for 3 x 3, where only the middle pixels count.
+"""
+# Chosen by hand; benchmarks/tune_selfdeblur.py measures the gain of refining as a whole.
+_SHARED = 0.5  # ratio of the two noise estimates in `square_to_hide` below which noise of neighbours is correlated
 _EXPONENT = 0.8  # of the hyper-Laplacian
 _STEPS = 4  # conjugate-gradient steps per beta
-_WEIGHTS = (1e-6, 3e-3)  # of the prior: the range that is searched
+_WEIGHTS = (1e-6, 3e-3)  # smallest and largest weight of the prior that are tried
 FIRST_WEIGHT = 3e-5
-_RENEW = 10  # steps between two searches for the prior's weight
+"""Weight of the prior from which the search for the best one starts; chosen by hand."""
+
+_RENEW = 10  # iterations between two searches for the prior's weight
 
 
 def refine_psf(
@@ -50,18 +55,18 @@ def refine_psf(
     until: float | None,
     progress: Progress,
 ) -> Tensor:
-    """The PSF that predicts hidden pixels best, by Adam with a cosine schedule.
+    """Find the PSF that predicts hidden pixels best, by Adam with a cosine schedule.
 
     Args:
         blurry: `(1, C, H, W)`.
-        generate: gives the PSF for the parameters as they are, `(1, 1, h, w)`, non-negative, sums to 1.
-        parameters: what is learned.
-        learning_rate: of Adam, at first.
-        iterations: steps of Adam, each with other pixels hidden.
-        square: see `hide`.
-        generator: chooses the pixels.
-        until: `time.monotonic()` at which to stop before the last iteration; None: never.
-        progress: advanced once per step with the error as `loss`.
+        generate: returns the PSF for the current parameters, `(1, 1, h, w)`, non-negative, sums to 1.
+        parameters: the parameters to optimise.
+        learning_rate: initial learning rate of Adam.
+        iterations: steps of Adam; each hides other pixels.
+        square: side in pixels of the hidden squares, see `hide`.
+        generator: random generator that chooses the hidden pixels.
+        until: time, as `time.monotonic()`, at which to stop early; None: never.
+        progress: advanced once per step, with the error as `loss`.
 
     Returns:
         `(h, w)`, non-negative, sums to 1.
@@ -88,11 +93,11 @@ def refine_psf(
 
 @dataclass(frozen=True)
 class Hidden:
-    """Which pixels of a picture are kept from the deconvolution.
+    """Which pixels of a picture are hidden from the deconvolution.
 
     Attributes:
-        pixels: True for these, False for the others; the picture's shape.
-        counted: True for those of them by which a prediction is judged.
+        pixels: True for hidden pixels; same shape as the picture.
+        counted: True for the hidden pixels whose prediction error counts; same shape.
     """
 
     pixels: Tensor
@@ -100,8 +105,10 @@ class Hidden:
 
 
 def square_to_hide(blurry: Tensor) -> int:
-    """Side in pixels of the squares to hide in a grey picture `(1, 1, H, W)`: 1 if its noise is white, 3 if neighbours
-    share it.
+    """Choose the side in pixels of the squares to hide in a grey picture `(1, 1, H, W)`.
+
+    Returns:
+        1 if the noise is white; 3 if the noise of neighbouring pixels is correlated.
     """
     if min(blurry.shape[-2:]) < 16:  # too small for an estimate
         return 1
@@ -109,22 +116,26 @@ def square_to_hide(blurry: Tensor) -> int:
 
 
 def hide(blurry: Tensor, generator: torch.Generator, square: int) -> Hidden:
-    """Hide pixels of `blurry`, `(B, C, H, W)`, in squares of side `square` that may overlap; their middles count."""
-    chance = 1 - (1 - HIDDEN[square]) ** (1 / square**2)  # of a square's middle: `square^2` of them reach each pixel
+    """Choose the pixels of `blurry` `(B, C, H, W)` to hide: squares of side `square`, which may overlap."""
+    # Probability that a pixel is the middle of a square; each pixel can be in `square^2` squares.
+    chance = 1 - (1 - HIDDEN[square]) ** (1 / square**2)
     middles = (torch.rand(blurry.shape, generator=generator) < chance).to(blurry.device)
     squares = F.max_pool2d(middles.to(blurry.dtype), square, stride=1, padding=square // 2)
     return Hidden(squares > 0, middles)
 
 
 def held_out_error(blurry: Tensor, psf: Tensor, weight: float, hidden: Hidden) -> Tensor:
-    """Mean squared error of predicting the hidden pixels that count; differentiable in the PSF.
+    """Compute the mean squared error with which the hidden pixels are predicted; differentiable in the PSF.
 
     Args:
         blurry: `(1, C, H, W)`.
         psf: `(1, 1, h, w)`.
-        weight: of the hyper-Laplacian prior.
-        hidden: pixels kept from the deconvolution. Those within half a PSF of the border do not count: the picture
-            cannot know all they are made of.
+        weight: weight of the hyper-Laplacian prior.
+        hidden: the hidden pixels. Those within half a PSF of the border do not count, since they also depend on the
+            scene outside the picture.
+
+    Returns:
+        A scalar tensor, in squares of the [0, 1] scale.
     """
     canvas = Canvas.around(blurry, psf, ~hidden.pixels)
     weights = blurry.new_full((1, 1, 1, 1), weight)
@@ -136,9 +147,18 @@ def held_out_error(blurry: Tensor, psf: Tensor, weight: float, hidden: Hidden) -
 
 
 def best_weight(blurry: Tensor, psf: Tensor, first: float, hidden: Hidden) -> float:
-    """The prior's weight that predicts the hidden pixels best: doubled or halved while that helps, then a parabola.
+    """Find the prior's weight that predicts the hidden pixels best.
 
-    It does what a noise estimate would do, and counts the PSF's own error as noise too.
+    The weight is doubled or halved as long as the error decreases, then the minimum of a parabola is taken.
+
+    Args:
+        blurry: `(1, C, H, W)`.
+        psf: `(1, 1, h, w)`.
+        first: weight to start from.
+        hidden: the hidden pixels.
+
+    Returns:
+        The weight. It suits the picture's noise and the error of the PSF, which has the effect of noise.
     """
     errors: dict[float, float] = {}
 

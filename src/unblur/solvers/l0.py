@@ -1,8 +1,8 @@
-"""Blind deconvolution with L0-regularised gradients, coarse to fine.
+"""Blind PSF estimation with L0-regularised gradients, from coarse to fine scales.
 
-The L0 penalty on gradients makes the sharp guess piecewise flat, so that only large edges remain, from which a PSF can
-be estimated. Xu, Zheng & Jia 2013 ("Unnatural L0 sparse
-representation"); Pan et al. 2014 and 2017, whose continuation and schedules are followed here.
+The L0 penalty on gradients makes the estimate of the sharp picture piecewise constant. Only strong edges remain, and
+the PSF is estimated from them. The method is that of Xu, Zheng & Jia 2013 ("Unnatural L0 sparse representation"), with
+the continuation and schedules of Pan et al. 2014 and 2017.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from unblur.solvers.psf_fit import fit_psf, prune, salient
 from unblur.solvers.shrinkage import hard_threshold
 from unblur.types import Progress
 
-# All but the published schedules were chosen by hand; benchmarks/tune_blind.py measures the whole.
-_SCALE = 0.5**0.5  # from one pyramid level to the next coarser one
-_COARSEST = 5  # PSF side in pixels at the coarsest level
-_WEIGHT_DECAY = 1.1  # the L0 weight falls by this factor per iteration, down to the least one
-_LEAST_WEIGHT = 1e-4
-_FAINTER = 8  # how far the threshold of edges has fallen by the end of a search
-_BETA_MAX = 1e3  # where the half-quadratic continuation ends; 1e5 changes nothing but the time
+# The schedules are published, the rest was chosen by hand; benchmarks/tune_blind.py measures the result.
+_SCALE = 0.5**0.5  # ratio of the sizes of one pyramid level and the next finer one
+_COARSEST = 5  # pixels: side of the PSF at the coarsest level
+_WEIGHT_DECAY = 1.1  # the L0 weight is divided by this in each iteration, down to the least one
+_LEAST_WEIGHT = 1e-4  # least L0 weight
+_FAINTER = 8  # ratio of the threshold of edges at the start of a search to that at its end, about
+_BETA_MAX = 1e3  # largest beta of the half-quadratic continuation; with 1e5 the result is the same
 
 
 @dataclass(frozen=True)
 class L0Search:
-    """One run of the pyramid.
+    """Parameters of one PSF estimation.
 
     Attributes:
-        size: side of the PSF's support at full resolution, odd.
-        weight: of the L0 norm of the sharp guess's gradients at the coarsest level; higher keeps fewer edges.
+        size: side of the PSF in pixels at full resolution, odd.
+        weight: weight of the L0 norm of the sharp picture's gradients at the coarsest level; higher keeps fewer edges.
         smoothness: quadratic penalty on the PSF, relative to the gradients' energy.
-        iterations: alternations between sharp guess and PSF per level.
+        iterations: alternations between sharp picture and PSF per pyramid level.
     """
 
     size: int
@@ -46,7 +46,7 @@ class L0Search:
     iterations: int
 
     def scales(self) -> list[float]:
-        """Scales of the pyramid, coarsest first, ending with 1."""
+        """Scales of the pyramid, from the coarsest to 1."""
         levels = max(math.floor(math.log(_COARSEST / self.size) / math.log(_SCALE)), 0)
         return [_SCALE**level for level in range(levels, -1, -1)]
 
@@ -56,11 +56,11 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress) -> Tensor:
 
     Args:
         blurry: `(1, 1, H, W)`, [0, 1].
-        search: support, weights and iterations.
+        search: parameters of the estimation.
         progress: advanced once per pyramid level.
 
     Returns:
-        `(h, w)` with odd sides of `search.size` or less (less for a tiny picture), non-negative, sums to 1.
+        `(h, w)`, odd sides of at most `search.size`, non-negative, sums to 1.
     """
     psf, weight, threshold = None, search.weight, None
     for scale in search.scales():
@@ -82,9 +82,9 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress) -> Tensor:
 
 
 def revise_psf(blurry: Tensor, psf: Tensor, smoothness: float) -> Tensor:
-    """Fit a PSF that is nearly right to the strong edges of the sharp guess it gives itself, at full size alone.
+    """Fit a PSF that is nearly right to the edges of the sharp picture estimated with it, at full resolution only.
 
-    Two alternations of `search_psf` as it ends: at about its least weight, with edges far fainter than it begins with.
+    This repeats the last two alternations of `search_psf`, with a small L0 weight and a low threshold of edges.
 
     Args:
         blurry: `(1, 1, H, W)`.
@@ -105,7 +105,7 @@ def revise_psf(blurry: Tensor, psf: Tensor, smoothness: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Level:
-    """A pyramid level, extended to a torus: what its iterations share."""
+    """The picture at one pyramid level, extended so that it is periodic, with what all iterations use of it."""
 
     spectrum: Tensor
     seamless: Tensor
@@ -116,14 +116,15 @@ class _Level:
     def of(cls, picture: Tensor, psf_size: int) -> _Level:
         seamless = _seamless(picture, psf_size // 2 + 1)  # (1, 1, H', W')
         inside = torch.zeros_like(seamless[0, 0])
-        inside[1 : picture.shape[-2] - 1, 1 : picture.shape[-1] - 1] = 1  # gradients within the photo
+        # Inside, gradients do not depend on the extension.
+        inside[1 : picture.shape[-2] - 1, 1 : picture.shape[-1] - 1] = 1
         blurry_gradient = gradient(seamless)[:, 0, 0] * inside
         return cls(torch.fft.rfft2(seamless), seamless, inside, blurry_gradient)
 
     def sharpen(self, psf: Tensor, weight: float) -> Tensor:
-        """Gradients inside the photo of the sharp guess: `argmin_x |k * x - y|^2 + weight |grad x|_0`.
+        """Estimate the sharp picture, `argmin_x |k * x - y|^2 + weight |grad x|_0`: its gradients, `(2, H', W')`.
 
-        Half-quadratic splitting with a beta that doubles (Xu et al. 2011, Algorithm 1; Pan et al. 2014, Eq. 8-10).
+        Half-quadratic splitting, in which beta is doubled (Xu et al. 2011, Algorithm 1; Pan et al. 2014, Eq. 8-10).
         """
         shape = (self.seamless.shape[-2], self.seamless.shape[-1])
         otf = psf_to_otf(psf, shape)
@@ -139,8 +140,10 @@ class _Level:
 
 
 def _seamless(picture: Tensor, reach: int) -> Tensor:
-    """The picture extended below and to the right, on a fast FFT size at least `2 * reach` larger, by a smooth
-    passage from its last row (column) to its first, so that it wraps around without a seam.
+    """Extend a picture below and to the right so that it is periodic without a discontinuity.
+
+    The extension changes smoothly from the last row (column) to the first. The new size is fast for FFTs, and at least
+    `2 * reach` larger.
     """
     height, width = picture.shape[-2:]
     shape = fast_shape(height + 2 * reach, width + 2 * reach)
@@ -153,14 +156,15 @@ def _seamless(picture: Tensor, reach: int) -> Tensor:
 
 
 def _start(size: int, like: Tensor) -> Tensor:
-    """Two neighbouring pixels: nearly no blur, but not a delta, which the iterations would never leave."""
+    """The first PSF, `(size, size)`: two neighbouring pixels."""
+    # The iterations would not change a single pixel (no blur).
     psf = like.new_zeros(size, size)
     psf[size // 2, size // 2 - 1 : size // 2 + 1] = 0.5
     return psf
 
 
 def _enlarge(psf: Tensor, size: int) -> Tensor:
-    """A coarser level's PSF on the next level's grid, its centre of mass moved to the middle pixel."""
+    """Resize a coarser level's PSF to `(size, size)`, and move its centre of mass to the middle pixel."""
     k = F.interpolate(psf[None, None], size=(size, size), mode="bicubic")[0, 0].clamp_min(0)
     k = k / k.sum()
     index = torch.arange(size, dtype=k.dtype, device=k.device)
@@ -169,5 +173,5 @@ def _enlarge(psf: Tensor, size: int) -> Tensor:
 
 
 def _odd(size: float) -> int:
-    """The smallest odd number that is not below `size`."""
+    """The smallest odd number that is at least `size`."""
     return 2 * math.ceil((size - 1) / 2) + 1

@@ -1,7 +1,6 @@
-"""Non-blind deconvolution of an observation, with its noise level, borders and saturated highlights.
+"""Non-blind deconvolution of an observation: creates the canvas, chooses the prior's weight and runs a solver.
 
-Shared by the methods that have a PSF. The mathematics is in `deconvolution`; this module adds the canvas and the prior
-weights.
+It is used by all methods that deconvolve with a known PSF. The solvers are in `deconvolution`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from unblur.solvers.canvas import Canvas
 from unblur.solvers.data_term import noise_sigma, prior_weight, unclipped
 from unblur.types import Observation, Progress
 
-# In units of sigma^1.5, see `prior_weight` (benchmarks/tune_nonblind.py).
+# Weights of the priors, in units of sigma^1.5 (see `prior_weight`), found by benchmarks/tune_nonblind.py.
 _HYPER_LAPLACIAN_WEIGHT = 0.5
 _SPARSE_WEIGHT = 0.35
 _TOTAL_VARIATION_WEIGHT = 0.7
@@ -28,7 +27,7 @@ def hyper_laplacian(
     steps: int = 3,
     mask_clipped: bool = True,
 ) -> Tensor:
-    """`deconvolution.hyper_laplacian` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
+    """Run `deconvolution.hyper_laplacian` on an observation: `(B, C, H, W)`. `strength` multiplies the weight."""
     canvas = _canvas(observation, mask_clipped)
     weight = strength * hyper_laplacian_weight(noise_sigma(observation))
     progress.stage("deconvolving", len(deconvolution.BETAS))
@@ -36,7 +35,7 @@ def hyper_laplacian(
 
 
 def hyper_laplacian_weight(sigma: Tensor) -> Tensor:
-    """The weight of the hyper-Laplacian prior that suits each picture's noise level: `(B, 1, 1, 1)`."""
+    """The default weight of the hyper-Laplacian prior for noise levels `sigma` `(B, 1, 1, 1)`: same shape."""
     return prior_weight(sigma, _HYPER_LAPLACIAN_WEIGHT)
 
 
@@ -48,7 +47,7 @@ def total_variation(
     iterations: int = 120,
     mask_clipped: bool = True,
 ) -> Tensor:
-    """`deconvolution.total_variation` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
+    """Run `deconvolution.total_variation` on an observation: `(B, C, H, W)`. `strength` multiplies the weight."""
     canvas = _canvas(observation, mask_clipped)
     weight = strength * total_variation_weight(noise_sigma(observation))
     progress.stage("deconvolving", iterations)
@@ -56,7 +55,7 @@ def total_variation(
 
 
 def total_variation_weight(sigma: Tensor) -> Tensor:
-    """The weight of total variation that suits each picture's noise level: `(B, 1, 1, 1)`."""
+    """The default weight of total variation for noise levels `sigma` `(B, 1, 1, 1)`: same shape."""
     return prior_weight(sigma, _TOTAL_VARIATION_WEIGHT)
 
 
@@ -71,7 +70,7 @@ def sparse(
     steps: int = 40,
     mask_clipped: bool = True,
 ) -> Tensor:
-    """`deconvolution.sparse` of `observation.blurry` with `observation.psf`: `(B, C, H, W)`."""
+    """Run `deconvolution.sparse` on an observation: `(B, C, H, W)`. `strength` multiplies the weight."""
     canvas = _canvas(observation, mask_clipped)
     weight = prior_weight(noise_sigma(observation), strength * _SPARSE_WEIGHT)
     progress.stage("deconvolving", steps * (reweightings + 1))

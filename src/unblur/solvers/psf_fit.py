@@ -1,6 +1,6 @@
-"""The PSF that explains a blurry picture, given a guess of the sharp one: the PSF half of blind deconvolution.
+"""Estimate the PSF from a blurry picture and an estimate of the sharp one.
 
-`fit_psf` estimates it from any start, `correct_psf` corrects one that is nearly right.
+`fit_psf` starts from any PSF; `correct_psf` corrects a PSF that is nearly right.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from unblur.imaging.psf import centre_psf, crop_psf, gaussian_psf
 from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.conjugate_gradients import conjugate_gradients
 
-PSF_STEPS = 50  # projected-gradient steps per fit; three times as many change nothing
+PSF_STEPS = 50  # projected-gradient steps per fit; with three times as many the result is the same
 
 
 def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoothness: float) -> Tensor:
-    """`argmin_{k >= 0}  |sharp_gradient * k - blurry_gradient|^2 + smoothness |sharp_gradient|^2 |k|^2`, summing to 1.
+    """Fit a PSF to the gradients of a sharp and a blurry picture (Cho & Lee 2009, Eq. 12).
 
-    The fit is made in the gradient domain (Cho & Lee 2009, Eq. 12). Its normal equations need only the h x w
-    lags of two correlations, so after two FFTs of the picture every step of the accelerated projected
-    gradient method (Beck & Teboulle 2009) works on arrays of the PSF's size.
+    It is `argmin_{k >= 0} |sharp_gradient * k - blurry_gradient|^2 + smoothness |sharp_gradient|^2 |k|^2`, divided by
+    its sum, by the accelerated projected gradient method (Beck & Teboulle 2009).
 
     Args:
-        sharp_gradient: `(2, H, W)`, zero where it is unreliable; taken as periodic.
+        sharp_gradient: `(2, H, W)`, periodic; 0 where it is not reliable.
         blurry_gradient: `(2, H, W)`.
-        start: a first guess, `(h, w)`, odd sides.
+        start: first estimate, `(h, w)`, odd sides.
         smoothness: strength of the quadratic penalty relative to the gradients' energy.
 
     Returns:
         `(h, w)`, non-negative, sums to 1.
     """
+    # The normal equations need only the h x w lags of two correlations. So after the FFTs of the picture, all steps
+    # work on arrays of the PSF's size.
     h, w = start.shape
     shape = (sharp_gradient.shape[-2], sharp_gradient.shape[-1])
     sharp = torch.fft.rfft2(sharp_gradient)  # (2, H, W//2+1)
@@ -54,7 +55,7 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
         product = torch.fft.irfft2(toeplitz * torch.fft.rfft2(k, s=small), s=small)
         return product[h - 1 : 2 * h - 1, w - 1 : 2 * w - 1] + ridge * k
 
-    step = 1 / toeplitz.abs().max().add(ridge)  # the operator's norm is at most its symbol's maximum
+    step = 1 / toeplitz.abs().max().add(ridge)  # the norm of the operator is at most the maximum of its symbol
     k, ahead, momentum = start, start, 1.0
     for _ in range(PSF_STEPS):
         following = (ahead - step * (normal(ahead) - right)).clamp_min(0)
@@ -65,10 +66,10 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
 
 
 # Chosen by hand.
-_ANYWHERE = 0.02  # share of the error that may lie anywhere, and not where the light is
-_NEARBY = 1.0  # pixels by which the place of the light is uncertain
-_INSIDE = 0.98  # share of a blurry pixel's light that must come from within the photo
-_CORRECTION_STEPS = 10  # of conjugate gradients; twice as many change nothing
+_ANYWHERE = 0.02  # share of the expected error (sum of squares) that is uniform, not where the PSF has light
+_NEARBY = 1.0  # pixels: uncertainty of the position of the light, as a standard deviation
+_INSIDE = 0.98  # least share of a blurry pixel's light that must come from inside the photo
+_CORRECTION_STEPS = 10  # conjugate-gradient steps; with twice as many the result is the same
 
 
 def correct_psf(
@@ -81,23 +82,22 @@ def correct_psf(
     finest: float,
     steps: int = _CORRECTION_STEPS,
 ) -> Tensor:
-    """The most probable PSF, `k = psf + G (s u)`, given how wrong `psf` may be; `u` minimises
+    """Compute the most probable PSF `k = psf + G (s u)`, given the expected error of `psf`, where `u` minimises
 
         |m (D y - D sharp * k)|^2 / noise^2  +  |u|^2.
 
-    `D` are derivatives (as in `fit_psf`) and `m` is 1 where a blurry pixel was observed whole. The error that is
-    expected is independent from pixel to pixel with standard deviations `s`, more where there is light, and then
-    blurred with the Gaussian `G`. So that all steps work on arrays of the PSF's size, `m` counts by its mean, and not
-    pixel by pixel, in the quadratic term.
+    `D` are first derivatives, and `m` is 1 where a derivative was observed and all its light came from the photo. The
+    expected error of the PSF is independent noise of standard deviation `s`, which is larger where the PSF has light,
+    blurred with the Gaussian `G`.
 
     Args:
         canvas: blurry pictures `y`, `(B, 1, H', W')`.
-        sharp: what is thought of the sharp ones, same shape.
-        psf: a guess, `(B, 1, h, w)`, odd sides.
-        noise: standard deviation of what `sharp` and the true PSF leave unexplained of a derivative, `(B, 1, 1, 1)`.
-        psf_error: length of the error (root of its sum of squares) that is expected before `G`, `(B, 1, 1, 1)`.
-        finest: standard deviation of `G` in pixels; more forbids finer corrections.
-        steps: of conjugate gradients.
+        sharp: estimates of the sharp pictures, same shape.
+        psf: the PSF to correct, `(B, 1, h, w)`, odd sides.
+        noise: standard deviation of `D y - D sharp * k` with the true PSF, on the [0, 1] scale, `(B, 1, 1, 1)`.
+        psf_error: root of the expected sum of squares of `s u`, `(B, 1, 1, 1)`.
+        finest: standard deviation of `G` in pixels; higher allows only smoother corrections.
+        steps: conjugate-gradient steps.
 
     Returns:
         `(B, 1, h, w)`, non-negative, each sums to 1.
@@ -108,6 +108,7 @@ def correct_psf(
     explained = torch.fft.irfft2(edges * psf_to_otf(psf, canvas.shape), s=canvas.shape)
     unexplained = whole * (gradient(canvas.blurry) - explained)  # (2, B, 1, H', W')
     cross = torch.fft.irfft2((edges.conj() * torch.fft.rfft2(unexplained)).sum(0), s=canvas.shape)
+    # In the quadratic term m is replaced by its mean, so that all steps work on arrays of the PSF's size.
     power = edges.abs().square().sum(0) * whole.mean((0, -2, -1), keepdim=True)[0]
     auto = torch.fft.irfft2(power.to(edges.dtype), s=canvas.shape)  # (B, 1, H', W'), lag (0, 0) first
     small = fast_shape(3 * h - 2, 3 * w - 2)
@@ -135,7 +136,7 @@ def correct_psf(
 
 
 def _observed_whole(canvas: Canvas) -> Tensor:
-    """1 where both pixels of a derivative were observed and got all their light from within: `(2, B, 1, H', W')`."""
+    """1 where both pixels of a derivative were observed, with light from inside the photo only: `(2, B, 1, H', W')`."""
     photo = torch.zeros_like(canvas.blurry)
     canvas.crop(photo).fill_(1)
     whole = canvas.mask * (canvas.blur(photo) > _INSIDE)
@@ -143,20 +144,23 @@ def _observed_whole(canvas: Canvas) -> Tensor:
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """The inner product of each PSF of a batch: `(B, 1, 1, 1)`."""
+    """The inner products of two batches of PSFs: `(B, 1, 1, 1)`."""
     return (a * b).sum((-3, -2, -1), keepdim=True)
 
 
 def salient(gradient: Tensor, pixels: int) -> float:
-    """A gradient magnitude such that at least `pixels` pixels exceed it in each of four directions.
+    """Compute a threshold of the gradient's magnitude that keeps at least `pixels` pixels in each of four directions.
 
-    Cho & Lee 2009, Section 4: a PSF is only found along directions that have edges across them, so each
-    direction gets its share however weak it is.
+    Cho & Lee 2009, Section 4.
 
     Args:
         gradient: `(2, H, W)`.
-        pixels: how many pixels each direction keeps.
+        pixels: number of pixels to keep in each direction, if it has as many.
+
+    Returns:
+        The threshold, in the units of `gradient`.
     """
+    # The PSF can be estimated along a direction only from edges across it, so weak edges are kept where no others are.
     dx, dy = gradient
     magnitude = gradient.square().sum(0).sqrt()  # (H, W)
     direction = (torch.atan2(dy, dx) % math.pi / (math.pi / 4)).long().clamp_max(3)
@@ -169,8 +173,15 @@ def salient(gradient: Tensor, pixels: int) -> float:
 
 
 def prune(psf: Tensor, *, least: float = 0.05, island: float = 0.1) -> Tensor:
-    """Take out of a PSF what is noise: values below `least` of the maximum, and connected
-    islands that hold less than `island` of the light; the rest sums to 1: `(h, w)`.
+    """Remove noise from a PSF.
+
+    Args:
+        psf: `(h, w)`.
+        least: smaller values, as a share of the maximum, become 0.
+        island: connected components with a smaller share of the light are removed, except the largest.
+
+    Returns:
+        `(h, w)`, sums to 1.
     """
     k = torch.where(psf < least * psf.max(), 0.0, psf)
     k = k / k.sum()
@@ -183,5 +194,5 @@ def prune(psf: Tensor, *, least: float = 0.05, island: float = 0.1) -> Tensor:
 
 
 def tidy(psf: Tensor) -> Tensor:
-    """A PSF centred on its centre of mass, to the pixel, and cropped to what is not zero: odd sides, `(h, w)`."""
+    """Move a PSF's centre of mass to the middle, by whole pixels, and crop empty margins: `(h, w)`, odd sides."""
     return crop_psf(centre_psf(psf)[0], mass=1.0)

@@ -1,6 +1,7 @@
-"""Run several pieces of work at once, each on its share of the processor's cores.
+"""Run several tasks in parallel, each with an equal number of threads.
 
-Most FFTs here are small: two of them on one thread each take half the time of one after the other on two threads.
+Most FFTs here are small. Two of them in parallel, with one thread each, take half the time of one after the other with
+two threads.
 """
 
 from __future__ import annotations
@@ -17,24 +18,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 4
-"""Most pieces of work at once. A tile of 1024 pixels takes up to 600 MB while it is restored."""
+"""Largest number of tasks in parallel. A tile of 1024 x 1024 pixels needs up to 600 MB while it is restored."""
 
 _LOCK = threading.Lock()
 
 
 def worker_count(device: torch.device) -> int:
-    """How many pieces of work to run at once: at most one per thread of torch, and one on an accelerator."""
+    """The number of tasks to run in parallel: on a CPU one per thread of torch, up to `MOST_WORKERS`; otherwise 1."""
     with _LOCK:
         return min(torch.get_num_threads(), MOST_WORKERS) if device.type == "cpu" else 1
 
 
 @contextmanager
 def workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `count` threads among which the calling thread's share of the cores is divided.
-
-    `torch.set_num_threads` changes the calling thread and the number with which later threads begin. So all threads of
-    the pool are started before any work, and that number is set back: other threads keep their share of the cores.
-    """
+    """Create a pool of `count` threads. Each uses an equal part of the calling thread's number of torch threads."""
+    # `torch.set_num_threads` changes the number of the calling thread, and the initial number of all threads that start
+    # later. So all threads of the pool are started first, then the initial number is restored for other threads.
     with _LOCK:
         threads = torch.get_num_threads()
     with ThreadPoolExecutor(count, "unblur", _use_threads, (max(threads // count, 1),)) as pool:
@@ -50,12 +49,12 @@ def workers(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _use_threads(count: int) -> None:
-    torch.get_num_threads()  # first, since a thread's first call of it discards what was set before
+    torch.get_num_threads()  # the first call in a thread discards an earlier `set_num_threads`
     torch.set_num_threads(count)
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
-    """`[work(item) for item in items]`, several at once; the first exception is raised, and the rest not begun."""
+    """Compute `[work(item) for item in items]` in parallel. After an exception no other item is started."""
     with workers(worker_count(device)) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:

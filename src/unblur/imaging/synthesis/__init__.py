@@ -1,6 +1,7 @@
-"""From sharp pictures to what a camera would have made of them, one file per kind of scene.
+"""Synthetic observations from sharp pictures.
 
-`uniform`: a scene that does not move, blurred by one PSF.
+`uniform` blurs a picture with one PSF, as in a static scene. `moving` renders scenes in which the camera and objects
+move.
 """
 
 from unblur.imaging.synthesis.uniform import BlurRecipe, Blurred, blur, perturb_psf

@@ -1,8 +1,8 @@
 """Scenes in which the camera and objects move, rendered in batches on any device.
 
-A scene is a background, seen by a shaken camera, and objects that move in front of it. It is rendered at many instants
-of the exposure, and these pictures are averaged. In each of them an object hides what is behind it. So the edges of a
-moving object, behind which the background is seen for part of the exposure, are as a camera records them.
+A scene is a background, recorded by a shaking camera, and objects that move in front of it. It is rendered at many
+times during the exposure, and the mean of these pictures is the blurry picture. In each of them an object covers the
+background. So the background near the edge of a moving object is visible for part of the exposure, as in a photo.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_GAMMA = 2.2  # of sRGB, nearly
+_GAMMA = 2.2  # exponent that approximates the sRGB curve
 
 
 @dataclass(frozen=True)
 class SceneRecipe:
-    """How much moves. Everything is drawn for each picture by itself.
+    """Parameters of the random motion. The random values differ for each picture.
 
     Attributes:
-        side: of the pictures in pixels.
-        instants: times at which a scene is rendered; more is smoother, and slower.
-        shake: length in pixels of the longest path of the camera.
-        roll: most degrees that the camera turns about its axis during the exposure.
-        zoom: most that the picture grows, as a share.
-        layers: most objects.
-        speed: length in pixels of an object's longest path, besides the camera's.
-        crooked: share of the paths that are shaken rather than smooth.
-        linear: share of the pictures averaged in linear light; the others are averaged in sRGB, as are the common data
+        side: side of the pictures in pixels.
+        instants: number of times at which a scene is rendered; higher is smoother and slower.
+        shake: length in pixels of the camera's longest trajectory.
+        roll: twice the standard deviation, in degrees, of the rotation during the exposure.
+        zoom: twice the standard deviation of the growth during the exposure, as a share of the size.
+        speed: length in pixels of an object's longest trajectory relative to the background.
+        crooked: share of the trajectories that are camera shake; the others are smooth.
+        linear: share of the pictures averaged in linear light; the others are averaged in sRGB, like the common data
             sets of averaged frames.
-        lights: share of the pictures whose brightest parts are several times as bright as white.
+        lights: share of the pictures with saturated lights: their brightest parts are up to 6 times as bright as white.
     """
 
     side: int = 256
@@ -40,7 +39,6 @@ class SceneRecipe:
     shake: float = 24.0
     roll: float = 2.0
     zoom: float = 0.02
-    layers: int = 2
     speed: float = 24.0
     crooked: float = 0.3
     linear: float = 0.5
@@ -50,14 +48,14 @@ class SceneRecipe:
 def render(
     tiles: Tensor, textures: list[Tensor], shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Pictures of moving scenes, and the same scenes standing still at the mean of all positions.
+    """Render moving scenes, and the same scenes without motion at the mean of all positions.
 
     Args:
-        tiles: backgrounds, `(B, 3, S, S)` in [0, 1], larger than `recipe.side` by at least the longest path.
-        textures: what objects are made of, one tensor like `tiles` per layer.
-        shaken: paths of camera shake to choose from, `(N, recipe.instants, 2)` from `shaken_paths`.
-        recipe: how much moves.
-        generator: the only source of randomness, on the device of `tiles`.
+        tiles: backgrounds, `(B, 3, S, S)` in [0, 1], larger than `recipe.side` by at least the longest trajectory.
+        textures: textures of the objects, one tensor like `tiles` per object.
+        shaken: trajectories of camera shake to choose from, `(N, recipe.instants, 2)` from `shaken_paths`.
+        recipe: parameters of the motion.
+        generator: random generator, on the device of `tiles`.
 
     Returns:
         The sharp and the blurry pictures, `(B, 3, side, side)` each, in [0, 1].
@@ -74,7 +72,7 @@ def render(
     gain = torch.where(lit, 1 + 5 * _rand(generator, count, 1, 1, 1), 1.0)
 
     def light(instant: int | None) -> Tensor:
-        """The scene at one instant (None: standing still), as what is averaged."""
+        """The scene at one instant (None: without motion), in the values that are averaged."""
         moved = None if instant is None else camera.at(instant)
         scene = _seen(tiles, grid, moved)
         for layer, motion, there in zip(layers, own, present, strict=True):
@@ -95,12 +93,12 @@ def render(
 
 @dataclass(frozen=True)
 class _Pose:
-    """Where pictures are at one instant: turned, enlarged, then moved.
+    """The positions of pictures at one instant. They are rotated, enlarged, then shifted.
 
     Attributes:
-        angle: in radians, `(B,)`.
-        growth: by how much they are enlarged, as a share, `(B,)`.
-        offset: x and y in pixels, `(B, 2)`.
+        angle: rotation in radians, `(B,)`.
+        growth: enlargement as a share of the size, `(B,)`.
+        offset: shift in pixels, x and y, `(B, 2)`.
     """
 
     angle: Tensor
@@ -108,7 +106,7 @@ class _Pose:
     offset: Tensor
 
     def after(self, other: _Pose) -> _Pose:
-        """Both, to first order in angle and growth."""
+        """The pose after both, to first order in angle and growth."""
         return _Pose(self.angle + other.angle, self.growth + other.growth, self.offset + other.offset)
 
 
@@ -125,13 +123,13 @@ class _Motion:
 
 
 def _motion(count: int, length: float, shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator) -> _Motion:
-    """Motions whose mean pose is that of standing still. A third of them stand nearly still."""
+    """Random motions whose mean pose is 0. A third of them are at most 3.3 % of `length` long."""
     paths = smooth_paths(count, recipe.instants, generator)  # (B, T, 2), about 1 long
     crooked = _rand(generator, count, 1, 1) < recipe.crooked
     chosen = torch.randint(len(shaken), (count,), generator=generator, device=generator.device)
     paths = torch.where(crooked, shaken[chosen], paths)
-    drawn = _rand(generator, count, 1, 1)
-    lengths = length * torch.where(drawn < 0.33, drawn * 0.1, drawn)  # (B, 1, 1)
+    uniform = _rand(generator, count, 1, 1)
+    lengths = length * torch.where(uniform < 0.33, uniform * 0.1, uniform)  # (B, 1, 1)
     time = torch.linspace(-0.5, 0.5, recipe.instants, device=generator.device)
     turning = torch.where(lengths[:, 0] > 0.05 * length, 1.0, 0.0)  # (B, 1)
     angle = turning * math.radians(recipe.roll) * _randn(generator, count, 1) / 2 * time
@@ -140,16 +138,16 @@ def _motion(count: int, length: float, shaken: Tensor, recipe: SceneRecipe, gene
 
 
 def smooth_paths(count: int, instants: int, generator: torch.Generator) -> Tensor:
-    """Paths `(count, instants, 2)` of constant acceleration, 1 long (the diagonal of their box), with mean 0."""
+    """Create trajectories of constant acceleration: `(count, instants, 2)`, mean 0, bounding box of diagonal 1."""
     time = torch.linspace(-0.5, 0.5, instants, device=generator.device)[None, :, None]
     velocity, acceleration = _randn(generator, 2, count, 1, 2)
     return _normalised(velocity * time + acceleration * _rand(generator, count, 1, 1) * 2 * time.square())
 
 
 def shaken_paths(count: int, instants: int, generator: torch.Generator, steps: int = 400) -> Tensor:
-    """Paths `(count, instants, 2)` of camera shake, 1 long (the diagonal of their box), with mean 0.
+    """Create trajectories of camera shake: `(count, instants, 2)`, mean 0, bounding box of diagonal 1.
 
-    The particle of `unblur.imaging.trajectory.trajectory` (Boracchi & Foi 2012), many at a time.
+    The model is that of `unblur.imaging.trajectory.trajectory` (Boracchi & Foi 2012), for a batch.
     """
     character = _rand(generator, 3, count, 1)
     anxiety = 0.003 * 4 ** _rand(generator, count, 1) * (2000 / steps) ** 0.5
@@ -161,7 +159,7 @@ def shaken_paths(count: int, instants: int, generator: torch.Generator, steps: i
     for _ in range(steps):
         path.append(position)
         turn = math.pi + _rand(generator, count) - 0.5
-        thrown = _rand(generator, count, 1) < anxiety * 0.2 * character[0] * (2000 / steps) ** 0.5
+        has_impulse = _rand(generator, count, 1) < anxiety * 0.2 * character[0] * (2000 / steps) ** 0.5
         turned = torch.stack(
             (
                 turn.cos() * velocity[:, 0] - turn.sin() * velocity[:, 1],
@@ -170,7 +168,7 @@ def shaken_paths(count: int, instants: int, generator: torch.Generator, steps: i
             -1,
         )
         push = anxiety * speed * (10.0 * character[1] * _randn(generator, count, 2) - 0.7 * character[2] * position)
-        velocity = velocity + push + torch.where(thrown, 2 * turned, 0.0)
+        velocity = velocity + push + torch.where(has_impulse, 2 * turned, 0.0)
         velocity = velocity * (speed / velocity.norm(dim=-1, keepdim=True).clamp_min(1e-9))
         position = position + velocity
     at = torch.linspace(0, steps - 1, instants, device=generator.device).round().long()
@@ -178,11 +176,14 @@ def shaken_paths(count: int, instants: int, generator: torch.Generator, steps: i
 
 
 def shaken_psfs(count: int, sizes: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """PSFs of camera shake `(count, 1, s, s)`, `s` the largest side, each filling an odd side drawn from `sizes`."""
+    """Create PSFs of camera shake: `(count, 1, s, s)`, with s the largest side.
+
+    Each fills a square of random odd side between the smallest and the largest of `sizes`.
+    """
     smallest, largest = sizes
     paths = shaken_paths(count, 800, generator, steps=800)  # (B, T, 2)
-    drawn = _rand(generator, count, 1, 1) * ((largest - smallest) // 2 + 1)
-    half = (smallest // 2 + drawn.floor()) - 0.5
+    uniform = _rand(generator, count, 1, 1) * ((largest - smallest) // 2 + 1)
+    half = (smallest // 2 + uniform.floor()) - 0.5
     points = paths * (half / paths.abs().amax((1, 2), keepdim=True).clamp_min(1e-6)) + largest // 2
     low = points.floor()
     share = points - low  # (B, T, 2), x and y
@@ -199,7 +200,7 @@ def blur_each(pictures: Tensor, psfs: Tensor) -> Tensor:
     """Convolve each picture `(B, C, H, W)` with its own PSF `(B, 1, s, s)`.
 
     Returns:
-        `(B, C, H - s + 1, W - s + 1)`: the pixels that depend on nothing outside the picture.
+        `(B, C, H - s + 1, W - s + 1)`: the pixels that do not depend on values outside the picture.
     """
     side = psfs.shape[-1]
     shape = pictures.shape[-2:]
@@ -208,11 +209,14 @@ def blur_each(pictures: Tensor, psfs: Tensor) -> Tensor:
 
 
 def jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
-    """Compress pictures as JPEG does, without subsampling of the colours, and decompress them.
+    """Compress pictures as JPEG, without chroma subsampling, and decompress them.
 
     Args:
         pictures: `(B, 3, H, W)` in [0, 1]; the sides are multiples of 8.
-        quality: 1 to 99 for each picture, `(B,)`; more is better.
+        quality: 1 to 99 for each picture, `(B,)`; higher is better.
+
+    Returns:
+        `(B, 3, H, W)` in [0, 1].
     """
     count, _, height, width = pictures.shape
     device = pictures.device
@@ -257,7 +261,10 @@ def _normalised(paths: Tensor) -> Tensor:
 
 
 def _mattes(count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Shapes of objects, blobs and ellipses near the middle: 1 inside, 0 outside, `(B, 1, S, S)`."""
+    """Random shapes of objects near the middle: `(B, 1, S, S)`, 1 inside, 0 outside.
+
+    Six in ten are irregular, the others are ellipses.
+    """
     device = generator.device
     noise = F.interpolate(_randn(generator, count, 1, 7, 7), size=(side, side), mode="bicubic")
     axis = torch.linspace(-1, 1, side, device=device)
@@ -281,7 +288,7 @@ def _grid(side: int, device: torch.device) -> Tensor:
 
 
 def _seen(pictures: Tensor, grid: Tensor, pose: _Pose | None) -> Tensor:
-    """The middle of pictures `(B, C, S, S)` in a pose, `(B, C, side, side)`."""
+    """Rotate, enlarge and shift pictures `(B, C, S, S)`, and crop the middle: `(B, C, side, side)`."""
     side, size = grid.shape[0], pictures.shape[-1]
     if pose is None and (size - side) % 2 == 0:
         edge = (size - side) // 2

@@ -1,4 +1,4 @@
-"""A scene that does not move, blurred by one PSF: observations to train and test with."""
+"""Synthetic observations of a static scene, blurred with one PSF, for training and tests."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from unblur.imaging.trajectory import shake_psf, shake_psfs
 
 @dataclass(frozen=True)
 class BlurRecipe:
-    """How a sharp picture is blurred by one PSF, and how well that PSF is known.
+    """The random distribution of PSFs, noise, and errors of the known PSF.
 
     Attributes:
-        psfs: "mixed": seven in ten are camera shakes of `psf_size`, one in ten each a defocused disk, a straight line,
-            and a Gaussian of less than a pixel; "exposures": one of the four exposures of a shake of Gilbert et al.
-            (65 px).
+        psfs: "mixed": 70 % camera shake of `psf_size`, 10 % disks (defocus), 10 % straight lines, and 10 % Gaussians
+            with a standard deviation below one pixel. "exposures": one of the four exposures of a trajectory, as in
+            Gilbert et al. (65 px).
         psf_size: smallest and largest side of a mixed PSF in pixels, odd.
-        sigma: the largest standard deviation of the Gaussian noise, on the [0, 1] scale. The smallest is a fiftieth of
-            it; the logarithm is uniform between them.
-        photons: the fewest and the most photons per pixel at white, for Poisson noise; the logarithm is uniform between
-            them. None: no Poisson noise.
-        softness: the largest standard deviation in pixels of the Gaussian that stands for lens and demosaicking. It
-            blurs the sharp picture too, and the noise in half of the cases.
-        perturbed: share of the PSFs that are not known exactly.
-        wrong: the largest `amount` that `perturb_psf` is given for those; it is uniform from 0.
+        sigma: largest standard deviation of the Gaussian noise, on the [0, 1] scale. The smallest is 1/50 of it; the
+            logarithm is uniformly distributed.
+        photons: smallest and largest number of photons per pixel at white, for Poisson noise; the logarithm is
+            uniformly distributed. None: no Poisson noise.
+        softness: largest standard deviation in pixels of a Gaussian blur that models lens and demosaicking. It is
+            also applied to the sharp picture, and to the noise in half of the cases.
+        perturbed: share of the pictures whose PSF is not known exactly.
+        wrong: largest `amount` of `perturb_psf` for these pictures; uniformly distributed from 0.
     """
 
     psfs: str = "mixed"
@@ -43,25 +43,25 @@ class BlurRecipe:
 
     @property
     def support(self) -> int:
-        """Side in pixels of the arrays that PSFs are given in: the largest PSF, and a pixel around it."""
+        """Side in pixels of all PSF arrays: the largest PSF and one pixel on each side."""
         return 65 if self.psfs == "exposures" else self.psf_size[1] + 2
 
     def draw_sigma(self, generator: torch.Generator) -> float:
-        """The standard deviation of the noise of one picture."""
+        """Choose the standard deviation of the noise of one picture at random."""
         return self.sigma * 50 ** -_rand(generator)
 
 
 @dataclass(frozen=True)
 class Blurred:
-    """A blurred picture, and what is known about it.
+    """A synthetic observation and its ground truth.
 
     Attributes:
-        blurry: `(C, H - s + 1, W - s + 1)` of a picture `(C, H, W)`, `s` the recipe's support; [0, 1], 8 bits.
-        sharp: the same part of the picture, as the camera would have taken it without blur or noise.
-        psf: the PSF that a method is told, `(s, s)`.
+        blurry: `(C, H - s + 1, W - s + 1)` for a picture `(C, H, W)` and the recipe's support `s`; [0, 1], 8 bits.
+        sharp: the same part of the picture without motion blur and noise, but with `softness`.
+        psf: the PSF that a method is given, `(s, s)`.
         true_psf: the PSF that blurred the picture, `(s, s)`.
         sigma: standard deviation of the Gaussian noise.
-        wrong: the `amount` of `perturb_psf` by which `psf` differs from `true_psf`; 0: they are equal.
+        wrong: the `amount` that `perturb_psf` was given to make `psf` from `true_psf`; 0: they are equal.
     """
 
     blurry: Tensor
@@ -73,9 +73,9 @@ class Blurred:
 
 
 def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blurred:
-    """Blur a sharp picture `(C, H, W)` in [0, 1]; all randomness comes from `generator`."""
+    """Blur a sharp picture `(C, H, W)` in [0, 1], with random parameters from `generator`."""
     reach = recipe.support // 2
-    soften = recipe.softness > 0 and _rand(generator) < 0.75  # a quarter of the pictures stays sharp to the pixel
+    soften = recipe.softness > 0 and _rand(generator) < 0.75  # a quarter of the pictures is not softened
     soft = gaussian_psf(max(recipe.softness * _rand(generator), 0.05), 7) if soften else delta_psf()
     picture = convolve(picture[None], soft)[0]
     true_psf = _draw_psf(recipe, generator)
@@ -96,7 +96,7 @@ def blur(picture: Tensor, recipe: BlurRecipe, generator: torch.Generator) -> Blu
 
 
 def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:
-    """`(s, s)`, its centre of mass within half a pixel of the middle."""
+    """A random PSF `(s, s)`, with its centre of mass within half a pixel of the middle."""
     if recipe.psfs == "exposures":
         psfs = shake_psfs(generator, "wiener_stack")
         return psfs[_randint(len(psfs), generator)]
@@ -115,15 +115,15 @@ def _draw_psf(recipe: BlurRecipe, generator: torch.Generator) -> Tensor:
 
 
 def _moved(psf: Tensor, support: int, generator: torch.Generator) -> Tensor:
-    """A PSF moved by up to half a pixel in each direction, on a square of side `support`."""
+    """Move a PSF at random by up to half a pixel along each axis: `(support, support)`."""
     return _placed(psf, torch.rand(2, generator=generator).double() - 0.5, support)
 
 
 def _placed(psf: Tensor, centroid: Tensor, support: int, bend: Tensor | None = None) -> Tensor:
-    """A PSF on a square of side `support`, with its centre of mass at `centroid` `(y, x)` from the middle.
+    """Move a PSF so that its centre of mass is at `centroid`, `(y, x)` from the middle: `(support, support)`.
 
-    Each point is moved by `bend`, `(2, 2)`, times its offset from the centre of mass. Points outside the square are
-    left out.
+    If `bend` `(2, 2)` is given, each point is also moved by `bend` times its offset from the centre of mass. Points
+    outside the array are left out.
     """
     points = psf.nonzero().double()  # (N, 2)
     offsets = points - points.new_tensor(psf_centroid(psf))
@@ -138,28 +138,28 @@ def _placed(psf: Tensor, centroid: Tensor, support: int, bend: Tensor | None = N
 
 
 def _from_middle(psf: Tensor) -> Tensor:
-    """The centre of mass `(y, x)` of a square PSF, from its middle."""
+    """The centre of mass `(y, x)` of a square PSF, relative to its middle: `(2,)`."""
     return torch.tensor(psf_centroid(psf), dtype=torch.float64) - psf.shape[0] // 2
 
 
 def perturb_psf(psf: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """A PSF with the errors of a blind estimate.
+    """Add to a PSF the errors of a blind estimate.
 
-    It is bent; parts of it are too bright, too dark, missing, blurred or added. The centre of mass stays where it is,
-    since a PSF that is moved as a whole only moves the picture.
+    The PSF is distorted; parts of it become brighter, darker or blurred, are removed, or are copied to another place.
 
     Args:
         psf: `(s, s)`.
-        amount: 0 changes nothing; with 1 the PSF is about as wrong as the worst estimates that still restore a picture.
-        generator: where all randomness comes from.
+        amount: size of the errors, from 0 (none) to 1 (those of the worst estimates that still restore a picture).
+        generator: random generator.
 
     Returns:
-        `(s, s)`, sums to 1.
+        `(s, s)`; sums to 1, with the same centre of mass.
     """
     uneven = convolve(torch.randn(1, 1, *psf.shape, generator=generator), gaussian_psf(1.5), "replicate")[0, 0]
-    estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()  # along the path
+    estimate = psf * (1.2 * amount * uneven / uneven.std()).exp()  # brightness along the trajectory
     ghost = _placed(estimate, _from_middle(psf) + 6 * torch.rand(2, generator=generator) - 3, psf.shape[0])
-    bend = 0.05 * amount * torch.randn(2, 2, generator=generator).double()  # the camera's roll, at a corner
+    # The bend models a roll of the camera, as it appears in a corner of the picture.
+    bend = 0.05 * amount * torch.randn(2, 2, generator=generator).double()
     estimate = _placed(estimate, _from_middle(psf), psf.shape[0], bend)
     ghost = convolve(ghost[None, None], gaussian_psf(1.0), "zero")[0, 0]
     ghost = ghost / ghost.sum().clamp_min(1e-9)

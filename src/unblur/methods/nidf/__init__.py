@@ -1,6 +1,7 @@
 """Miao & Zhu, "Handling Noise in Image Deblurring via Joint Learning" (NIDF): one photo that is blurred and noisy.
 
-`network` is the network, `training` what it learns from. Neither the noise level nor the PSF is asked for.
+`network` defines the network, and `training` its samples and losses. The noise level and the PSF are
+not needed.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ class NidfSettings(TrainedSettings):
 
     precision: Precision = setting(
         "auto",
-        "the network's arithmetic; auto: bfloat16 where the processor computes it, else float32",
+        "number format of the network; auto: bfloat16 if the processor has instructions for it, else float32",
         probe=("float32", "bfloat16"),
     )
 
 
 @torch.no_grad()
 def restore(observation: Observation, settings: NidfSettings, progress: Progress) -> Restoration:
-    """`B1, I1 = NIDF(N)` (Eq. 2): `I1` is the image, `B1` the stage `denoised`."""
+    """Compute `B1, I1 = NIDF(N)` (Eq. 2): `I1` is the image, `B1` the stage `denoised`."""
     noisy = observation.blurry
     assert noisy is not None
     network = TRAINED.load(settings.weights, noisy.device)

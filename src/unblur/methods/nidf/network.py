@@ -1,11 +1,11 @@
 """Miao & Zhu, "Handling Noise in Image Deblurring via Joint Learning" (NIDF): the two networks, compact.
 
-A denoiser never removes all noise, and a deblurring network amplifies what is left. So the two are chained and trained
-together: the deblurring network learns what the denoiser leaves, and the denoiser what the deblurring network needs.
+A denoising network does not remove all noise, and a deblurring network amplifies the rest. So the two networks are
+applied one after the other and trained together. Each adapts to the other.
 
-What differs from the paper: the widths of its two U-shapes are not published. These are the compact U-shape of this
-package. It sees the picture minus the mean of its surroundings, has no normalisation and no biases, and its output is
-added to its input.
+Differences from the paper: the widths of its two U-shaped networks are not published, so these are the compact ones of
+this package, without normalisation and biases. The input is the picture minus the mean of each pixel's surroundings,
+and the output is added to the picture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unblur.layers.u_shape import COMPACT_BLOCKS, COMPACT_WIDTHS, UShape, surrou
 
 
 class NidfPlan(BaseModel):
-    """The measures of both networks, which have one architecture and separate weights.
+    """The sizes of both networks, which have the same architecture and different weights.
 
     Attributes:
         widths: channels per scale, finest first (at half, quarter, ... of the picture's size).
@@ -35,7 +35,7 @@ class NidfPlan(BaseModel):
 
 
 class Nidf(nn.Module):
-    """`(B, 3, H, W)` noisy blurry pictures -> the denoised ones and the sharp ones, both `(B, 3, H, W)`.
+    """Noisy blurry pictures `(B, 3, H, W)` -> denoised pictures and sharp pictures, both `(B, 3, H, W)`.
 
     Compact: 2 x 1.09 M parameters, 2 x 1.9 G multiply-adds for 256 x 256 pixels.
     """
@@ -46,28 +46,28 @@ class Nidf(nn.Module):
         self.net2 = ResidualUShape(plan)  # deblurs
 
     def forward(self, N: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 2."""
+        """Apply both networks (Eq. 2): `(B1, I1)`."""
         B1 = self.net1(N)  # (B, 3, H, W)
         I1 = self.net2(B1)  # (B, 3, H, W)
         return B1, I1
 
 
 class ResidualUShape(nn.Module):
-    """`x + U(x - surroundings(x))`: `(B, 3, H, W)` -> the same. A flat picture comes back as it is."""
+    """`x + U(x - surroundings(x))`: `(B, 3, H, W)` -> same shape. A constant picture is not changed."""
 
     def __init__(self, plan: NidfPlan) -> None:
         super().__init__()
         self.network = UShape(3, 3, plan.widths, plan.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Apply the network: `(B, 3, H, W)` -> same shape."""
         return x + self.network(x - surroundings(x)).to(x)
 
 
 def network_of(measures: Mapping[str, Any]) -> Nidf:
-    """The network of a recipe's table `network`.
+    """Create the network that a recipe's table `network` describes.
 
     Raises:
-        UnblurError: for a key that there is not, or a value that cannot be.
+        UnblurError: an unknown key, or a value that is not allowed.
     """
     return Nidf(checked(NidfPlan, measures, "nidf, network"))

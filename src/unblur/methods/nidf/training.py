@@ -25,11 +25,11 @@ class Observations(BaseModel):
     """The recipe's table `observations`.
 
     Attributes:
-        side: of the pictures in pixels.
-        half: the smallest and the largest `l` of PSFs of side `2 l + 1`.
-        sigmas: standard deviations of the noise, of 255, each as likely as the others.
-        loss: "l2" is Eqs. 3 to 5 as published; "psnr" the same of the logarithms of each picture's error, in which
-            easy and hard pictures count alike.
+        side: side of the pictures in pixels.
+        half: smallest and largest `l` of the PSFs of side `2 l + 1` pixels.
+        sigmas: standard deviations of the noise, on the scale 0..255; equally frequent.
+        loss: "l2": Eqs. 3 to 5 as published; "psnr": the same with the logarithm of each picture's error, so that easy
+            and difficult pictures have the same weight.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +41,7 @@ class Observations(BaseModel):
 
 
 class NidfTraining(Trainable):
-    """Both networks apart (stages `denoise` and `deblur`), then together (`joint`)."""
+    """Train both networks separately (stages `denoise` and `deblur`), then together (`joint`)."""
 
     stages: Mapping[str, set[str]] = {"denoise": {"net1"}, "deblur": {"net2"}, "joint": {"both"}}
 
@@ -52,7 +52,7 @@ class NidfTraining(Trainable):
         self.modules: dict[str, nn.Module] = {"net1": nidf.net1, "net2": nidf.net2}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """`N` as `blurry`, `B` as `noise_free`, `I` as `sharp`, `(3, side, side)` each."""
+        """Create `N` (`blurry`), `B` (`noise_free`) and `I` (`sharp`) from a sharp picture: `(3, side, side)` each."""
         smallest, largest = self._observations.half
         half = int(torch.randint(smallest, largest + 1, (), generator=generator))
         psf = pad_psf(shake_psf(generator, 2 * half + 1), 2 * largest + 1)
@@ -68,7 +68,7 @@ class NidfTraining(Trainable):
         }
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """Eq. 3 for the denoising network, Eq. 4 for the deblurring one, Eq. 5 for both."""
+        """Compute the loss: Eq. 3 for the denoising network, Eq. 4 for the deblurring one, Eq. 5 for both."""
         N, B, I = batch["blurry"], batch["noise_free"], batch["sharp"]  # noqa: E741
         net1, net2 = self.modules["net1"], self.modules["net2"]
         if stage == "denoise":
@@ -84,5 +84,5 @@ class NidfTraining(Trainable):
         return (made - truth).square().mean() if self._observations.loss == "l2" else log_error(made, truth).mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """`I1`, `(B, 3, H, W)`."""
+        """Restore the batch: `I1`, `(B, 3, H, W)`."""
         return self.modules["net2"](self.modules["net1"](batch["blurry"]))

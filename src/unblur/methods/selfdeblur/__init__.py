@@ -1,8 +1,8 @@
 """Ren et al. 2020, "Neural Blind Deconvolution Using Deep Priors" (SelfDeblur).
 
-One blurry photo, no training data: two generator networks, one for the picture and one for the PSF, are fitted
-to it until their convolution is the photo. `networks` has the networks, `fitting` the optimisation as published,
-`attempts` repeats it where it fails, and `psf_search` is the preset `fast`.
+It needs one blurry photo and no training data. Two generator networks, one for the sharp picture and one for the PSF,
+are fitted to the photo until the convolution of their outputs equals it. `networks` defines the networks, `fitting` is
+the published optimisation, `attempts` repeats it if it fails, and `psf_search` is the preset `fast`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ class SelfDeblurSettings(Settings):
 
     image: Literal["deconvolution", "network"] = setting(
         "deconvolution",
-        "what makes the sharp picture: a deconvolution, which is quick, or a network fitted to the photo, as published",
+        "how the sharp picture is computed: by a deconvolution, which is fast, or by a network fitted to the photo, as "
+        "published",
         probe=("deconvolution", "network"),
         given={"width": 8},
     )
     size: int | None = setting(
         None,
-        "side of the PSF in pixels, odd (even is rounded up); None finds it",
+        "side of the PSF in pixels, odd (even is rounded up); None: estimated",
         probe=(9, 15),
         ge=3,
         le=301,
@@ -49,7 +50,8 @@ class SelfDeblurSettings(Settings):
     )
     iterations: int | None = setting(
         None,
-        "steps of Adam; None: 30 for a deconvolution; for networks 5000, 2500 for a colour picture; more is slower",
+        "steps of Adam; None: 30 with image=deconvolution; with image=network 5000, for a colour photo 2500; higher is "
+        "slower",
         probe=(2, 6),
         ge=1,
         le=1_000_000,
@@ -57,16 +59,16 @@ class SelfDeblurSettings(Settings):
     )
     seconds: float | None = setting(
         None,
-        "time for the optimisation of one picture (or of those fitted at once), which then ends early; the first "
-        "estimate of the PSF and the last deconvolution come on top; None: no limit",
+        "time after which the optimisation of one picture (or of those fitted together) stops early; the first PSF "
+        "estimate and the last deconvolution are not included; None: no limit",
         probe=(0.0, 60.0),
         ge=0,
         given=_QUICK_NETWORK,
     )
     candidates: int = setting(
         4,
-        "image=deconvolution: how many first estimates of the PSF are refined to choose from; with 2 or more, six "
-        "other searches make proposals. More is slower",
+        "image=deconvolution: number of PSFs that are refined, of which the best is used; with 2 or more, six more "
+        "first estimates are computed; higher is slower",
         probe=(1, 3),
         ge=1,
         le=1 + len(PROPOSALS),
@@ -74,7 +76,7 @@ class SelfDeblurSettings(Settings):
     )
     rounds: int = setting(
         2,
-        "image=deconvolution: how often the PSF is refined, fitted to edges anew in between; more is slower",
+        "image=deconvolution: how often the PSF is refined; between two rounds it is fitted to edges; higher is slower",
         probe=(1, 3),
         ge=1,
         le=100,
@@ -82,25 +84,26 @@ class SelfDeblurSettings(Settings):
     )
     start: Literal["l0_psf", "noise"] = setting(
         "l0_psf",
-        "image=network: what the PSF network begins with, an estimate from strong edges or nothing",
+        "image=network: first output of the PSF network: the PSF of l0_psf, or nearly uniform",
         probe=("l0_psf", "noise"),
         given=_QUICK_NETWORK,
     )
     optimisation: Literal["joint", "alternating"] = setting(
         "joint",
-        "image=network: whether both networks learn at once (SelfDeblur-J) or in turn (SelfDeblur-A)",
+        "image=network: whether both networks are optimised at once (SelfDeblur-J) or in turn (SelfDeblur-A)",
         probe=("joint", "alternating"),
         given=_QUICK_NETWORK,
     )
     psf_network: Literal["dense", "shallow", "deep", "skip"] = setting(
         "dense",
-        "image=network: PSF network with one hidden layer, none, two, or an encoder-decoder (Table 2's Double-DIP)",
+        "image=network: PSF network: dense: one hidden layer; shallow: none; deep: two; skip: an encoder-decoder "
+        "(Double-DIP in Table 2)",
         probe=("dense", "skip"),
         given=_QUICK_NETWORK,
     )
     width: int = setting(
         128,
-        "image=network: channels of each scale; fewer is faster and less sharp",
+        "image=network: channels of each scale; lower is faster and less sharp",
         probe=(4, 12),
         ge=2,
         le=1024,
@@ -108,7 +111,7 @@ class SelfDeblurSettings(Settings):
     )
     non_local: int = setting(
         3,
-        "image=network: how many of the deepest scales have a non-local block",
+        "image=network: number of the coarsest scales that have a non-local block",
         probe=(0, 5),
         ge=0,
         le=5,
@@ -125,7 +128,8 @@ class SelfDeblurSettings(Settings):
     )
     tv: float = setting(
         0.0,
-        "image=network: weight of the total variation per noise level (lambda / sigma of Eq. 6); higher is smoother",
+        "image=network: weight of the total variation divided by the noise level (lambda / sigma, Eq. 6); higher is "
+        "smoother",
         probe=(0.0, 50.0),
         ge=0,
         le=1e4,
@@ -133,41 +137,46 @@ class SelfDeblurSettings(Settings):
     )
     colour: Literal["luminance", "rgb"] = setting(
         "luminance",
-        "image=network: for a colour photo the network makes the luminance alone, or all three channels jointly",
+        "image=network: for a colour photo, whether the network computes only the luminance, or all three channels",
         probe=("luminance", "rgb"),
         given=_QUICK_NETWORK,
     )
     learning_rate: float = setting(
-        0.01, "of Adam for the picture's network", probe=(0.001, 0.05), ge=0, le=1, given=_QUICK_NETWORK
+        0.01, "learning rate of Adam for the picture's network", probe=(0.001, 0.05), ge=0, le=1, given=_QUICK_NETWORK
     )
     psf_learning_rate: float = setting(
-        0.01, "of Adam for the PSF network; the paper's is 1e-4", probe=(1e-4, 0.05), ge=0, le=1, given=_QUICK_NETWORK
+        0.01,
+        "learning rate of Adam for the PSF network; 1e-4 in the paper",
+        probe=(1e-4, 0.05),
+        ge=0,
+        le=1,
+        given=_QUICK_NETWORK,
     )
     final: Literal["none", "hyper_laplacian", "sparse"] = setting(
         "sparse",
-        "deconvolution that makes the result from the PSF found; none keeps the network's own picture where it made "
-        "one of the whole photo (else hyper_laplacian)",
+        "deconvolution of the photo with the estimated PSF; none: use the network's picture, if it is of the whole "
+        "photo (else hyper_laplacian)",
         probe=("hyper_laplacian", "sparse"),
         given=_QUICK_NETWORK,
     )
     precision: Precision = setting(
         "auto",
-        "image=network: arithmetic of its convolutions; auto: bfloat16 where the processor computes it, "
-        "which is faster and hardly worse, else float32",
+        "image=network: number format of the network; auto: bfloat16 if the processor has instructions for it, which "
+        "is faster and hardly worse, else float32",
         probe=("bfloat16", "float32"),
         given=_QUICK_NETWORK | {"final": "none"},
     )
     restarts: int = setting(
         2,
-        "image=network: how often a failed fit (black picture, PSF that is a point or along its border) is tried "
-        "again from another seed",
+        "image=network: how often a failed fit is repeated with another seed (failed: a black picture, or a PSF that "
+        "is a point or lies along its border)",
         probe=(0, 1),
         ge=0,
         le=100,
-        # Steps so large that the PSF becomes a point from seed 0, and from seed 1 does not.
+        # With steps as large as this, the PSF becomes a point with seed 0, but not with seed 1.
         given=_QUICK_NETWORK | {"iterations": 3, "psf_learning_rate": 0.3, "precision": "float32"},
     )
-    seed: int = setting(0, "of the random generators", probe=(0, 1), ge=0, le=2**31 - 1, given=_QUICK_NETWORK)
+    seed: int = setting(0, "seed of the random generators", probe=(0, 1), ge=0, le=2**31 - 1, given=_QUICK_NETWORK)
 
 
 RELEASED = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "ssim_from": 0.2, "final": "none"}
@@ -175,16 +184,16 @@ PAPER = {"image": "network", "start": "noise", "psf_learning_rate": 1e-4, "tv": 
 
 
 def restore(observation: Observation, settings: SelfDeblurSettings, progress: Progress) -> Restoration:
-    """Find each picture's PSF and sharp picture; see `SelfDeblurSettings`."""
+    """Estimate the PSF and the sharp picture of each photo; see `SelfDeblurSettings`."""
     blurry = observation.blurry
     assert blurry is not None
     if not torch.isfinite(blurry).all():
-        raise UnblurError("the picture holds NaN or infinite values; replace them first.")
+        raise UnblurError("the picture has NaN or infinite values; replace them first.")
     progress.stage("looking for edges")
-    results = {number: _left_alone(picture) for number, picture in enumerate(blurry.split(1)) if _hopeless(picture)}
-    hopeful = [number for number in range(len(blurry)) if number not in results]
+    results = {number: _unchanged(picture) for number, picture in enumerate(blurry.split(1)) if _not_estimable(picture)}
+    estimable = [number for number in range(len(blurry)) if number not in results]
     together = settings.image == "network" and blurry.device.type != "cpu"
-    for group in [hopeful] if together and hopeful else [[number] for number in hopeful]:
+    for group in [estimable] if together and estimable else [[number] for number in estimable]:
         attempts = _attempts(replace(observation, blurry=blurry[group]), settings, progress)
         for number, attempt in zip(group, attempts, strict=True):
             alone = replace(observation, blurry=blurry[number : number + 1], psf=attempt.psf)
@@ -200,12 +209,13 @@ def restore(observation: Observation, settings: SelfDeblurSettings, progress: Pr
     )
 
 
-def _hopeless(picture: Tensor) -> bool:
+def _not_estimable(picture: Tensor) -> bool:
     """Whether a picture is too small or too flat to estimate its PSF from."""
     return min(picture.shape[-2:]) < SMALLEST_PICTURE or is_flat(luminance(picture))
 
 
-def _left_alone(picture: Tensor) -> Restoration:
+def _unchanged(picture: Tensor) -> Restoration:
+    """The result for a picture whose PSF cannot be estimated: the picture itself."""
     reason = "too small" if min(picture.shape[-2:]) < SMALLEST_PICTURE else "without any edge"
     psf = delta_psf().to(picture)[None, None]
     note = f"Nothing was changed: the picture is {reason}."
@@ -213,7 +223,7 @@ def _left_alone(picture: Tensor) -> Restoration:
 
 
 def _attempts(observation: Observation, settings: SelfDeblurSettings, progress: Progress) -> list[Attempt]:
-    """Each picture's PSF; on an accelerator there may be several of one size."""
+    """Estimate the PSF of each picture. On an accelerator there may be several pictures, of one size."""
     assert observation.blurry is not None
     grey = luminance(observation.blurry)
     if settings.image == "network":
@@ -222,14 +232,14 @@ def _attempts(observation: Observation, settings: SelfDeblurSettings, progress: 
 
 
 def _image(observation: Observation, attempt: Attempt, settings: SelfDeblurSettings, progress: Progress) -> Tensor:
-    """The sharp picture: the network's own, or a deconvolution with the PSF found."""
+    """Get the sharp picture: that of the network, or a deconvolution with the estimated PSF."""
     if attempt.image is not None and settings.final == "none":
         return _coloured(attempt.image, observation, progress)
     return _deconvolved(observation, settings.final, progress)
 
 
 def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> Attempt:
-    """The PSF found by its edges and refined on hidden pixels."""
+    """Estimate the PSF from edges, and refine it on hidden pixels."""
     found = find_psf(
         grey,
         size=settings.size,
@@ -245,7 +255,10 @@ def _refined(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> 
 
 
 def _coloured(image: Tensor, observation: Observation, progress: Progress) -> Tensor:
-    """A sharp luminance `(1, 1, H, W)` with the photo's colours, deconvolved; a picture that has its own as it is."""
+    """Add the colours of the deconvolved photo to a sharp luminance `(1, 1, H, W)`: `(1, C, H, W)`.
+
+    A picture that has as many channels as the photo is returned unchanged.
+    """
     assert observation.blurry is not None
     if image.shape[1] == observation.blurry.shape[1]:
         return image
@@ -254,7 +267,7 @@ def _coloured(image: Tensor, observation: Observation, progress: Progress) -> Te
 
 
 def _deconvolved(observation: Observation, method: str, progress: Progress) -> Tensor:
-    """`observation.blurry` deconvolved with `observation.psf`, a large one in tiles: `(B, C, H, W)`."""
+    """Deconvolve `observation.blurry` with `observation.psf`, in tiles if it is large: `(B, C, H, W)`."""
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
     deconvolve = non_blind.sparse if method == "sparse" else non_blind.hyper_laplacian
@@ -267,7 +280,7 @@ def _deconvolved(observation: Observation, method: str, progress: Progress) -> T
 METHOD = Method(
     Card(
         name="selfdeblur",
-        title="Picture and PSF of one blurry photo, learned from that photo alone",
+        title="Picture and PSF of one blurry photo, learned from this photo only",
         paper="Ren et al. 2020",
         needs=frozenset({"blurry"}),
         gives=frozenset({"image", "psf"}),

@@ -1,8 +1,9 @@
-"""Fit the two networks until the result is credible: failures are detected, reported, and repeated.
+"""Fit the two networks, and repeat the fit if it failed.
 
-Users of SelfDeblur report that it sometimes gives a black picture, though the PSF may be right, and sometimes a PSF
-that is a point or lies along its border. In the first case the picture's network is fitted again with that PSF, in the
-others both are fitted from another seed. If all fits fail, the PSF estimated from strong edges is used.
+Users of SelfDeblur report that the picture is sometimes black, though the PSF may be right, and that the PSF is
+sometimes a point or lies along its border. In the first case the picture's network is fitted again with that PSF. In
+the other cases both networks are fitted again with another seed. If all fits fail, the PSF estimated from strong edges
+is used.
 """
 
 from __future__ import annotations
@@ -27,27 +28,30 @@ if TYPE_CHECKING:
     from unblur.methods.selfdeblur import SelfDeblurSettings
 
 FITTED_WHOLE_UP_TO = 768 * 768
-"""Pictures of at most so many pixels are fitted whole; of larger ones an area of `FITTED_AREA` pixels a side."""
+"""Largest number of pixels of a picture that is fitted as a whole; of a larger one, an area is fitted."""
 
-FITTED_AREA = 512
+FITTED_AREA = 512  # pixels: side of that area; chosen by hand
+# Steps of Adam, and the shares of them after which the learning rates are halved: for a grey picture, a colour picture,
+# and the second fit of a black picture.
 GREY_ITERATIONS, COLOUR_ITERATIONS, REFIT_ITERATIONS = 5000, 2500, 1000
 GREY_HALVINGS, COLOUR_HALVINGS, REFIT_HALVINGS = (0.4, 0.6, 0.8), (0.64, 0.76, 0.88), (0.7, 0.8, 0.9)
 
-_POINT = 0.9  # share of a PSF's light in one pixel and its neighbours that makes it a point
-_BORDER = 0.5  # how far a PSF's light lies on its outermost pixels, from 0 (as in an even one) to 1: it hugs its border
-_BLACK = "the picture came out black"
-_UNEXPLAINED = 0.25  # reblurring error relative to the photo's contrast above which it is not reblurred at all
+# Chosen by hand.
+_POINT = 0.9  # share of a PSF's light in 3 x 3 pixels above which it is a point
+# Light on the outermost pixels of a PSF above which it lies along its border: 0 as in a uniform PSF, 1 all of it.
+_BORDER = 0.5
+_BLACK = "the picture is black"
+_UNEXPLAINED = 0.25  # largest ratio of the reblurring error (root mean square) to the photo's standard deviation
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One photo's PSF, and the picture a network made with it.
+    """The PSF of one photo, and the picture of the network.
 
     Attributes:
-        image: `(1, C, H, W)` with C = 1 where the network made the luminance; None where there is none of the whole
-            photo.
-        psf: `(1, 1, h, w)`, its centre of mass at the middle pixel.
-        notes: what happened.
+        image: `(1, C, H, W)`, C = 1 for the luminance; None if the network has no picture of the whole photo.
+        psf: `(1, 1, h, w)`, with its centre of mass at the middle pixel.
+        notes: messages for the user.
     """
 
     image: Tensor | None
@@ -58,13 +62,16 @@ class Attempt:
 def fit_until_credible(
     observation: Observation, grey: Tensor, settings: SelfDeblurSettings, progress: Progress
 ) -> list[Attempt]:
-    """Fit, check, and fit again where necessary: each picture's last attempt.
+    """Fit the networks to each picture, check the results, and repeat failed fits.
 
     Args:
-        observation: `(B, C, H, W)` pictures of one size, fitted at once.
-        grey: their luminance.
-        settings: the method's.
-        progress: told of the stages; may cancel.
+        observation: pictures of one size, `(B, C, H, W)`, which are fitted together.
+        grey: their luminance, `(B, 1, H, W)`.
+        settings: settings of the method.
+        progress: shows the stages, and can cancel.
+
+    Returns:
+        The last attempt for each picture.
     """
     blurry = observation.blurry
     assert blurry is not None
@@ -79,7 +86,7 @@ def fit_until_credible(
     deadline = None if settings.seconds is None else time.monotonic() + settings.seconds
     found: dict[int, Attempt] = {}
     notes = [
-        [] if whole else [f"The networks were fitted to the most detailed {FITTED_AREA} px; the whole is deconvolved."]
+        [] if whole else [f"The networks were fitted to the most detailed {FITTED_AREA} px; the photo is deconvolved."]
         for _ in blurry
     ]
     for attempt in range(settings.restarts + 1):
@@ -95,7 +102,7 @@ def fit_until_credible(
             if trouble is None:
                 if _unexplained(fit_, own):
                     notes[number].append(
-                        "What the networks made does not reblur to the photo; give it more iterations."
+                        "The network's picture, blurred with its PSF, differs from the photo; use more iterations."
                     )
                 image, psf = _centred(fit_, own)
                 found[number] = Attempt(image if whole else None, psf, notes[number])
@@ -103,7 +110,9 @@ def fit_until_credible(
                 notes[number].append(f"Attempt {attempt + 1} failed: {trouble}.")
     for number in range(len(blurry)):
         if number not in found:
-            notes[number].append("The PSF is the one estimated from strong edges, since the networks found none.")
+            notes[number].append(
+                "The PSF is the one estimated from strong edges, since all fits of the networks failed."
+            )
             psf = firsts[number] if firsts else estimate_psf(grey[number : number + 1], progress=progress, size=size[0])
             found[number] = Attempt(None, psf[None, None], notes[number])
     return [found[number] for number in range(len(blurry))]
@@ -111,7 +120,7 @@ def fit_until_credible(
 
 @dataclass(frozen=True)
 class _Task:
-    """What the fits of one attempt have in common."""
+    """The common parameters of all fits of one attempt."""
 
     target: Tensor  # (B, C, H, W)
     size: tuple[int, int]
@@ -120,19 +129,19 @@ class _Task:
     progress: Progress
 
     def within_time(self, plan: Plan) -> Plan:
-        """`plan` with what is left of the time."""
+        """Limit the time of `plan` to the rest of the time until the deadline."""
         return plan if self.deadline is None else replace(plan, seconds=max(self.deadline - time.monotonic(), 0.0))
 
 
 def _fitted(task: _Task, plan: Plan, start: Tensor | None) -> list[Fit]:
-    """Both networks fitted to every picture: each picture's outcome."""
+    """Fit both networks to each picture: one result per picture."""
     task.progress.stage("fitting picture and PSF", plan.iterations)
     plan = task.within_time(plan)
     return _one_by_one(fit(task.target, task.size, plan, seed=task.seed, start=start, progress=task.progress))
 
 
 def _fit_black_ones_again(task: _Task, plan: Plan, fits: list[Fit], notes: list[list[str]]) -> None:
-    """The authors' remedy for a black picture: its network alone, with the PSF found. Changes `fits` and `notes`."""
+    """Fit the network of black pictures again, with their PSF, as the authors do. Changes `fits` and `notes`."""
     black = [number for number, own in enumerate(fits) if _trouble(own, task.target[number : number + 1]) == _BLACK]
     if not black:
         return
@@ -144,49 +153,49 @@ def _fit_black_ones_again(task: _Task, plan: Plan, fits: list[Fit], notes: list[
     again = fit(task.target[black], task.size, plan, seed=task.seed, known_psf=known_psf, progress=task.progress)
     for number, own in zip(black, _one_by_one(again), strict=True):
         fits[number] = own
-        notes[number].append("The picture came out black and was fitted again with the PSF found.")
+        notes[number].append("The picture was black and was fitted again with the estimated PSF.")
 
 
 def _one_by_one(found: Fit) -> list[Fit]:
-    """A batch's outcome as that of each picture."""
+    """Split the result of a batch into one per picture."""
     parts = zip(found.canvas.split(1), found.psf.split(1), found.losses.split(1), strict=True)
     return [Fit(*part) for part in parts]
 
 
 def _rows(plan: Plan, numbers: list[int]) -> Plan:
-    """The plan for some of its pictures."""
+    """The plan for some of the pictures."""
     return replace(plan, tv=plan.tv[numbers])
 
 
 def _detailed(picture: Tensor, grey: Tensor) -> Tensor:
-    """The most detailed area of one picture."""
+    """Crop the most detailed area of one picture."""
     rows, columns = informative_place(grey, FITTED_AREA)
     return picture[..., rows, columns]
 
 
 def _first_psfs(grey: Tensor, settings: SelfDeblurSettings, progress: Progress) -> list[Tensor]:
-    """Each picture's PSF estimated from its edges, `(h, w)`, where the size or the start depends on it; else none."""
+    """Estimate each picture's PSF `(h, w)` from edges. Empty if neither the size nor the start needs it."""
     if settings.size is not None and settings.start == "noise":
         return []
     return [estimate_psf(picture, size=settings.size, progress=progress) for picture in grey.split(1)]
 
 
 def _size(settings: SelfDeblurSettings, firsts: list[Tensor], target: Tensor) -> tuple[int, int]:
-    """The side of the PSF asked for, or one with room around every first estimate."""
+    """The size of the PSF: that of the settings, or one that contains all first estimates, with a margin."""
     side = settings.size | 1 if settings.size else max(size_around(first) for first in firsts)
     side = min(side, (min(target.shape[-2:]) // 2 - 1) | 1)
     return side, side
 
 
 def _start(settings: SelfDeblurSettings, firsts: list[Tensor], size: tuple[int, int]) -> Tensor | None:
-    """What the PSF networks begin with, `(B, 1, h, w)`; None: noise, which is also for estimates that do not fit."""
+    """The first outputs of the PSF networks, `(B, 1, h, w)`; None: from noise, or if an estimate is too large."""
     if settings.start == "noise" or any(max(first.shape) > size[0] for first in firsts):
         return None
     return torch.stack([pad_psf(first, size)[None] for first in firsts])
 
 
 def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
-    """The plan that the settings and the picture's colours ask for."""
+    """Create the plan from the settings."""
     assert observation.blurry is not None
     colour = observation.blurry.shape[1] == 3
     iterations = settings.iterations or (COLOUR_ITERATIONS if colour else GREY_ITERATIONS)
@@ -210,30 +219,28 @@ def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
 
 
 def _trouble(found: Fit, target: Tensor) -> str | None:
-    """What is wrong with the fit of one picture, or None."""
+    """Describe why the fit of one picture failed; None: it did not."""
     if not (torch.isfinite(found.canvas).all() and torch.isfinite(found.psf).all()):
         return "the fit diverged"
     if _unexplained(found, target) and float(found.canvas.mean()) < float(target.mean()) / 2:
         return _BLACK
     psf = found.psf[0, 0]
     if min(psf.shape) > 3 and float(F.avg_pool2d(psf[None], 3, 1, 1, divisor_override=1).max()) > _POINT:
-        return "the PSF came out as a point"
-    evenly = 1 - (psf.shape[0] - 2) * (psf.shape[1] - 2) / psf.numel()  # an even PSF's share on its outermost pixels
-    if float(psf.sum() - psf[1:-1, 1:-1].sum()) > evenly + (1 - evenly) * _BORDER:
+        return "the PSF is a point"
+    uniform = 1 - (psf.shape[0] - 2) * (psf.shape[1] - 2) / psf.numel()  # of a uniform PSF
+    if float(psf.sum() - psf[1:-1, 1:-1].sum()) > uniform + (1 - uniform) * _BORDER:
         return "the PSF lies along its border"
     return None
 
 
 def _unexplained(found: Fit, target: Tensor) -> bool:
-    """Whether the reblurring error is large beside the photo's contrast."""
+    """Whether the reblurring error is large compared with the photo's contrast."""
     return float(found.losses) > _UNEXPLAINED**2 * float(target.var().clamp_min(1e-8))
 
 
 def _centred(found: Fit, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Picture and PSF with the PSF's centre of mass, to the pixel, at its middle, and the picture cropped to match.
-
-    Both networks may agree on a shift; a picture moved one way and a PSF moved the other reblur alike.
-    """
+    """Centre the PSF by whole pixels, and move and crop the picture to match: `(1, C, H, W)` and `(1, 1, h', w')`."""
+    # A fit determines the position of picture and PSF only together: opposite shifts give the same blurry picture.
     height, width = target.shape[-2:]
     psf = found.psf[0, 0]
     h, w = psf.shape

@@ -2,9 +2,9 @@
 
     minimise over the weights of both networks   |G_k * G_x - y|^2 + lambda TV(G_x)          (Eq. 6)
 
-`G_x` covers the photo plus the PSF's reach on every side, so that the reblurred picture is a valid convolution of
-just the photo's size. Several pictures are fitted at once by stacking their networks' weights: independent
-problems, `B` of them.
+`G_x` is larger than the photo by half the PSF's size on every side, so that its valid convolution with `G_k` has the
+size of the photo. Several pictures are fitted together by stacking the weights of their networks. These are `B`
+independent problems.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from unblur.losses import ssim_loss, total_variation
 from unblur.methods.selfdeblur.networks import INPUT_CHANNELS, PSF_INPUTS, DensePsf, SkipNetwork, SkipPsf, initialised
 from unblur.types import Progress
 
-SCALES = 5
-INPUT_RANGE = 0.1  # both inputs are uniform noise below it
-PERTURBATION = 0.001  # standard deviation of what is added to the picture's input anew in every iteration
+SCALES = 5  # of the skip networks
+INPUT_RANGE = 0.1  # the inputs of both networks are uniform noise from 0 to this
+PERTURBATION = 0.001  # standard deviation of the noise that each iteration adds to the picture network's input
 HIDDEN_LAYERS = {"shallow": 0, "dense": 1, "deep": 2}
-PREVIEW_EVERY = 50  # iterations
+PREVIEW_EVERY = 50  # iterations between two previews
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to fit.
+    """Parameters of a fit.
 
     Attributes:
         iterations: steps of Adam.
-        halve_at: after which shares of them the learning rates are halved.
-        learning_rate: of the picture's network.
-        psf_learning_rate: of the PSF's.
-        ssim_from: iteration from which the loss is 1 - SSIM; None: the squared error throughout.
+        halve_at: shares of the iterations after which the learning rates are halved.
+        learning_rate: learning rate of the picture's network.
+        psf_learning_rate: learning rate of the PSF network.
+        ssim_from: iteration from which the loss is 1 - SSIM; None: it is always the squared error.
         tv: lambda of Eq. 6 for each picture, `(B,)`, relative to the mean squared error.
-        alternating: SelfDeblur-A (Algorithm 1): in each iteration first one network learns, then the other.
+        alternating: SelfDeblur-A (Algorithm 1): each iteration optimises first one network, then the other.
         psf_network: "dense" (one hidden layer), "shallow" (none), "deep" (two) or "skip" (Table 2's Double-DIP).
-        width: channels of every scale of the skip network.
-        non_local: how many of its deepest scales have a non-local block.
-        dtype: the arithmetic's type.
-        seconds: stop after so many; None: after the last iteration.
+        width: channels of each scale of the skip network.
+        non_local: number of its coarsest scales that have a non-local block.
+        dtype: number format of the picture's network.
+        seconds: time after which to stop early; None: no limit.
     """
 
     iterations: int
@@ -65,12 +65,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fit:
-    """The result: the last output of both networks.
+    """The result of a fit: the last outputs of both networks.
 
     Attributes:
-        canvas: the sharp pictures with a margin of the PSF's reach, `(B, C, H + h - 1, W + w - 1)`.
-        psf: `(B, 1, h, w)`.
-        losses: each picture's mean squared reblurring error at the end, `(B,)`.
+        canvas: sharp pictures with a margin of half the PSF's size, `(B, C, H + h - 1, W + w - 1)`.
+        psf: PSFs, `(B, 1, h, w)`.
+        losses: mean squared reblurring error of each picture, `(B,)`.
     """
 
     canvas: Tensor
@@ -79,7 +79,7 @@ class Fit:
 
 
 class Copies:
-    """Networks of one kind, each with weights of its own and all with the same noise as input."""
+    """Several networks of one architecture with different weights and the same input."""
 
     def __init__(self, networks: list[nn.Module], inputs: Tensor) -> None:
         self.network, self.inputs = networks[0], inputs
@@ -92,7 +92,7 @@ class Copies:
         return list(self.weights.values())
 
     def __call__(self, inputs: Tensor | None = None) -> Tensor:
-        """What the networks make of `inputs` (their own when None): `(B, C, H, W)`."""
+        """Apply the networks to `inputs` (None: `self.inputs`): `(B, C, H, W)`."""
         x = self.inputs if inputs is None else inputs
         if len(self.parameters[0]) == 1:
             return functional_call(self.network, {name: weight[0] for name, weight in self.weights.items()}, (x,))
@@ -113,12 +113,15 @@ def fit(
 
     Args:
         blurry: `(B, C, H, W)` in [0, 1].
-        size: of the PSF, odd sides.
-        plan: how.
-        seed: of the weights, the inputs and their perturbation.
-        progress: advanced once per iteration with the mean loss; shown the pictures now and then.
-        start: what each picture's PSF network gives at first, `(B, 1, h, w)`; None: about the same everywhere.
-        known_psf: `(B, 1, h, w)`: keep this PSF and fit the picture's network alone.
+        size: `(h, w)` of the PSF, odd.
+        plan: parameters.
+        seed: seed of the initial weights, the inputs and their noise.
+        progress: advanced once per iteration, with the mean loss; previews the pictures.
+        start: first outputs of the PSF networks, `(B, 1, h, w)`; None: nearly uniform.
+        known_psf: if given, `(B, 1, h, w)`: use this PSF and fit only the picture's network.
+
+    Returns:
+        The last outputs of both networks.
     """
     generator = torch.Generator().manual_seed(seed)
     image, psf = _generators(blurry, size, plan, seed, generator, start)
@@ -156,7 +159,7 @@ def fit(
 
 
 class _Step(NamedTuple):
-    """The results of an iteration, without their graph."""
+    """The results of one iteration, detached from the computation graph."""
 
     canvas: Tensor
     psf: Tensor
@@ -165,7 +168,7 @@ class _Step(NamedTuple):
 
 
 def _learn(loss: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
-    """One step of each of the optimizers."""
+    """Do one step of each optimizer."""
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss.backward()
@@ -174,7 +177,7 @@ def _learn(loss: Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
 
 
 def _loss(canvas: Tensor, reblurred: Tensor, blurry: Tensor, plan: Plan, iteration: int) -> Tensor:
-    """Each picture's loss, `(B,)`: Eq. 6 per pixel, or in the released configuration's later part 1 - SSIM."""
+    """Compute the loss of each picture, `(B,)`: Eq. 6 per pixel, or with 1 - SSIM from iteration `ssim_from`."""
     if plan.ssim_from is not None and iteration >= plan.ssim_from:
         fidelity = ssim_loss(reblurred, blurry)
     else:
@@ -185,7 +188,7 @@ def _loss(canvas: Tensor, reblurred: Tensor, blurry: Tensor, plan: Plan, iterati
 def _generators(
     blurry: Tensor, size: tuple[int, int], plan: Plan, seed: int, generator: torch.Generator, start: Tensor | None
 ) -> tuple[Copies, Copies]:
-    """`G_x` and `G_k`. Their weights are initialised on the CPU, so that all devices start with the same ones."""
+    """Create `G_x` and `G_k`, with initial weights from the CPU, so that they are the same on all devices."""
     count, channels, height, width = blurry.shape
     widths = (plan.width,) * SCALES
     skip = plan.psf_network == "skip"

@@ -1,8 +1,8 @@
-"""The two generator networks of SelfDeblur: a picture and a PSF, each from a noise input that never changes.
+"""The two generator networks of SelfDeblur: one for the picture and one for the PSF. Their inputs are noise.
 
-`SkipNetwork` is the encoder-decoder with skip connections of Ulyanov et al. 2018 (deep image prior), as the authors
-of SelfDeblur use it. It is written for one picture, `(1, C, H, W)`; its normalisation is over that picture's pixels.
-Weights are float32; the arithmetic is done in the type of the input, bfloat16 for speed.
+`SkipNetwork` is the encoder-decoder with skip connections of Ulyanov et al. 2018 (deep image prior), as in SelfDeblur.
+It takes one picture, `(1, C, H, W)`, and normalises over its pixels. The weights are float32. The network computes in
+the dtype of its input, bfloat16 for speed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 SLOPE = 0.2  # of the LeakyReLUs
 INPUT_CHANNELS = 8
 PSF_INPUTS, PSF_HIDDEN = 200, 1000
-PSF_FLOOR = 1e-3  # least light of a pixel relative to the brightest, where a PSF is started from an estimate
+PSF_FLOOR = 1e-3  # `DensePsf.start_from`: least value of a pixel, as a share of the maximum; chosen by hand
 
 
 class Convolution(nn.Conv2d):
-    """A convolution with reflected borders that computes in its input's type."""
+    """A convolution with reflected borders, in the dtype of its input."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`(1, C, H, W)` -> `(1, C', ceil(H / stride), ceil(W / stride))`."""
@@ -32,12 +32,12 @@ class Convolution(nn.Conv2d):
 
 
 def _reflected(x: Tensor) -> Tensor:
-    """One more pixel on each side, mirrored; repeated where there is but one pixel to mirror."""
+    """Pad by one pixel on each side: reflected, or repeated if a side has only one pixel."""
     return F.pad(x, (1, 1, 1, 1), "reflect" if min(x.shape[-2:]) > 1 else "replicate")
 
 
 class Normalised(nn.Module):
-    """Zero mean and unit variance over the pixels of a channel, then a learned scale and shift, then LeakyReLU."""
+    """Normalise each channel to mean 0 and variance 1, then apply a learned scale and shift, and LeakyReLU."""
 
     def __init__(self, channels: int, *, scale: float = 1.0, activate: bool = True) -> None:
         super().__init__()
@@ -47,28 +47,27 @@ class Normalised(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The scale and shift at first."""
+        """Set the initial scale and shift."""
         nn.init.constant_(self.scale, self.first_scale)
         nn.init.zeros_(self.shift)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(1, C, H, W)` -> the same."""
+        """`(1, C, H, W)` -> same shape."""
         normalised = F.batch_norm(x, None, None, self.scale, self.shift, training=True)
-        normalised = normalised.to(x.dtype)  # under `vmap` it comes out as float32
+        normalised = normalised.to(x.dtype)  # under `vmap` it is float32
         return F.leaky_relu_(normalised, SLOPE) if self.activate else normalised
 
 
 def convolved(before: int, after: int, side: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution, normalised. It has no bias: the normalisation would remove it."""
+    """Create a convolution and its normalisation, without a bias, which the normalisation would remove."""
     return [Convolution(before, after, side, stride, bias=False), Normalised(after)]
 
 
 class NonLocal(nn.Module):
-    """Non-local block with dot-product affinity (Wang et al. 2018, Eq. 6), residual, the identity at first.
+    """Residual non-local block with dot-product affinity (Wang et al. 2018, Eq. 6), initially the identity."""
 
-    Without a softmax the affinities need not be formed: `(theta^T phi) g = theta^T (phi g)`, which is linear in the
-    number of pixels in time and memory.
-    """
+    # Without a softmax the matrix of affinities is not needed: `(theta^T phi) g = theta^T (phi g)`. So time and memory
+    # are proportional to the number of pixels.
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,14 +78,14 @@ class NonLocal(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(1, C, H, W)` -> the same."""
+        """`(1, C, H, W)` -> same shape."""
         theta, phi, g = (layer(x).flatten(2) for layer in (self.theta, self.phi, self.g))  # (1, c, n)
         context = g @ phi.transpose(1, 2) / theta.shape[-1]  # (1, c, c)
         return x + self.out((context @ theta).unflatten(2, x.shape[-2:]))
 
 
 class _Scale(nn.Module):
-    """One scale of the network and, inside it, the deeper ones."""
+    """One scale of the network, which contains the coarser scales."""
 
     def __init__(self, before: int, widths: Sequence[int], skip: int, non_local: Sequence[bool]) -> None:
         super().__init__()
@@ -112,10 +111,10 @@ class SkipNetwork(nn.Module):
     """Encoder-decoder with skip connections: noise `(1, 8, H, W)` -> a picture `(1, channels, H, W)` in (0, 1).
 
     Args:
-        channels: of the picture.
-        widths: channels of each scale, the finest first; each scale halves the sides.
+        channels: channels of the picture.
+        widths: channels of each scale, finest first; each scale halves the sides.
         skip: channels of the skip connections.
-        non_local: how many of the deepest scales have a non-local block.
+        non_local: number of the coarsest scales that have a non-local block.
     """
 
     def __init__(self, channels: int, widths: Sequence[int], *, skip: int = 16, non_local: int = 3) -> None:
@@ -125,20 +124,20 @@ class SkipNetwork(nn.Module):
         self.out = Convolution(widths[0], channels, 1)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """A picture in float32 from an input of any floating type."""
+        """Compute the picture, in float32."""
         return self.logits(noise).sigmoid()
 
     def logits(self, noise: Tensor) -> Tensor:
-        """The picture before its sigmoid."""
+        """Compute the picture before the sigmoid."""
         return self.out(self.scales(noise)).float()
 
 
 class DensePsf(nn.Module):
-    """A PSF from 200 numbers through fully connected layers and a softmax: `(200,)` -> `(1, 1, h, w)`.
+    """A PSF network of fully connected layers and a softmax: noise `(200,)` -> a PSF `(1, 1, h, w)`.
 
     Args:
         size: `(h, w)`.
-        hidden: hidden layers of 1000 units; the paper has 1, its ablation (Table 2) 0 and 2.
+        hidden: number of hidden layers of 1000 units: 1 in the paper, 0 and 2 in its ablation (Table 2).
     """
 
     def __init__(self, size: tuple[int, int], hidden: int = 1) -> None:
@@ -155,17 +154,18 @@ class DensePsf(nn.Module):
 
     @torch.no_grad()
     def start_from(self, psf: Tensor) -> None:
-        """Give `psf` `(h, w)` at first, but for a floor that lets dark pixels become light again."""
-        self.out.weight.mul_(0.1)  # the bias decides
+        """Change the weights so that the output is about `psf` `(h, w)`, with a least value above 0."""
+        # From the least value, dark pixels can become brighter.
+        self.out.weight.mul_(0.1)  # so that the bias determines the output
         self.out.bias.copy_((psf / psf.max() + PSF_FLOOR).log().flatten())
 
 
 class SkipPsf(nn.Module):
-    """A PSF from a skip network and a softmax, `(1, 8, h, w)` -> `(1, 1, h, w)`: what Table 2 calls Double-DIP.
+    """A PSF network (Double-DIP in Table 2): skip network and softmax, noise `(1, 8, h, w)` -> PSF `(1, 1, h, w)`.
 
     Args:
-        size: `(h, w)`. Scales at which a single pixel would be left, with nothing to normalise over, are left out.
-        widths: channels of each scale, the finest first.
+        size: `(h, w)`.
+        widths: channels of each scale, finest first. Scales of a single pixel, which cannot be normalised, are omitted.
     """
 
     def __init__(self, size: tuple[int, int], widths: Sequence[int]) -> None:
@@ -180,9 +180,9 @@ class SkipPsf(nn.Module):
 
 
 def initialised(build: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
-    """The network that `build` makes, on the CPU, with torch's usual initial weights, but from `generator`.
+    """Create a network with torch's default initial weights, from `generator`, on the CPU.
 
-    The process-wide random generator, which other threads may be using, is neither read nor changed.
+    torch's global random generator, which other threads may use, is neither used nor changed.
     """
     with torch.device("meta"):  # no weights yet
         network = build()

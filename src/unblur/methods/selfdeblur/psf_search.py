@@ -1,8 +1,8 @@
-"""The preset `fast`: PSFs found from strong edges are refined on hidden pixels, and the best one is chosen.
+"""The preset `fast`: several PSFs are estimated from strong edges and refined on hidden pixels; the best one is used.
 
-It keeps SelfDeblur's PSF network and learns from one picture without ground truth. A deconvolution takes the place of
-the picture's network, which takes most of the time: it makes a sharp picture too, is differentiable, and needs no
-training. `unblur.solvers.held_out` has the mathematics.
+As in SelfDeblur, a PSF network is fitted to one picture without ground truth. The picture's network, which takes most
+of the time, is replaced by a deconvolution, which is differentiable and needs no fit. `unblur.solvers.held_out`
+describes the loss.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
 REFINED_AREA = 320
-"""Side in pixels of the area a PSF is refined on."""
+"""Side in pixels of the area on which a PSF is refined; chosen by hand."""
 
-# Weights and smoothnesses of the searches that propose a PSF beside `estimate_psf` itself.
+# `weight` and `smoothness` of the searches (`L0Search`) that estimate more PSFs to refine.
 PROPOSALS = ((2e-3, 0.3), (4e-3, 0.3), (8e-3, 0.3), (4e-3, 0.1), (2e-3, 1.0), (4e-3, 1.0))
-# The constants below were chosen by hand; benchmarks/tune_selfdeblur.py measures the whole.
-_SMOOTHNESS = 0.3  # quadratic penalty on the PSF where it is fitted to edges, see `L0Search`
-_VOTES = 2  # sets of hidden pixels by which PSFs are compared
-_FAINT, _ISLAND = 0.02, 0.005  # noise in a refined PSF: values below this share of the maximum, islands of less light
+# Chosen by hand; benchmarks/tune_selfdeblur.py measures the gain of refining as a whole.
+_SMOOTHNESS = 0.3  # quadratic penalty on the PSF in `revise_psf`, see `L0Search`
+_VOTES = 2  # number of sets of hidden pixels with which PSFs are compared
+_FAINT, _ISLAND = 0.02, 0.005  # `least` and `island` of `prune` for a refined PSF
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Found:
     """A PSF and how it was found.
 
     Attributes:
-        psf: the PSF chosen, `(h, w)`.
+        psf: the best PSF, `(h, w)`.
         first: the first estimate, `(h, w)`.
-        error: root mean squared error of predicting hidden pixels.
-        first_error: that of the first estimate.
+        error: root mean squared error of the hidden pixels predicted with `psf`; 0 if it was not computed.
+        first_error: the same for `first`.
     """
 
     psf: Tensor
@@ -53,15 +53,13 @@ class Found:
     first_error: float
 
     def note(self) -> str:
-        """How the PSF was found, in a sentence."""
+        """Describe in one sentence how the PSF was found."""
         if self.first.numel() == 1:
             return "No blur was found: the PSF is a single pixel."
         if not self.first_error:
-            return (
-                "The PSF is the one found by its edges; the picture is too small, or the PSF too large, to refine it."
-            )
+            return "The PSF was estimated from edges. The picture is too small, or the PSF too large, to refine it."
         if self.psf is self.first:
-            return "Refining did not improve the PSF found by its edges."
+            return "Refining did not improve the PSF estimated from edges."
         return f"The PSF was refined: hidden pixels are predicted {1 - self.error / self.first_error:.1%} better."
 
 
@@ -77,25 +75,28 @@ def find_psf(
     until: float | None,
     progress: Progress,
 ) -> Found:
-    """Find the PSF of one grey picture `(1, 1, H, W)`; a first estimate of one pixel is returned as it is.
+    """Estimate the PSF of one grey picture from edges, and refine it on hidden pixels.
 
     Args:
-        grey: the picture; of a large one the most detailed area.
-        size: side of the PSF; None: found.
-        candidates: how many PSFs are refined, the most promising first.
-        rounds: how often each of them is refined; between two rounds it is fitted to edges anew.
-        iterations: steps of one round.
-        learning_rate: of the PSF network.
-        seed: of the networks and of what is hidden.
-        until: `time.monotonic()` at which refining stops; None: after the last iteration.
-        progress: told of the stages; may cancel.
+        grey: the picture, `(1, 1, H, W)`. Of a large one only the most detailed area is used for refining.
+        size: side of the PSF in pixels; None: estimated.
+        candidates: number of PSFs that are refined, the best ones first.
+        rounds: how often each of them is refined; between two rounds it is fitted to edges again.
+        iterations: steps of Adam in one round.
+        learning_rate: learning rate of the PSF network.
+        seed: seed of the networks and of the choice of hidden pixels.
+        until: time, as `time.monotonic()`, at which refining stops early; None: never.
+        progress: shows the stages, and can cancel.
+
+    Returns:
+        The best PSF. A first estimate of a single pixel (no blur) is not refined.
     """
     first = estimate_psf(grey, size=size, progress=progress)
-    if first.numel() == 1:  # no blur, or nothing to see it by
+    if first.numel() == 1:  # no blur, or no edges
         return Found(first, first, 0.0, 0.0)
     area = informative_area(grey, REFINED_AREA)
     side = size_around(first) if size is None else max(size | 1, *first.shape)
-    if side > min(area.shape[-2:]) // 2:  # hardly a pixel is left that can be predicted
+    if side > min(area.shape[-2:]) // 2:  # too few pixels could be predicted
         return Found(first, first, 0.0, 0.0)
     square = square_to_hide(area)
     judge = _Judge.of(area, first, side, square, seed)
@@ -109,7 +110,7 @@ def find_psf(
     network, noise = network.to(grey.device), noise.to(grey.device)
 
     def refine(number: int) -> list[Tensor]:
-        """The PSF after each round."""
+        """Refine PSF `number`: the PSF after each round."""
         start = _within(proposals[number], side)
         generator, found = torch.Generator().manual_seed(seed + number), []
         for turn in range(rounds):
@@ -142,7 +143,7 @@ def find_psf(
 
 
 def _within(psf: Tensor, side: int) -> Tensor:
-    """A PSF centred on its centre of mass in a square of odd `side`; what does not fit in is cut off."""
+    """Centre a PSF, and crop and pad it to a square of odd `side`: `(side, side)`."""
     psf = tidy(psf)
     rows, columns = (max(length - side, 0) // 2 for length in psf.shape)
     psf = psf[rows : psf.shape[0] - rows, columns : psf.shape[1] - columns]
@@ -150,7 +151,7 @@ def _within(psf: Tensor, side: int) -> Tensor:
 
 
 def _proposals(area: Tensor, side: int, progress: Progress) -> list[Tensor]:
-    """PSFs of other searches, to choose from."""
+    """Estimate more PSFs with other parameters."""
     searches = [L0Search(side, weight, smoothness, 5) for weight, smoothness in PROPOSALS]
     progress.stage("looking for other PSFs", sum(len(search.scales()) for search in searches))
     found = side_by_side(lambda search: tidy(search_psf(area, search, progress)), searches, area.device)
@@ -159,10 +160,9 @@ def _proposals(area: Tensor, side: int, progress: Progress) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Compares PSFs: by how well they predict the same hidden pixels, and by how plausible the deconvolved photo is.
+    """Compares PSFs by the error of hidden pixels predicted with them, times the implausibility of the sharp photo."""
 
-    The first measures the fine detail of a PSF better than its coarse shape, the second the other way round.
-    """
+    # The error depends mostly on the details of a PSF, the implausibility mostly on its coarse shape.
 
     area: Tensor
     side: int
@@ -176,11 +176,11 @@ class _Judge:
         return cls(area, side, best_weight(area, _within(psf, side)[None, None], FIRST_WEIGHT, hidden[0]), hidden)
 
     def verdicts(self, psfs: list[Tensor]) -> list[_Verdict]:
-        """The figures of each PSF, the best first."""
+        """Compute the errors of PSFs; the best PSF is first."""
         return sorted(side_by_side(self._verdict, psfs, self.area.device), key=lambda verdict: verdict.figure)
 
     def _verdict(self, psf: Tensor) -> _Verdict:
-        padded = _within(psf, self.side)  # of one size, since a larger PSF would be asked for fewer pixels
+        padded = _within(psf, self.side)  # all of one size, since with a larger PSF fewer pixels are predicted
         with torch.no_grad():
             errors = [held_out_error(self.area, padded[None, None], self.weight, hidden) for hidden in self.hidden]
         error = float(torch.stack(errors).mean().sqrt())
@@ -189,7 +189,7 @@ class _Judge:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """A PSF, its root mean squared error on hidden pixels, and the figure to compare PSFs of one photo by."""
+    """A PSF, the root mean squared error of hidden pixels, and that error times the implausibility."""
 
     psf: Tensor
     error: float
@@ -197,7 +197,7 @@ class _Verdict:
 
 
 def _network(size: tuple[int, int], seed: int) -> tuple[DensePsf, Tensor]:
-    """The PSF network and its input."""
+    """Create the PSF network and its input."""
     network = initialised(lambda: DensePsf(size), torch.Generator().manual_seed(seed))
     assert isinstance(network, DensePsf)
     return network, INPUT_RANGE * torch.rand(PSF_INPUTS, generator=torch.Generator().manual_seed(seed))

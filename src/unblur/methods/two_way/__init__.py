@@ -1,6 +1,7 @@
-"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network": one photo of a scene that moves, or of a turning camera.
+"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network": one photo of a moving scene, or by a rotating camera.
 
-`network` is the network, `training` what it learns from. No PSF is asked for: the blur may differ from place to place.
+`network` defines the network, and `training` its samples and losses. No PSF is needed, and the blur may
+vary over the photo.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class TwoWaySettings(TrainedSettings):
 
     precision: Precision = setting(
         "auto",
-        "the network's arithmetic; auto: bfloat16 where the processor computes it, else float32",
+        "number format of the network; auto: bfloat16 if the processor has instructions for it, else float32",
         probe=("float32", "bfloat16"),
     )
 
@@ -50,7 +51,7 @@ def restore(observation: Observation, settings: TwoWaySettings, progress: Progre
 METHOD = Method(
     Card(
         name="two_way",
-        title="Network of three scales with two decoders, for scenes that move",
+        title="Network of three scales with two decoders, for moving scenes",
         paper="Cheng et al. 2021",
         needs=frozenset({"blurry"}),
         gives=frozenset({"image"}),

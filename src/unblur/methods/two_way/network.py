@@ -5,9 +5,9 @@ lower one has none and restores from the coarsest features alone ("from blank").
 The network restores the picture at a quarter of its size first. Each result is enlarged and is a further input at the
 next scale.
 
-What differs from the paper: the U-shape is the compact one of this package (2 x 2 pixels as channels, no biases, no
-normalisation); all scales share their weights; the sum of the two ways is added to the blurry picture; and the network
-sees pictures minus the mean of their surroundings, so that a flat picture comes back as it is.
+Differences from the paper: the U-shaped network is the compact one of this package (2 x 2 pixels as channels, no
+biases, no normalisation). All scales share the same weights. The sum of both outputs is added to the blurry picture.
+The inputs are pictures minus the mean of each pixel's surroundings, so that a constant picture is not changed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from unblur.layers.u_shape import COMPACT_BLOCKS, COMPACT_WIDTHS, Decoder, UShap
 
 
 class TwoWayPlan(BaseModel):
-    """The network's measures, and what the paper switches off.
+    """The sizes of the network, and the parts that the paper's ablation removes.
 
     Attributes:
-        widths: channels per scale of the U-shape, finest first.
-        blocks: residual blocks per scale on the way down, and again on each way up.
-        scales: sizes at which the picture is restored, each half the next.
-        second_way: False leaves out the decoder without skips (Table 1, "w/o TWNNet").
+        widths: channels per scale of the U-shaped network, finest first.
+        blocks: residual blocks per scale of the encoder, and of each decoder.
+        scales: number of sizes at which the picture is restored; each is half the next.
+        second_way: False removes the decoder without skip connections (Table 1, "w/o TWNNet").
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,7 +43,7 @@ class TwoWayPlan(BaseModel):
 
 
 class Scale(NamedTuple):
-    """The result at one scale, and what the two ways added to the blurry picture there: `(B, 3, h, w)` each."""
+    """The restored picture `I` at one scale, and the outputs `up` and `down` of both decoders: `(B, 3, h, w)` each."""
 
     I: Tensor  # noqa: E741
     up: Tensor
@@ -51,7 +51,7 @@ class Scale(NamedTuple):
 
 
 class TwoWay(nn.Module):
-    """`(B, 3, H, W)` blurry pictures -> the result at each scale, coarsest first. The last `I` is the sharp picture.
+    """Blurry pictures `(B, 3, H, W)` -> the result at each scale, coarsest first. The last `I` is the restored picture.
 
     Compact: 1.4 M parameters, 3.6 G multiply-adds for 256 x 256 pixels.
     """
@@ -63,11 +63,11 @@ class TwoWay(nn.Module):
         self.second = Decoder(3, plan.widths, plan.blocks) if plan.second_way else None
 
     def forward(self, blurry: Tensor) -> list[Scale]:
-        """Eq. 1 at each scale."""
+        """Restore the picture at each scale (Eq. 1), coarsest first."""
         return list(self.scales(blurry))
 
     def scales(self, blurry: Tensor) -> Iterator[Scale]:
-        """The same, one scale after the other."""
+        """Restore the picture at each scale (Eq. 1), coarsest first, and yield each result when it is ready."""
         made: Scale | None = None
         for scale in reversed(range(self.plan.scales)):
             B = at_scale(blurry, scale)  # (B, 3, h, w)
@@ -76,7 +76,12 @@ class TwoWay(nn.Module):
             yield made
 
     def one_scale(self, B: Tensor, before: Tensor) -> Scale:
-        """`I^i = I_up^i + I_down^i` from the blurry picture and from what the coarser scale made of it."""
+        """Compute `I^i = I_up^i + I_down^i` at one scale.
+
+        Args:
+            B: blurry pictures, `(B, 3, h, w)`.
+            before: result of the coarser scale, enlarged to the same size.
+        """
         height, width = B.shape[-2:]
         mean = surroundings(B)
         seen = torch.cat((B - mean, before - mean), 1)  # (B, 6, h, w)
@@ -98,9 +103,9 @@ def at_scale(picture: Tensor, scale: int) -> Tensor:
 
 
 def network_of(measures: Mapping[str, Any]) -> TwoWay:
-    """The network of a recipe's table `network`.
+    """Create the network that a recipe's table `network` describes.
 
     Raises:
-        UnblurError: for a key that there is not, or a value that cannot be.
+        UnblurError: an unknown key, or a value that is not allowed.
     """
     return TwoWay(checked(TwoWayPlan, measures, "two_way, network"))

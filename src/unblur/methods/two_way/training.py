@@ -18,21 +18,21 @@ from unblur.imaging.synthesis.moving import SceneRecipe, render, shaken_paths
 from unblur.losses import log_error
 from unblur.methods.two_way.network import at_scale, network_of
 
-_ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; the others have 1
-_MARGIN = 128  # pixels by which the photo's area is larger than the picture: motion brings in what lies outside
+_ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; that of the others is 1
+_MARGIN = 128  # pixels by which the area of the photo exceeds the picture, for motion; chosen by hand
 
 
 class Observations(BaseModel):
-    """The recipe's table `observations`; of pairs, only `loss` and `side` count.
+    """The recipe's table `observations`. For pairs, only `loss` and `side` are used.
 
     Attributes:
-        side: of the pictures in pixels.
-        instants: times at which a scene is rendered.
-        shake: length in pixels of the camera's longest path.
-        speed: length in pixels of an object's longest path.
-        still: share of the scenes in which nothing moves.
-        sigma: the largest standard deviation of the noise, on the [0, 1] scale.
-        loss: "l2" is Eq. 2 as published; "psnr" takes the logarithm of each picture's mean squared error in its place.
+        side: side of the pictures in pixels.
+        instants: number of times at which a scene is rendered.
+        shake: length in pixels of the camera's longest trajectory.
+        speed: length in pixels of an object's longest trajectory.
+        still: share of the scenes without motion.
+        sigma: largest standard deviation of the noise, on the [0, 1] scale.
+        loss: "l2": Eq. 2 as published; "psnr": the same with the logarithm of each picture's error.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +47,7 @@ class Observations(BaseModel):
 
 
 class TwoWayTraining(Trainable):
-    """One stage. Learns from photos, of which it makes moving scenes, or from pairs."""
+    """Train in one stage, with moving scenes rendered from photos, or with pairs of blurry and sharp pictures."""
 
     stages: Mapping[str, set[str]] = {"restore": {"network"}}
     sources = frozenset({"photos", "pairs"})
@@ -58,7 +58,7 @@ class TwoWayTraining(Trainable):
         self.modules: dict[str, nn.Module] = {"network": network_of(network)}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """`blurry` and `sharp`, `(3, side, side)` each."""
+        """Create `blurry` and `sharp` from a photo, or crop them from a pair: `(3, side, side)` each."""
         plan = self._observations
         edge = _MARGIN // 2
         middle = (..., slice(edge, edge + plan.side), slice(edge, edge + plan.side))
@@ -77,7 +77,7 @@ class TwoWayTraining(Trainable):
         return {"blurry": taken[0].contiguous(), "sharp": sharp[0].contiguous()}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """Eq. 2, scale by scale."""
+        """Compute the loss of each scale (Eq. 2)."""
         made = self.modules["network"](batch["blurry"])
         weights = [1.0] * (len(made) - 1) + [_ALPHA_LAST]
         errors = {
@@ -92,5 +92,5 @@ class TwoWayTraining(Trainable):
         return (made - truth).square().mean() if self._observations.loss == "l2" else log_error(made, truth).mean()
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The finest scale's `I`, `(B, 3, H, W)`."""
+        """Restore the batch: `I` at the finest scale, `(B, 3, H, W)`."""
         return self.modules["network"](batch["blurry"])[-1].I

@@ -1,9 +1,9 @@
 """Gilbert, Messinger & Patel, "Non-Blind Image Deblurring using Neural Networks": a stack of Wiener filters.
 
-A Wiener filter needs the signal-to-noise ratio, which is unknown and different at every edge. So the picture is
-reconstructed under several assumed ratios, and a network combines the stack. `published` is the network of the paper,
-`network` the compact one whose weights ship, `photo` applies it to photos in colour and in tiles, `psf_correction`
-corrects the PSF by what was restored with it, and `training` says what both networks learn from.
+A Wiener filter needs the signal-to-noise ratio (SNR), which is not known and varies over the picture. So the picture is
+reconstructed with several assumed SNRs, and a network combines these reconstructions (the stack). `published` defines
+the network of the paper, and `network` the compact one whose weights are included. `photo` applies the compact network
+to colour photos and tiles, `psf_correction` corrects the PSF, and `training` defines the samples and losses.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from unblur.methods.wiener_stack.training import WienerStackTraining
 from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
-_TILE = 1024  # pixels; an eighth faster than 768, with 2.3 GB (benchmarks/large_photo.py)
-_HALF_FROM = 4_000_000  # pixels of a photo; chosen by hand
+_TILE = 1024  # pixels; takes 1/8 less time than 768, and needs 2.3 GB (benchmarks/large_photo.py)
+_HALF_FROM = 4_000_000  # number of pixels above which `chroma=auto` is half; chosen by hand
 _ROUNDS_MEASURED, _ROUNDS_ESTIMATED = 2, 1  # corrections of the PSF (benchmarks/tune_wiener_stack.py)
-# Size in pixels of the finest error of a PSF (benchmarks/tune_wiener_stack.py). Measured PSFs have smoother errors.
+# `finest` of `correct_psf`, in pixels (benchmarks/tune_wiener_stack.py). The errors of measured PSFs are smoother.
 _FINEST_MEASURED, _FINEST_ESTIMATED = 1.5, 0.4
 
 
@@ -37,56 +37,57 @@ class WienerStackSettings(TrainedSettings):
 
     psf_is: Literal["auto", "measured", "estimated"] = setting(
         "auto",
-        "how the PSF was found: the errors of an estimated one are larger and as fine as a pixel, those of a measured "
-        "one small and smooth; auto: measured, unless it was estimated just before",
+        "origin of the PSF: the errors of an estimated PSF are larger, and as fine as a pixel; those of a measured PSF "
+        "are small and smooth; auto: estimated if a method estimated it in this run, else measured",
         probe=("measured", "estimated"),
     )
     psf_error: float | None = setting(
         None,
-        "expected error of the PSF at a frequency, as a share of a point's spectrum; lower restores more detail, "
-        f"higher leaves fewer artefacts; None: {ERROR_MEASURED} for a measured PSF, {ERROR_ESTIMATED} for an "
-        f"estimate and {ERROR_CORRECTED} for a corrected estimate",
+        "expected error of the PSF's transfer function, relative to its maximum 1; lower restores more detail, "
+        f"higher gives fewer artefacts; None: {ERROR_MEASURED} for a measured PSF, {ERROR_ESTIMATED} for an "
+        f"estimated PSF, {ERROR_CORRECTED} for a corrected estimate",
         probe=(0.0, 1.0),
         ge=0,
         le=1,
     )
     passes: int = setting(
         PASSES,
-        "number of reconstructions that the network combines, one after the other; more is better, and slower",
+        "how often the picture is reconstructed and the network applied; higher is better and slower",
         probe=(2, 4),
         ge=1,
         le=30,
     )
     refinements: int | None = setting(
         None,
-        "how often the PSF is corrected by what was restored with it, before the last restoration; many make an "
-        f"estimate too thin; 0: it is used as it is; None: {_ROUNDS_MEASURED} for a measured PSF, "
-        f"{_ROUNDS_ESTIMATED} for an estimate",
+        "how often the PSF is corrected, each time from a restored picture; with too many an estimated PSF becomes too "
+        f"thin; 0: no correction; None: {_ROUNDS_MEASURED} for a measured PSF, {_ROUNDS_ESTIMATED} for an estimated "
+        "PSF",
         probe=(0, 2),
         ge=0,
         le=4,
     )
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
-        "size at which colour is restored; half takes half the time and blurs edges between colours; auto: half for a "
-        f"photo of more than {_HALF_FROM / 1e6:.0f} megapixels, since cameras and JPEG do not record more",
+        "size at which colour (chroma) is restored; half takes half the time, and edges between colours are less "
+        f"sharp; auto: half for photos of more than {_HALF_FROM / 1e6:.0f} megapixels, since cameras and JPEG record "
+        "no more",
         probe=("half", "full"),
     )
     precision: Precision = setting(
         "auto",
-        "the network's arithmetic; auto: bfloat16 where the processor computes it, which takes half the time, else "
-        "float32",
+        "number format of the network; auto: bfloat16 if the processor has instructions for it, which takes half the "
+        "time, else float32",
         probe=("float32", "bfloat16"),
     )
-    mask_clipped: bool = setting(True, "leave clipped highlights out of the data term", probe=(True, False))
+    mask_clipped: bool = setting(True, "do not fit saturated pixels", probe=(True, False))
 
 
 def prepare(
     observation: Observation, settings: WienerStackSettings, progress: Progress
 ) -> tuple[Observation, WienerStackSettings | Parameters]:
-    """What depends on the whole photo, before it is cut into tiles: a corrected PSF, and the `Parameters` of all tiles.
+    """Compute what depends on the whole photo: the corrected PSF, and the `Parameters` of all tiles.
 
-    The published network has none.
+    For the published network, the observation and the settings are returned unchanged.
     """
     prepared, parameters = _prepare(observation, settings, progress)
     if isinstance(parameters, Parameters) and settings.mask_clipped:
@@ -153,7 +154,7 @@ def _prepare(
 
 
 def restore(observation: Observation, settings: WienerStackSettings | Parameters, progress: Progress) -> Restoration:
-    """Through the network; see `WienerStackSettings`. Tiles bring the `Parameters` of their photo."""
+    """Restore with the network; see `WienerStackSettings`. For a tile, `settings` are the `Parameters` of its photo."""
     if isinstance(settings, WienerStackSettings):
         observation, settings = _prepare(observation, settings, progress)
     blurry, psf = observation.blurry, observation.psf

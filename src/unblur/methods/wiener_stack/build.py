@@ -1,4 +1,4 @@
-"""The networks of `wiener_stack`: of a recipe's table, and of a file of weights."""
+"""Create the networks of `wiener_stack`, from a recipe or from a file of weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from unblur.trained import Trained
 
 
 def network_of(measures: Mapping[str, Any]) -> CompactStack | PublishedStack:
-    """The network of a recipe's table `network`: the published one if it has a table `published`, else the compact one.
+    """Create the network that a recipe's table `network` describes.
+
+    It is the published one if the table has a table `published`, else the compact one.
 
     Raises:
-        UnblurError: for a key that there is not, or a value that cannot be.
+        UnblurError: an unknown key, or a value that is not allowed.
     """
     source = "wiener_stack, network"
     if "published" in measures:
@@ -28,7 +30,7 @@ def network_of(measures: Mapping[str, Any]) -> CompactStack | PublishedStack:
 
 
 class _Published(BaseModel):
-    """A table `network` with nothing in it but the table `published`."""
+    """A table `network` that contains only the table `published`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,10 +41,10 @@ TRAINED = Trained("wiener_stack", Path(__file__).parent, network_of, module="sta
 
 
 def load_network(path: Path | None, device: torch.device | str = "cpu") -> CompactStack | PublishedStack:
-    """The network of a weights file, ready to restore; None: with the weights that ship.
+    """Load the network of a file of weights, ready to restore; None: the weights included in the package.
 
     Raises:
-        UnblurError: no such file, or one that is not of this method.
+        UnblurError: no such file, or a file of another method.
     """
     network = TRAINED.load(path, device)
     assert isinstance(network, (CompactStack, PublishedStack))

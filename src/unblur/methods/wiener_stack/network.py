@@ -1,10 +1,12 @@
-"""The compact network: stacks of Wiener reconstructions, each around what the network made of the one before.
+"""The compact network: it combines a stack of Wiener reconstructions in each of several passes.
 
-Gilbert et al. reconstruct a picture under many assumed SNRs, and a network combines the stack, once. Here a smaller
-network does so several times: each stack corrects the picture restored from the last one, and relies more on the data.
-The network's task is much the same in every pass, to remove the remaining noise from a picture; so it learns first to
-remove white noise, and then all passes together. (Half-quadratic splitting with a learned denoiser: Zhang et al. 2017,
-"Learning deep CNN denoiser prior for image restoration", Eqs. 6-8.)
+Gilbert et al. reconstruct a picture with many assumed SNRs, and their network combines the stack once. The compact
+network is smaller and is applied several times. In each pass the Wiener filters correct the picture restored in the
+pass before, with a higher weight of the data, and the network combines their results. This is half-quadratic splitting
+with a learned denoiser (Zhang et al. 2017, "Learning deep CNN denoiser prior for image restoration", Eqs. 6-8).
+
+In all passes the network removes noise from a picture. So it is trained to remove white noise first, and then in all
+passes together.
 """
 
 from __future__ import annotations
@@ -26,34 +28,35 @@ from unblur.solvers.data_term import SIGMA_FLOOR
 from unblur.solvers.non_blind import hyper_laplacian_weight, total_variation_weight
 from unblur.types import Progress
 
-PASSES = 4
+PASSES = 4  # default number of passes (benchmarks/tune_wiener_stack.py)
 
-# Errors of a PSF at a frequency, as shares of a point's transfer function, 1 (benchmarks/tune_wiener_stack.py).
+# Expected errors of the PSF's transfer function, relative to its maximum 1 (benchmarks/tune_wiener_stack.py).
 ERROR_MEASURED = 0.03
 ERROR_ESTIMATED = 0.12
-ERROR_CORRECTED = 0.08  # of an estimate after its correction
+ERROR_CORRECTED = 0.08  # of an estimated PSF after its correction
 
 # Found with benchmarks/tune_wiener_stack.py.
-_FIRST, _LAST = 0.47, 0.9  # noise levels of the first and last pass: times the noise's square root, times the noise
-_TRUST = 0.2  # by how much the network's remaining error counts less than the noise level of its pass
+_FIRST = 0.47  # noise level of the first pass, divided by the square root of the picture's noise level
+_LAST = 0.9  # noise level of the last pass, divided by the picture's noise level
+_TRUST = 0.2  # factor of the inverse SNR that the Wiener filters assume; lower gives the data more weight
 
 # Chosen by hand.
 _EXPONENT = 0.8  # of the hyper-Laplacian prior of the first estimate
-_COARSE_STEPS, _FINE_STEPS = 8, 1  # conjugate-gradient steps of the first estimate, at half size and at full size
-_LIGHT = 1.2  # value in the first estimate, where white is 1, above which it shows a saturated light
-_LIGHT_ITERATIONS, _LIGHT_STEPS = 20, 4  # of total variation, and conjugate-gradient steps in each
-_SNRS = (1.0, 0.1, 10.0)  # of the stack, relative to the one that suits the pass
-_LOCAL = 8.0  # pixels: structures much larger than this have the same power in the assumed spectrum
-_SURROUNDINGS = 15  # pixels: side of the square whose mean is subtracted from what the network sees
-_AROUND = 16  # pixels that are repeated from the opposite side of the canvas, which has no border
+_COARSE_STEPS, _FINE_STEPS = 8, 1  # conjugate-gradient steps per beta of the first estimate, at half and full size
+_LIGHT = 1.2  # value in the first estimate, on the [0, 1] scale, above which it contains a saturated light
+_LIGHT_ITERATIONS, _LIGHT_STEPS = 20, 4  # ADMM iterations of total variation, and conjugate-gradient steps in each
+_SNRS = (1.0, 0.1, 10.0)  # assumed SNRs of the stack, relative to the SNR of the pass
+_LOCAL = 8.0  # pixels: wavelengths much longer than this have constant power in the assumed spectrum
+_SURROUNDINGS = 15  # pixels: side of the square whose mean is subtracted from the network's input
+_AROUND = 16  # pixels: width of the padding of the network's input, from the opposite side of the canvas
 
 
 class CompactPlan(BaseModel):
-    """The network's measures.
+    """The sizes of the network.
 
     Attributes:
-        widths: channels per scale of the U.
-        blocks: residual blocks per scale and direction.
+        widths: channels per scale of the U-shaped network, finest first.
+        blocks: residual blocks per scale of the encoder, and of the decoder.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,14 +66,15 @@ class CompactPlan(BaseModel):
 
 
 MEMBERS = len(_SNRS) + 1
-"""How many pictures a stack holds."""
+"""Number of pictures in a stack."""
 
 
 class CompactStack(nn.Module):
-    """A stack of reconstructions `(B, N, H, W)`, as `Reconstructor.stack` makes them, to the picture `(B, 1, H, W)`.
+    """The compact network: a stack `(B, N, H, W)` of `Reconstructor.stack` -> the restored picture `(B, 1, H, W)`.
 
-    The network sees the difference of the first member from its surroundings, and of the others from the first: the
-    result does not depend on brightness, and bfloat16 rounds small numbers only.
+    Its input is the difference between the first picture of the stack and the mean of the surroundings, and those
+    between the other pictures and the first. So the result does not depend on brightness, and the rounding errors of
+    bfloat16 are small.
     """
 
     def __init__(self, plan: CompactPlan) -> None:
@@ -83,8 +87,11 @@ class CompactStack(nn.Module):
 
         Args:
             stack: `(B, N, H, W)`.
-            sigma: noise level to expect in the first member, `(B, 1, 1, 1)`.
-            error: standard deviation of the artefacts to expect from errors of the PSF, `(B, 1, 1, 1)`.
+            sigma: expected noise level of the first picture of the stack, `(B, 1, 1, 1)`.
+            error: expected standard deviation of the artefacts due to errors of the PSF, `(B, 1, 1, 1)`.
+
+        Returns:
+            `(B, 1, H, W)`.
         """
         first = stack[:, :1]  # (B, 1, H, W)
         levels = torch.cat((sigma, error), 1).expand(len(first), -1, *first.shape[-2:])  # (B, 2, H, W)
@@ -95,7 +102,7 @@ class CompactStack(nn.Module):
 
 
 def surroundings(picture: Tensor) -> Tensor:
-    """The mean over a square around each pixel: same shape."""
+    """Compute the mean over a square around each pixel: same shape."""
     reach = _SURROUNDINGS // 2
     for side, margin in (((_SURROUNDINGS, 1), (reach, 0)), ((1, _SURROUNDINGS), (0, reach))):
         picture = F.avg_pool2d(picture, side, 1, margin, count_include_pad=False)
@@ -104,15 +111,14 @@ def surroundings(picture: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Deconvolution:
-    """What to assume of planes that are deconvolved, and how.
+    """Parameters of the deconvolution of planes (pictures of one channel).
 
     Attributes:
         sigma: their noise levels, `(B, 1, 1, 1)`.
-        psf_error: error of their PSFs at each frequency, as a share of a point's transfer function, 1;
-            `(B, 1, 1, 1)`.
-        passes: number of reconstructions that the network combines, one after the other.
-        lights: whether a plane belongs to a photo with saturated lights, `(B,)`; None: each plane shows it itself.
-        dtype: arithmetic of the network, float32 or bfloat16.
+        psf_error: expected error of the PSFs' transfer functions, relative to their maximum 1; `(B, 1, 1, 1)`.
+        passes: number of passes.
+        lights: True for planes of photos with saturated lights, `(B,)`; None: `shows_lights` finds out.
+        dtype: number format of the network, float32 or bfloat16.
     """
 
     sigma: Tensor
@@ -123,15 +129,15 @@ class Deconvolution:
 
 
 class Reconstructor:
-    """Wiener reconstructions of blurry planes around an estimate of the sharp ones.
+    """Wiener reconstructions of blurry planes.
 
     Attributes:
         first: the first estimate, `(B, 1, H', W')` on the canvas.
-        error: the standard deviation of what the PSF's error may have put into the blurry planes, `(B, 1, 1, 1)`.
+        error: standard deviation of the error of the blurry planes due to the error of the PSF, `(B, 1, 1, 1)`.
     """
 
     def __init__(self, canvas: Canvas, how: Deconvolution) -> None:
-        """`canvas` holds `(B, 1, H, W)`."""
+        """Compute the first estimate for a canvas of planes `(B, 1, H, W)`."""
         self._canvas = canvas
         self.first = first_estimate(canvas, how.sigma, how.lights)
         errors = how.psf_error.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
@@ -140,10 +146,16 @@ class Reconstructor:
         self._power = canvas.otf.abs().square()  # (B, 1, H', W'//2 + 1)
 
     def stack(self, estimate: Tensor, level: Tensor) -> Tensor:
-        """Corrections of `estimate`, `(B, 1, H', W')`, under several SNRs, and itself: `(B, MEMBERS, H', W')`.
+        """Correct an estimate with several assumed SNRs.
 
-        Each adds conj(K) / (|K|^2 + 1 / SNR) of what `estimate` does not explain of the observed pixels. `level` is
-        the noise level of the pass, `(B, 1, 1, 1)`.
+        Each correction adds `conj(K) / (|K|^2 + 1 / SNR)` times the spectrum of the residual `mask (y - k * estimate)`.
+
+        Args:
+            estimate: sharp planes, `(B, 1, H', W')`.
+            level: noise level of the pass, `(B, 1, 1, 1)`.
+
+        Returns:
+            The corrected estimates, and `estimate` itself: `(B, MEMBERS, H', W')`.
         """
         canvas = self._canvas
         unexplained = canvas.mask * (canvas.blurry - canvas.blur(estimate))  # (B, 1, H', W')
@@ -154,11 +166,20 @@ class Reconstructor:
 
 
 def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) -> Tensor:
-    """Sharp planes by classical priors, which also fill in what was not observed: `(B, 1, H', W')`.
+    """Restore planes with classical priors, including the pixels that were not observed.
 
-    The passes barely change how bright a saturated light is, and leave rings around one that is too dark. So planes
-    with `lights`, `(B,)`, get a convex prior and many more steps; None: those that `shows_lights` finds.
+    The hyper-Laplacian prior is used, and for planes with saturated lights total variation with many more steps.
+
+    Args:
+        canvas: the blurry planes.
+        sigma: their noise levels, `(B, 1, 1, 1)`.
+        lights: True for planes with saturated lights, `(B,)`; None: `shows_lights` finds out.
+
+    Returns:
+        `(B, 1, H', W')`.
     """
+    # The passes hardly change the brightness of a saturated light, and they leave rings around a light that is too
+    # dark. So its brightness must be right in the first estimate.
     first = quick_estimate(canvas, sigma)
     lights = shows_lights(canvas, first) if lights is None else lights
     if lights.any():
@@ -173,10 +194,8 @@ def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) 
 
 
 def quick_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
-    """Sharp planes by the hyper-Laplacian prior, `(B, 1, H', W')`.
-
-    Information from beyond the border spreads by a few pixels per step, so it is found at half the size first.
-    """
+    """Restore planes with the hyper-Laplacian prior, first at half size: `(B, 1, H', W')`."""
+    # Each step extends the restored area outside the photo by a few pixels only. At half size fewer steps are needed.
 
     def sharp(canvas: Canvas, sigma: Tensor, steps: int, start: Tensor | None) -> Tensor:
         weight = hyper_laplacian_weight(sigma)
@@ -187,7 +206,7 @@ def quick_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
 
 
 def shows_lights(canvas: Canvas, estimate: Tensor) -> Tensor:
-    """Whether each plane has saturated pixels, and its estimate is far brighter than white anywhere: `(B,)`."""
+    """Whether each plane has saturated pixels and its estimate exceeds `_LIGHT` somewhere: `(B,)`."""
     saturated = (canvas.crop(canvas.mask) == 0).flatten(1).any(1)  # (B,)
     return saturated & (estimate.abs().flatten(1).amax(1) > _LIGHT)
 
@@ -202,16 +221,19 @@ def deconvolve(
     shifts: Sequence[tuple[int, int]] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """`(B, 1, H, W)` blurry planes -> `(B, 1, H, W)` sharp ones.
+    """Restore blurry planes.
 
     Args:
-        network: a `CompactStack`, combines a stack.
-        blurry: planes.
-        psf: their PSFs, centres of mass near the middle, `(B, 1, h, w)`.
-        how: what to assume, and how many passes.
-        trusted: False where a pixel is saturated, `(B, 1, H, W)`; None: none is.
-        shifts: pixels down and to the right by which each result is moved; None: by none.
+        network: a `CompactStack`.
+        blurry: planes, `(B, 1, H, W)`.
+        psf: their PSFs, with centres of mass near the middle, `(B, 1, h, w)`.
+        how: parameters.
+        trusted: False where a pixel is saturated, `(B, 1, H, W)`; None: True everywhere.
+        shifts: pixels `(down, right)` by which each result is moved; None: (0, 0).
         progress: advanced once per pass.
+
+    Returns:
+        `(B, 1, H, W)`.
     """
     canvas = Canvas.around(blurry, psf, trusted)
     restored = restore_canvas(network, canvas, how, progress)
@@ -221,11 +243,9 @@ def deconvolve(
 
 
 def restore_canvas(network: nn.Module, canvas: Canvas, how: Deconvolution, progress: Progress | None = None) -> Tensor:
-    """All of a canvas, sharp: `(B, 1, H', W')`. See `deconvolve`.
-
-    Before each pass the canvas is turned by a quarter more, so that what the network does differently in different
-    directions averages out.
-    """
+    """Restore the whole canvas: `(B, 1, H', W')`. See `deconvolve`."""
+    # The network does not restore all directions alike. So it is applied to the stack rotated by another multiple of 90
+    # degrees in each pass.
     reconstructor = Reconstructor(canvas, how)
     restored = reconstructor.first
     for turns, level in enumerate(noise_levels(how.sigma, how.passes)):
@@ -238,7 +258,7 @@ def restore_canvas(network: nn.Module, canvas: Canvas, how: Deconvolution, progr
 
 
 def noise_levels(noise: Tensor, passes: int) -> list[Tensor]:
-    """The noise level that the network removes in each pass, falling to the plane's own `noise`: `(B, 1, 1, 1)`."""
+    """The noise level that the network removes in each pass, falling to about `noise`: `(B, 1, 1, 1)` each."""
     last = (_LAST * noise).clamp_min(SIGMA_FLOOR)
     first = torch.maximum(_FIRST * noise.sqrt(), last)
     shares = torch.linspace(0, 1, passes) if passes > 1 else torch.ones(1)
@@ -246,9 +266,9 @@ def noise_levels(noise: Tensor, passes: int) -> list[Tensor]:
 
 
 def spectrum_of(canvas: Canvas, picture: Tensor) -> Tensor:
-    """The power spectrum of photos with as much contrast as `picture`, which falls as 1 / frequency^2.
+    """Compute the assumed power spectrum of photos with the contrast of `picture`: `(B, 1, H', W'//2 + 1)`.
 
-    White noise of standard deviation s has the spectrum s^2. `(B, 1, H', W'//2 + 1)`
+    It falls as 1 / frequency^2. In the same units, white noise of standard deviation s has the spectrum s^2.
     """
     contrast = canvas.crop(gradient(picture)).square().mean((-2, -1), keepdim=True).sum(0)  # (B, 1, 1, 1)
     return contrast / (canvas.gradient_power + 1 / _LOCAL**2)

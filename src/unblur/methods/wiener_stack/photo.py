@@ -1,9 +1,9 @@
-"""A whole photo through a network that restores one plane at a time.
+"""Restore whole photos with the compact network, which restores one plane (one channel) at a time.
 
-Colour is restored as luma and chroma. Chroma has less detail than red, green and blue and, relative to it, more noise,
-of which more is removed when it is restored apart from luma.
+Colour photos are restored as luma and chroma. Chroma has less detail than red, green and blue, and more noise relative
+to it. More of this noise is removed if chroma is restored separately.
 
-What depends on the whole photo is found out once, before a large photo is cut into tiles: `Parameters`.
+`Parameters` are computed once for a whole photo, before it is divided into tiles.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from unblur.types import Observation, Progress
 
 @dataclass(frozen=True)
 class Parameters:
-    """How photos are restored: the same for all tiles of a photo.
+    """Parameters of the restoration of photos. All tiles of a photo have the same.
 
     Attributes:
-        network: restores a plane.
-        luma: how grey or luma is deconvolved.
-        chroma: how both planes of chroma are; None: the photos are grey, though they may have three channels.
-        half_chroma: whether chroma is restored at half the size.
-        mask_clipped: whether saturated pixels are left out of the data term.
+        network: the compact network.
+        luma: parameters for the luma plane, or the only plane of a grey photo.
+        chroma: parameters for both chroma planes; None: the photos are grey (they may have three equal channels).
+        half_chroma: whether chroma is restored at half size.
+        mask_clipped: whether saturated pixels are not fitted.
     """
 
     network: CompactStack
@@ -53,17 +53,17 @@ def parameters_for(
     mask_clipped: bool,
     dtype: torch.dtype,
 ) -> Parameters:
-    """The parameters that suit whole photos.
+    """Compute the parameters for whole photos.
 
     Args:
-        network: restores a plane.
+        network: the compact network.
         blurry: photos, `(B, C, H, W)`, C = 1 or 3.
-        sigma: noise level of each channel; None: measured.
+        sigma: noise level of each channel, on the [0, 1] scale; None: estimated.
         psf_error: see `Deconvolution`.
-        passes: of grey or luma.
-        half_chroma: whether chroma is restored at half the size, and in half the passes.
-        mask_clipped: whether saturated pixels are left out of the data term.
-        dtype: arithmetic of the network.
+        passes: number of passes for luma.
+        half_chroma: whether chroma is restored at half size, with half as many passes.
+        mask_clipped: whether saturated pixels are not fitted.
+        dtype: number format of the network.
     """
     ratio = noise_ratio(blurry, sigma)
 
@@ -82,13 +82,16 @@ def parameters_for(
 
 
 def restore_photo(parameters: Parameters, blurry: Tensor, psf: Tensor, progress: Progress) -> Tensor:
-    """`(B, C, H, W)` -> the same, sharp.
+    """Restore photos or tiles of them.
 
     Args:
-        parameters: see there.
-        blurry: photos or tiles of them, C = 1 or 3.
+        parameters: those of the whole photos.
+        blurry: photos or tiles, `(B, C, H, W)`, C = 1 or 3.
         psf: their PSFs, `(B, 1, h, w)`.
         progress: advanced once per pass of each plane.
+
+    Returns:
+        `(B, C, H, W)`.
     """
     luma, chroma = parameters.luma, parameters.chroma
     progress.stage("reconstructing", luma.passes + (0 if chroma is None else 2 * chroma.passes))
@@ -117,7 +120,7 @@ def _restore(
     trusted: Tensor | None,
     progress: Progress,
 ) -> Tensor:
-    """Planes `(B, P, h, w)` one by one, each with the PSF of its photo; `trusted` is `(B, 1, h, w)`."""
+    """Restore planes `(B, P, h, w)` one after the other, with the PSF of their photo; `trusted` is `(B, 1, h, w)`."""
     moved, shifts = centred(psf)
     sharp = [
         deconvolve(network, plane, moved, how, trusted=trusted, shifts=shifts, progress=progress)
@@ -132,13 +135,13 @@ def is_grey(blurry: Tensor) -> bool:
 
 
 def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int) -> bool:
-    """Whether a large photo has saturated lights: whether any part of its luma does.
+    """Whether a large photo has saturated lights: `shows_lights` for parts of its luma.
 
     Args:
         blurry: the photo, `(1, C, H, W)`.
         psf: its PSF, `(1, 1, h, w)`.
         sigma: noise level of its luma, `(1, 1, 1, 1)`.
-        side: of the parts in pixels.
+        side: side of the parts in pixels.
     """
     halo = halo_for(psf)
     moved, _ = centred(psf)
@@ -156,23 +159,27 @@ def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int)
 
 
 def noise_ratio(blurry: Tensor, sigma: float | None) -> Tensor:
-    """The noise level of photos, if it is known, relative to the measured one: `(B, 1, 1, 1)`; else 1."""
+    """Compute the ratio of the given to the estimated noise level of photos: `(B, 1, 1, 1)`; 1 if none is given."""
     return blurry.new_ones(()) if sigma is None else sigma / noise_sigma(Observation(blurry=blurry))
 
 
 def noise_level(planes: Tensor, ratio: Tensor) -> Tensor:
-    """Noise level of planes `(B, P, H, W)`: the measured one times the `noise_ratio`; `(B, 1, 1, 1)`."""
+    """Compute the noise level of planes `(B, P, H, W)`: the estimate times the `noise_ratio`; `(B, 1, 1, 1)`."""
     return (ratio.to(planes) * noise_sigma(Observation(blurry=planes))).clamp_min(SIGMA_FLOOR)
 
 
 def centred(psf: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
-    """PSFs `(B, 1, h, w)` with their centres of mass at their middle pixels, and how far the results must be moved."""
+    """Centre PSFs `(B, 1, h, w)` by whole pixels.
+
+    Returns:
+        PSFs `(B, 1, s, s)`, and the shift `(down, right)` in pixels for each picture restored with them.
+    """
     moved = [centre_psf(one[0]) for one in psf]
     side = max(max(one.shape) for one, _ in moved)
     return torch.stack([pad_psf(one, side) for one, _ in moved])[:, None], [(round(y), round(x)) for _, (y, x) in moved]
 
 
 def halved(planes: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels: `(B, P, H, W)` -> `(B, P, ceil(H / 2), ceil(W / 2))`."""
+    """Compute the means of 2 x 2 pixels: `(B, P, H, W)` -> `(B, P, ceil(H / 2), ceil(W / 2))`."""
     height, width = planes.shape[-2:]
     return F.avg_pool2d(F.pad(planes, (0, width % 2, 0, height % 2), "replicate"), 2)

@@ -1,7 +1,7 @@
-"""Correct a PSF by what was restored with it.
+"""Correct a PSF with the picture that was restored with it.
 
-With a PSF that is slightly wrong the network still restores edges that are nearly right, since it has learned how edges
-look. What those edges do not explain of the blurry picture shows the error of the PSF.
+The network has learned the shape of edges, so even with a slightly wrong PSF it restores edges that are nearly right.
+The restored picture is blurred again; the difference from the blurry picture shows the error of the PSF.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from unblur.solvers.data_term import unclipped
 from unblur.solvers.psf_fit import correct_psf
 from unblur.types import Progress
 
-_AREA = 512  # pixels: side of the area that is restored; chosen by hand
+_AREA = 512  # pixels: side of the area of the photo that is used; chosen by hand
 _ROOM = 2  # pixels by which a PSF may grow on each side; chosen by hand
-# Noise levels: standard deviation of the difference between a derivative of the blurry picture and that of the restored
-# one, blurred (benchmarks/tune_wiener_stack.py).
+# In noise levels: standard deviation of the difference between a derivative of the blurry picture and that of the
+# restored and blurred one (benchmarks/tune_wiener_stack.py).
 _UNEXPLAINED = 6.7
 
 
@@ -40,23 +40,23 @@ def corrected_psf(
     dtype: torch.dtype,
     progress: Progress,
 ) -> Tensor:
-    """The corrected PSF of a photo, from the most informative area of its luminance.
+    """Correct the PSF of a photo, using the most informative area of its luminance.
 
     Args:
-        network: restores a plane.
+        network: the compact network.
         blurry: the photo, `(1, C, H, W)`, C = 1 or 3.
-        psf: its PSF as it was given, `(1, 1, h, w)`.
-        sigma: noise level of each channel; None: measured.
+        psf: its PSF, `(1, 1, h, w)`.
+        sigma: noise level of each channel, on the [0, 1] scale; None: estimated.
         psf_error: expected error of the PSF, see `Deconvolution`.
-        finest: size in pixels of the finest error.
+        finest: smoothness of the error in pixels, see `correct_psf`.
         rounds: number of restorations, each followed by a correction.
-        mask_clipped: whether saturated pixels are left out.
-        passes: of each restoration.
-        dtype: arithmetic of the network.
+        mask_clipped: whether saturated pixels are not fitted.
+        passes: number of passes of each restoration.
+        dtype: number format of the network.
         progress: advanced once per pass.
 
     Returns:
-        `(1, 1, h', w')`, two pixels larger on each side, with the middle where it was.
+        `(1, 1, h', w')`, two pixels larger on each side, with the same origin.
     """
     progress.stage("correcting the PSF", passes * rounds)
     grey = luminance(blurry)  # (1, 1, H, W)
@@ -76,7 +76,7 @@ def corrected_psf(
 
 
 def _moved_back(psf: Tensor, shift: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """A PSF with its middle where it was before `centred`, `_ROOM` pixels larger than its `size` was on each side."""
+    """Undo `centred`: move the PSF back, and crop it to `_ROOM` pixels more than its first `size` on each side."""
     y, x = shift
     back = F.pad(psf, [abs(x), abs(x), abs(y), abs(y)]).roll((-y, -x), (-2, -1))
     over = [(now - (before | 1)) // 2 - _ROOM for now, before in zip(back.shape[-2:], size, strict=True)]

@@ -16,13 +16,13 @@ SNRS = tuple(range(9, 66, 4))
 
 
 class PublishedPlan(BaseModel):
-    """The network's measures, and what the paper switches on and off.
+    """The sizes of the network, and the parts that the paper adds or removes.
 
     Attributes:
-        blocks: residual blocks.
+        blocks: number of residual blocks.
         width: channels.
-        kernel: side of the convolutions.
-        keep: share of channels that dropout keeps ("dropout rate .8", which we read as that).
+        kernel: side of the convolutions in pixels.
+        keep: share of the channels that dropout keeps (our reading of "dropout rate .8").
         with_blurry: whether the blurry picture is part of the stack.
         bilateral: whether the last layer is a bilateral filter.
     """
@@ -38,7 +38,7 @@ class PublishedPlan(BaseModel):
 
 
 class PublishedStack(nn.Module):
-    """`(B, 3, H, W)` blurry pictures and `(B, 1, h, w)` PSFs -> `(B, 3, H, W)` sharp ones."""
+    """Blurry pictures `(B, 3, H, W)` and PSFs `(B, 1, h, w)` -> restored pictures `(B, 3, H, W)`."""
 
     def __init__(self, plan: PublishedPlan) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class PublishedStack(nn.Module):
         self.tail = nn.Conv2d(plan.width, 3, plan.kernel, padding=plan.kernel // 2)
 
     def forward(self, blurry: Tensor, psf: Tensor) -> Tensor:
-        """See the class."""
+        """Restore the pictures."""
         canvas = Canvas.around(blurry, psf)
         stack = canvas.crop(wiener_stack(canvas)).flatten(1, 2)  # (B, 45, H, W)
         if self.plan.with_blurry:
@@ -71,7 +71,7 @@ class _Block(nn.Module):
 
 
 def wiener_stack(canvas: Canvas) -> Tensor:
-    """`conj(K) Y / (|K|^2 + 1 / SNR)` for each of `SNRS`: `(B, 15, C, H', W')`."""
+    """Compute the reconstruction `conj(K) Y / (|K|^2 + 1 / SNR)` for each of `SNRS`: `(B, 15, C, H', W')`."""
     noise = torch.tensor([10 ** (-snr / 10) for snr in SNRS], device=canvas.blurry.device).view(-1, 1, 1, 1)
     data = canvas.otf_conj * canvas.forward(canvas.blurry)  # (B, C, H', W'//2 + 1)
     power = canvas.otf.abs().square()[:, None] + noise  # (B, 15, 1, H', W'//2 + 1)

@@ -1,4 +1,4 @@
-"""How the networks of `wiener_stack` are trained: their samples and their losses."""
+"""Training of the networks of `wiener_stack`: samples and losses."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
 
 
 class Observations(BaseModel):
-    """The recipe's table `observations`; `BlurRecipe` describes the keys that are not here.
+    """The recipe's table `observations`. The other keys are described at `BlurRecipe`.
 
     Attributes:
-        side: of the blurry pictures in pixels.
-        loss: "psnr": minus the mean PSNR, in which easy and hard pictures count alike; "l1": mean absolute error;
-            "l2": Eq. 1; "ssim": Eq. 2.
+        side: side of the blurry pictures in pixels.
+        loss: "psnr": minus the mean PSNR, so that easy and difficult pictures have the same weight; "l1": mean
+            absolute error; "l2": Eq. 1; "ssim": Eq. 2.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,32 +51,32 @@ class Observations(BaseModel):
     @classmethod
     def _some(cls, photons: tuple[float, float] | None) -> tuple[float, float] | None:
         if photons is not None and not 0 < photons[0] <= photons[1]:
-            raise ValueError("the fewest and the most photons are above 0, in this order")
+            raise ValueError("need two numbers of photons above 0, the smaller one first")
         return photons
 
     @field_validator("psf_size")
     @classmethod
     def _odd(cls, size: tuple[int, int]) -> tuple[int, int]:
         if not 3 <= size[0] <= size[1] or size[0] % 2 == 0 or size[1] % 2 == 0:
-            raise ValueError("the smallest and the largest side are odd, at least 3, in this order")
+            raise ValueError("need two odd sides of at least 3, the smaller one first")
         return size
 
     def recipe(self) -> BlurRecipe:
-        """How pictures are blurred."""
+        """Get the parameters of the blur."""
         return BlurRecipe(**self.model_dump(exclude={"side", "loss"}))
 
 
-_INVISIBLE = 1e-4  # mean squared error (40 dB); the loss "psnr" hardly falls below it
-_NOISIEST, _NOISE_RANGE = 0.1, 50  # stage `denoise`: the largest sigma, and the largest divided by the smallest
-_MEASURED = 0.3  # standard deviation of the logarithm of a measured sigma around the true one
-_GIVEN = 0.2  # the largest `wrong` of a PSF that counts as measured
+_INVISIBLE = 1e-4  # mean squared error (40 dB): below it the loss "psnr" hardly changes; chosen by hand
+_NOISIEST, _NOISE_RANGE = 0.1, 50  # stage `denoise`: largest sigma, and its ratio to the smallest; chosen by hand
+_MEASURED = 0.3  # standard deviation of the logarithm of the ratio of estimated and true sigma; chosen by hand
+_GIVEN = 0.2  # largest `wrong` of a PSF that is given as measured; chosen by hand
 
 
 class WienerStackTraining(Trainable):
-    """Training of both presets.
+    """Training of the published and the compact network.
 
-    The published network is trained in one stage, `restore`. The compact one learns in the stage `denoise` to remove
-    white noise, which all its passes have in common and which is learned faster, and in `deblur` all passes together.
+    The published network is trained in one stage, `restore`. The compact network is trained to remove white noise in
+    the stage `denoise`, which is faster, and then in all passes together in the stage `deblur`.
     """
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
@@ -91,7 +91,10 @@ class WienerStackTraining(Trainable):
         }
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """A blurry picture, its PSF and the sharp picture; for the compact network of one channel, with its inputs."""
+        """Create a blurry picture, its PSF and the sharp picture.
+
+        For the compact network they have one channel, and its further inputs are added.
+        """
         sharp = sample["sharp"]
         if not self._compact:
             made = blur(sharp, self._recipe, generator)
@@ -113,7 +116,7 @@ class WienerStackTraining(Trainable):
         }
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """The loss that the recipe names, for the only optimiser."""
+        """Compute the loss that the recipe chooses."""
         restored = self._denoised(batch) if stage == "denoise" else self.restore(batch)
         sharp, name = batch["sharp"], self._observations.loss
         if name == "ssim":
@@ -128,7 +131,7 @@ class WienerStackTraining(Trainable):
         yield "stack", {name: loss}
 
     def restore(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Through the network: `(B, C, H, W)`."""
+        """Restore the batch: `(B, C, H, W)`."""
         network = self.modules["stack"]
         if self._compact:
             trusted = unclipped(batch["blurry"], True)
@@ -137,6 +140,6 @@ class WienerStackTraining(Trainable):
         return network(batch["blurry"], batch["psf"])
 
     def _denoised(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The sharp pictures with white noise, denoised."""
+        """Denoise the sharp pictures to which white noise was added: `(B, 1, H, W)`."""
         level = batch["level"]
         return self.modules["stack"](batch["noisy"].expand(-1, MEMBERS, -1, -1), level, torch.zeros_like(level))
