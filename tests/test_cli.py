@@ -259,7 +259,7 @@ def test_ctrl_c_says_one_line_and_leaves_nothing(photo, tmp_path):
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, output) == (130, "")
-    assert errors == "stopped; the picture being worked on was not written.\n"
+    assert errors == "stopped; the current picture was not written.\n"
     assert [name for name in names(".") if name.startswith((".", "a"))] == ["a.jpg"]
 
 
