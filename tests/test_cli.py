@@ -179,7 +179,7 @@ def test_an_output_is_replaced_only_when_asked(photo):
         (["--psf", "psf.npy", "--sigma", "low"], "--sigma takes a noise level"),
         (["--psf", "psf.npy", "--psf-size", "9"], "estimates no PSF"),
         (["--psf", "psf.npy", "-o", "no/where.jpg"], "does not exist"),
-        (["--psf", "psf.npy", "-o", "a.xyz"], "'.xyz' is not written"),
+        (["--psf", "psf.npy", "-o", "a.xyz"], "'.xyz' cannot be written"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(photo, arguments, message):

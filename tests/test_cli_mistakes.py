@@ -113,7 +113,7 @@ def test_the_psf_goes_into_a_folder_that_is_named(photo, tmp_path):
         (["restore", "a.jpg", "--strength", "nan"], "strength goes from 0"),
         (["restore", "a.jpg", "--set", "strength=abc"], "setting 'strength'"),
         (["restore", "a.jpg", "--sigma", "nan"], "not nan"),
-        (["restore", "a.jpg", "--report", "r.xyz"], "'.xyz' is not written"),
+        (["restore", "a.jpg", "--report", "r.xyz"], "'.xyz' cannot be written"),
         (["restore", "a.jpg", "--weights", "a.jpg", "--set", "weights=psf.npy"], "leave one out"),
     ],
 )
