@@ -81,9 +81,8 @@ def camera_crops(
         area = busiest_crop(picture, size + 2 + 2 * reach, generator, tries=4)
         still = area[..., reach : area.shape[-2] - reach, reach : area.shape[-1] - reach]
         shaken = hand_shaken(area, path, roll, reach)
-        blurry = through_camera(shaken, sigma, generator)[
-            ..., 1:-1, 1:-1
-        ]  # without the border pixels, which lack neighbours
+        # The border pixels are cut off, since they lack neighbours.
+        blurry = through_camera(shaken, sigma, generator)[..., 1:-1, 1:-1]
         sharp = through_camera(still, 0.0, generator)[..., 1:-1, 1:-1]
         psf = rasterise(path, side)[None, None]
         samples.append(Sample(f"camera-{index}", quantise(blurry, clip=True), sharp, psf, None))
