@@ -1,10 +1,10 @@
-"""From which PSF size on is an FFT faster than a direct convolution?
+"""Measure the PSF size above which an FFT is faster than a direct convolution.
 
     OMP_NUM_THREADS=1 python benchmarks/convolution.py [--repeats 5]
 
-Milliseconds of `convolve(..., "replicate")` by either algorithm, median of the repeats, on a grey 512 x 512 and a
-grey 2000 x 1500 picture. The crossover justifies `_DIRECT_MAX_AREA` in src/unblur/imaging/convolution.py. With more
-threads a direct convolution gains more than an FFT does, so say how many there were.
+Prints the median time in milliseconds of `convolve(..., "replicate")` by both algorithms, on a grey 512 x 512 and a
+grey 2000 x 1500 picture. `_DIRECT_MAX_AREA` in src/unblur/imaging/convolution.py was chosen by it. More threads help a
+direct convolution more than an FFT, so state the number of threads with the result.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PSF_SIDES = (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 31, 41)
 ALGORITHMS: tuple[Algorithm, Algorithm] = ("direct", "fft")
 
 
-def main(repeats: Annotated[int, typer.Option(min=1, help="Timings of each cell.")] = 5) -> None:
-    """Print one row a PSF size and, below, the largest area at which direct is faster."""
+def main(repeats: Annotated[int, typer.Option(min=1, help="Number of timings of each cell.")] = 5) -> None:
+    """Print one row per PSF size and, below, the largest PSF area at which a direct convolution is faster."""
     generator = torch.Generator().manual_seed(0)
     pictures = [torch.rand(1, 1, *shape, generator=generator) for shape in PICTURES]
     headings = [f"{w}x{h} {algorithm}" for h, w in PICTURES for algorithm in ALGORITHMS]
@@ -54,7 +54,7 @@ def main(repeats: Annotated[int, typer.Option(min=1, help="Timings of each cell.
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of `work`, after one run that does not count."""
+    """The median time of `work` in seconds, after one run that is not timed."""
     work()
     seconds = []
     for _ in range(repeats):

@@ -1,18 +1,18 @@
-"""Does `unblur restore` leave sharp photos alone, and does it improve shaken ones? The 24 Kodak photos say.
+"""Measure whether `unblur restore` leaves sharp photos alone and improves shaken ones, on the 24 Kodak photos.
 
     python benchmarks/kodak.py KODAK_DIR [--jobs 2] [--json kodak.json]
 
-Three versions of each photo, 8-bit PNG files, go through the function behind `unblur restore`:
+Three versions of each photo, as 8-bit PNG files, are restored by the function that `unblur restore` uses:
 
-sharp    the photo as it is. It should be recognised as not blurred and come back untouched.
-noisy    the photo with 0.5 % noise. Untouched again; where it was changed, `gain` is the PSNR lost or won.
-blurred  the photo shaken by a seeded camera trajectory of 9, 11, ..., 31 px, with 0.5 % noise. Only the valid part
-         of the convolution is kept, so the borders are real: 768 x 512 loses one PSF's reach on every side.
+sharp    the photo itself. It should be recognised as not blurred, and not be changed.
+noisy    the photo with 0.5 % noise. It should not be changed either.
+blurred  the photo blurred by a seeded camera trajectory of 9, 11, ..., 31 px, with 0.5 % noise. Only the valid part
+         of the convolution is kept, so that the borders are realistic: half the PSF is lost on every side.
 
-`gain` is PSNR(output, sharp) - PSNR(input, sharp). For the blurred version both PSNRs are taken after the best
-quarter-pixel shift within 5 px, 15 px cropped (a blind method may return the picture shifted). A sharp photo has no
-PSNR to lose against itself, so a changed one counts as made worse when the change exceeds what 0.5 % noise does,
-46 dB, by more than half a decibel. The photos are never tuned on.
+`gain` is PSNR(output, sharp) - PSNR(input, sharp). For the blurred version, both PSNRs are computed after the best
+quarter-pixel shift within 5 px, with 15 px cropped (a blind method may return the picture shifted). The PSNR of an
+unchanged sharp photo is infinite, so a changed one counts as made worse when its PSNR is more than half a decibel below
+46 dB, the PSNR of a photo with 0.5 % noise. No parameter is tuned on these photos.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ Row = dict[str, Any]
 
 def main(
     photos: Annotated[Path, typer.Argument(metavar="KODAK_DIR", help="The folder of kodim01.png ... kodim24.png.")],
-    jobs: Annotated[int, typer.Option(min=1, help="Photos at a time, one thread each.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of photos restored at the same time, one thread each.")] = 2,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write rows and counts.")] = None,
     version: Annotated[list[str] | None, typer.Option(help="Only this version; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Only the first photos.")] = 24,
-    seed: Annotated[int, typer.Option(help="Of the trajectories and the noise.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="Number of photos, from the first.")] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the trajectories and the noise.")] = 0,
 ) -> None:
-    """Print one row a photo and the counts."""
+    """Print one row per photo and version, and the counts."""
     files = sorted(photos.glob("kodim*.png"))[:limit]
     if not files:
         raise typer.BadParameter(f"no kodim*.png in {photos}")
@@ -78,7 +78,7 @@ def main(
 
 
 def report_each(rows: Iterator[Row], total: int) -> Iterator[Row]:
-    """Pass the rows on, with a line on stderr for each."""
+    """Yield the rows, and print a line on stderr for each."""
     console = Console(stderr=True)
     for number, row in enumerate(rows, 1):
         done = "changed" if row["changed"] else "left alone"
@@ -89,7 +89,7 @@ def report_each(rows: Iterator[Row], total: int) -> Iterator[Row]:
 
 
 def measure(task: tuple[Path, str, int]) -> Row:
-    """Make one version of one photo, restore it from file to file, and score it."""
+    """Make one version of one photo, write it to a file, restore the file, and score the result."""
     path, version, seed = task
     observed, sharp, psf_side = spoil(read(path), version, seed)
     score: Callable[[Tensor, Tensor], Tensor] = psnr
@@ -114,7 +114,7 @@ def measure(task: tuple[Path, str, int]) -> Row:
 
 
 def spoil(sharp: Tensor, version: str, seed: int) -> tuple[Tensor, Tensor, int | None]:
-    """One version of a photo, the truth of the same size, and the PSF's side in pixels."""
+    """One version of a photo, the sharp photo of the same size, and the PSF's side in pixels."""
     generator = torch.Generator().manual_seed(seed)
     if version == "sharp":
         return sharp, sharp, None
@@ -128,7 +128,7 @@ def spoil(sharp: Tensor, version: str, seed: int) -> tuple[Tensor, Tensor, int |
 
 
 def count(version: str, rows: list[Row]) -> dict[str, Any]:
-    """The figures that matter for one version."""
+    """The counts and gains of one version."""
     untouched = sum(not row["changed"] for row in rows)
     figures: dict[str, Any] = {"photos": len(rows), "left alone": untouched}
     if version == "sharp":
@@ -146,7 +146,7 @@ def count(version: str, rows: list[Row]) -> dict[str, Any]:
 
 
 def table_of(rows: list[Row]) -> Table:
-    """One row a photo and version."""
+    """A table with one row per photo and version."""
     table = Table("photo", "version", "PSF", "changed", "before", "after", "gain dB", "seconds")
     for row in rows:
         table.add_row(
@@ -169,13 +169,13 @@ def read(path: Path) -> Tensor:
 
 
 def write(picture: Tensor, path: Path) -> None:
-    """`(1, 3, H, W)` in [0, 1] as an 8-bit PNG."""
+    """Write a picture `(1, 3, H, W)` in [0, 1] as an 8-bit PNG."""
     levels = (picture[0].permute(1, 2, 0) * 255).round().to(torch.uint8)
     Image.fromarray(levels.numpy()).save(path)
 
 
 def finite(value: float) -> float | None:
-    """None for the infinite PSNR of identical pictures, which strict JSON does not have."""
+    """`value` rounded, or None for the infinite PSNR of identical pictures, which strict JSON cannot hold."""
     return round(value, 4) if np.isfinite(value) else None
 
 

@@ -1,11 +1,11 @@
-"""Time and memory of `unblur restore` on a large JPEG: blind, by `selfdeblur`, and with the known PSF.
+"""Measure time and memory of `unblur restore` on a large JPEG: blind, with `selfdeblur`, and with a known PSF.
 
     python benchmarks/large_photo.py PHOTOS_DIR [--megapixels 12] [--only "known PSF, hyper_laplacian"] [--keep DIR]
 
-The photo is made here: photos of the folder tiled and mirrored to this many pixels (4:3), shaken by a 31 px PSF, with
-0.5 % noise, as a JPEG of quality 95. Each run is a process of its own, timed from start to exit; its peak memory is
-what the operating system says of it (ru_maxrss). A blind run that leaves the photo alone stops early, so that the
-whole work is also timed with --force.
+The photo is made here: photos of the folder are put side by side and mirrored to this many pixels (4:3), blurred by a
+31 px PSF, with 0.5 % noise, and saved as a JPEG of quality 95. Each run is a separate process, timed from start to
+exit; its peak memory is `ru_maxrss` of the operating system. A blind run that leaves the photo alone stops early;
+therefore the blind run is also timed with --force.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.trajectory import shake_psf
 
-STRIP = 1000  # rows that are blurred at once
+STRIP = 1000  # number of rows that are blurred at a time
 PSF_SIDE, SIGMA, SEED = 31, 0.005, 0
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
@@ -48,9 +48,9 @@ RUNS = {
 def main(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS_DIR", help="A folder of JPEG photos.")],
     megapixels: Annotated[float, typer.Option(help="Size of the photo.")] = 12.0,
-    only: Annotated[list[str] | None, typer.Option(help="A run of the table; once for each. All by default.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a run; may be repeated. Default: all.")] = None,
     keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Make the pictures here and leave them; else a temporary folder.")
+        Path | None, typer.Option(metavar="DIR", help="Keep the pictures in this folder. Default: none is kept.")
     ] = None,
 ) -> None:
     """Print wall seconds and peak memory of each run."""
@@ -60,7 +60,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        # In a process of its own: Linux counts its parent's peak memory as a new process's own.
+        # In a separate process: on Linux, a new process starts with the peak memory of its parent.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             photo, psf = pool.apply(make_photo, (photos, folder, width, height))
         for name in only or RUNS:
@@ -68,13 +68,13 @@ def main(
             output = folder / f"large.{len(table.rows)}.jpg"
             command = ["restore", str(photo), "-o", str(output), "--overwrite", *options]
             seconds, megabytes = run(command)
-            left_alone = output.read_bytes() == photo.read_bytes()  # then not all of the work was done
+            left_alone = output.read_bytes() == photo.read_bytes()  # then the run stopped early
             table.add_row(name, f"{seconds:.1f}", f"{megabytes:.0f}", "yes" if left_alone else "no")
     Console().print(table)
 
 
 def make_photo(photos: Path, folder: Path, width: int, height: int) -> tuple[Path, Path]:
-    """Write the shaken photo and its PSF, and return both places."""
+    """Write the blurry photo and its PSF, and return both paths."""
     generator = torch.Generator().manual_seed(SEED)
     psf = shake_psf(generator, PSF_SIDE)
     sharp = np.asarray(tiled(photos, width + PSF_SIDE - 1, height + PSF_SIDE - 1))  # (H', W', 3)
@@ -91,7 +91,7 @@ def make_photo(photos: Path, folder: Path, width: int, height: int) -> tuple[Pat
 
 
 def tiled(photos: Path, width: int, height: int) -> Image.Image:
-    """Photos side by side and mirrored, until a picture of this size is full."""
+    """A picture of this size, filled with photos side by side, every second one mirrored."""
     files = sorted(photos.glob("*.jpg"))
     if not files:
         raise typer.BadParameter(f"no .jpg in {photos}")
@@ -110,10 +110,10 @@ def tiled(photos: Path, width: int, height: int) -> Image.Image:
 
 
 def run(arguments: list[str]) -> tuple[float, float]:
-    """Run `unblur` with these arguments; its wall seconds and its own peak memory in megabytes."""
+    """Run `unblur` with these arguments; return wall time in seconds and peak memory in megabytes."""
     started = time.perf_counter()
     child = os.posix_spawn(sys.executable, [sys.executable, "-m", "unblur", *arguments], os.environ)
-    _, status, usage = os.wait4(child, 0)  # of this child alone, where RUSAGE_CHILDREN is the largest of all so far
+    _, status, usage = os.wait4(child, 0)  # of this child; RUSAGE_CHILDREN gives the maximum of all children
     if os.waitstatus_to_exitcode(status) != 0:
         raise SystemExit(f"unblur {' '.join(arguments)} failed")
     return time.perf_counter() - started, usage.ru_maxrss * MAXRSS_UNIT / 1e6

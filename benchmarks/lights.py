@@ -1,8 +1,9 @@
-"""How well does a photo with lights too bright for the camera come back, when its PSF is given?
+"""Measure how well photos with clipped lights are restored when the PSF is given.
 
     python benchmarks/lights.py PHOTOS_DIR [--method wiener_stack,sparse,hyper_laplacian]
 
-Validation photos at half their size, made darker, with bright squares put in, shaken by 21 px, 0.5 % noise, in 8 bits.
+Validation photos at half size are made darker, get bright squares, are blurred by a 21 px PSF, get 0.5 % noise and are
+rounded to 8 bits. In the last scene a photo is overexposed instead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SCENES = ((40, 2, 15, 0.25), (20, 1, 1.5, 0.5), (20, 2, 4, 0.25), (6, 4, 8, 0.5
 
 
 def main(photos: Path, method: str = "wiener_stack,sparse,tv_admm,hyper_laplacian") -> None:
-    """Print a table of PSNRs in dB, of what a camera would show: [0, 1]."""
+    """Print a table of PSNRs in dB, after clipping to [0, 1]."""
     samples = [shaken_lights(photos, index, *scene) for index, scene in enumerate(_SCENES)]
     table = Table("", *(sample.name for sample in samples))
     table.add_row("blurry", *(_score(sample.blurry, sample) for sample in samples))
@@ -42,7 +43,11 @@ def main(photos: Path, method: str = "wiener_stack,sparse,tv_admm,hyper_laplacia
 
 
 def shaken_lights(folder: Path, index: int, count: int, least: float, most: float, dimmed: float) -> Sample:
-    """`count` squares of 3 to 7 px, `least` to `most` times as bright as white, in a photo `dimmed` times as bright."""
+    """A blurred photo with bright squares.
+
+    The photo is multiplied by `dimmed`. It gets `count` squares of 3 to 7 px, `least` to `most` times as bright as
+    white.
+    """
     generator = torch.Generator().manual_seed(index)
     sharp = dimmed * half_size(validation_photos(folder)[index], grey=False)[..., :276, :340]  # (1, 3, H, W)
     for _ in range(count):

@@ -1,17 +1,18 @@
-"""Pictures of scenes that move, and of cameras that shake, synthesised from validation photos.
+"""Synthesise pictures of moving scenes and of camera shake from validation photos.
 
 | kind | what moves |
 |---|---|
 | `shake` | the camera, along a crooked path: one PSF everywhere |
-| `roll` | the same, and the camera turns a little about its axis, as a hand does: nearly one PSF |
-| `spin` | the camera turns about its axis so much that the corners' blur is another than the middle's |
-| `objects` | one to four objects before a background that is still to a pixel |
+| `roll` | the same, and the camera turns a little about its axis: nearly one PSF |
+| `spin` | the camera turns about its axis so much that the blur in the corners differs from that in the centre |
+| `objects` | one to four objects before a background that moves by 1.5 pixels at most |
 | `pan` | the camera, along a smooth path, and one to four objects, each along its own |
-| `depth` | the camera past a near and a far part of the scene: what is near moves two to four times as far |
+| `depth` | the camera, before a near and a far part of the scene: the near part moves two to four times as far |
 | `sharp` | nothing |
 
-The light of 8 to 24 instants (of a crooked path three times as many) is averaged; an object hides what is behind it.
-Then comes noise, and for every third picture JPEG. The truth is the scene in the middle of the exposure.
+The light of 8 to 24 instants (three times as many for a crooked path) is averaged; an object hides what is behind it.
+Then noise is added, and every third picture is compressed as JPEG. The sharp picture is the scene in the middle of the
+exposure.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ from unblur.imaging.noise import add_gaussian_noise, quantise
 from unblur.imaging.trajectory import trajectory
 
 KINDS = ("shake", "roll", "spin", "objects", "pan", "depth", "sharp")
-_GAMMAS = (1.0, 2.2)  # of even and of odd pictures: light is averaged as a file holds it, as papers do, or as it is
-_MARGIN = 48  # pixels of the photo beyond each border of the picture, from where things move into it
+_GAMMAS = (1.0, 2.2)  # for even pictures, sRGB values are averaged, as in papers; for odd ones, linear light
+_MARGIN = 48  # pixels of the photo beyond each border, for things that move into the picture
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A blurred picture and what it shows.
+    """A blurred picture and its sharp picture.
 
     Attributes:
         name: kind and number.
         blurry: `(1, 3, H, W)`, 8-bit levels in [0, 1].
-        sharp: the truth, same shape.
+        sharp: the sharp picture, same shape.
     """
 
     name: str
@@ -54,8 +55,8 @@ class Scene:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A flat thing that moves as a whole: `colours` `(1, 3, h, w)` in linear light, `cover` `(1, 1, h, w)` in [0, 1],
-    `path` `(T, 2)` in pixels and `roll` `(T,)` in radians, both zero in the middle of the exposure."""
+    """A layer of the scene that moves as a whole: `colours` `(1, 3, h, w)` in linear light, opacity `cover`
+    `(1, 1, h, w)`, `path` `(T, 2)` in pixels and `roll` `(T,)` in radians, both zero in the middle of the exposure."""
 
     colours: Tensor
     cover: Tensor
@@ -73,7 +74,7 @@ def scenes(
 def scene(
     folders: Sequence[Path], kind: str, number: int, *, size: tuple[int, int] = (480, 640), seed: int = 0
 ) -> Scene:
-    """Picture `number` of a kind; the same every time."""
+    """Picture `number` of a kind; identical in every run."""
     generator = torch.Generator().manual_seed(100_000 * seed + 1000 * KINDS.index(kind) + number)
     photos = [photo for folder in folders for photo in validation_photos(folder)]
     area = size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN
@@ -100,7 +101,7 @@ def scene(
 
 
 def _camera(kind: str, instants: int, size: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """How the camera moves the picture `(T, 2)` and turns it `(T,)`."""
+    """The shift `(T, 2)` in pixels and the rotation `(T,)` in radians of the picture by the camera."""
     still = torch.zeros(instants)
     corner = math.hypot(*size) / 2
     if kind in ("shake", "roll"):
@@ -128,7 +129,7 @@ def _smooth_path(length: float, instants: int, generator: torch.Generator) -> Te
 
 
 def _path(path: Tensor, extent: float) -> Tensor:
-    """A path `(T, 2)` scaled to `extent` pixels, 0 in its middle."""
+    """A path `(T, 2)` scaled to an extent in pixels; it is 0 in the middle of the exposure."""
     path = path.float() - path.float().mean(0)
     path = path * (extent / _extent(path).clamp_min(1e-6))
     return path - path[len(path) // 2]
@@ -148,7 +149,7 @@ def _object(
     gamma: float,
     share: float,
 ) -> _Layer:
-    """A blob of another photo, covering a `share` of the picture, somewhere in it."""
+    """A layer with a blob of another photo at a random place; it covers a `share` of the picture."""
     coarse = torch.randn(1, 1, 5, 7, generator=generator)
     blob = F.interpolate(coarse, size=area, mode="bicubic", align_corners=True)
     y, x = (torch.linspace(-1, 1, n) for n in area)
@@ -161,7 +162,7 @@ def _object(
 
 
 def _seen(layers: Sequence[_Layer], moment: int) -> Tensor:
-    """The scene at one moment, `(1, 3, H, W)` linear light."""
+    """The scene at one moment, `(1, 3, H, W)` in linear light."""
     seen = torch.zeros(1)
     for layer in layers:
         both = _moved(torch.cat([layer.colours, layer.cover], 1), layer.path[moment], float(layer.roll[moment]))
@@ -171,7 +172,7 @@ def _seen(layers: Sequence[_Layer], moment: int) -> Tensor:
 
 
 def _moved(picture: Tensor, shift: Tensor, roll: float) -> Tensor:
-    """A picture moved by `shift` (x, y) pixels and turned about its middle by `roll` radians, bicubic."""
+    """A picture shifted by `shift` (x, y) pixels and rotated about its centre by `roll` radians, bicubic."""
     if roll == 0 and not shift.any():
         return picture
     height, width = picture.shape[-2:]
@@ -187,7 +188,7 @@ def _moved(picture: Tensor, shift: Tensor, roll: float) -> Tensor:
 def _photo(
     photos: Sequence[Path], number: int, area: tuple[int, int], generator: torch.Generator, gamma: float
 ) -> Tensor:
-    """A detailed area of a photo, made small enough to be sharp to the pixel: `(1, 3, *area)` linear light."""
+    """A detailed area `(1, 3, *area)`, in linear light, of a photo reduced so that it is sharp down to pixels."""
     with Image.open(photos[number % len(photos)]) as photo:
         photo = photo.convert("RGB")
         scale = max(0.6, area[0] / photo.height, area[1] / photo.width)
@@ -201,7 +202,7 @@ def _photo(
 
 
 def _through_jpeg(picture: Tensor, quality: int) -> Tensor:
-    """What is left of `(1, 3, H, W)` after JPEG."""
+    """The picture `(1, 3, H, W)` after JPEG compression."""
     levels = (picture[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=quality)
@@ -210,5 +211,5 @@ def _through_jpeg(picture: Tensor, quality: int) -> Tensor:
 
 
 def _between(generator: torch.Generator, low: float, high: float) -> float:
-    """A number drawn evenly from [low, high)."""
+    """A random number, uniformly distributed in [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=generator))

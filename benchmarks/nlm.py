@@ -1,11 +1,11 @@
-"""How well and how fast non-local means denoises, here and in OpenCV.
+"""Compare quality and speed of non-local means in this package and in OpenCV.
 
     python benchmarks/nlm.py PHOTOS [--crop 512] [--grey] [--threads 1]
 
 PHOTOS is a folder; the photos whose names end in 0 or 1 are used. Gaussian noise is added to the middle of each and
-clipped to [0, 1]; both denoise with the default settings and the true sigma. OpenCV takes 16-bit levels and absolute
-differences (NORM_L1, the only one it has for 16 bits) with a bandwidth of 1.5 sigma, the best of 0.5 to 1.5.
-Without OpenCV (`pip install opencv-python-headless`, no dependency of unblur) its columns are left out.
+clipped to [0, 1]. unblur uses its default settings and the true sigma. OpenCV uses 16-bit levels and absolute
+differences (NORM_L1, its only norm for 16 bits) with a bandwidth of 1.5 sigma, the best of 0.5 to 1.5. OpenCV is
+optional (`pip install opencv-python-headless`).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SIGMAS = (0.02, 0.06, 0.12)
 
 def main(
     photos: Annotated[Path, typer.Argument(help="Folder of JPEG photos.")],
-    crop: Annotated[int, typer.Option(help="Side in pixels of the middle that is used.")] = 512,
+    crop: Annotated[int, typer.Option(help="Side of the central crop in pixels.")] = 512,
     grey: Annotated[bool, typer.Option(help="Denoise the luminance instead of the colours.")] = False,
-    threads: Annotated[int, typer.Option(help="Of either implementation.")] = 1,
+    threads: Annotated[int, typer.Option(help="Number of threads of both implementations.")] = 1,
 ) -> None:
     """Print mean PSNR and total time at each noise level."""
     torch.set_num_threads(threads)
@@ -66,7 +66,7 @@ def main(
 
 
 def middle(pixels: np.ndarray, crop: int, grey: bool) -> Tensor:
-    """The middle of `(H, W, C)` as a picture `(1, C, crop, crop)`."""
+    """The central crop of pixels `(H, W, C)` as a picture `(1, C, crop, crop)`."""
     top, left = (max(0, (side - crop) // 2) for side in pixels.shape[:2])
     picture = torch.from_numpy(pixels[top : top + crop, left : left + crop].copy()).permute(2, 0, 1)[None]
     return luminance(picture) if grey else picture.contiguous()

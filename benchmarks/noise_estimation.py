@@ -1,10 +1,10 @@
-"""How well `estimate_noise_sigma` measures noise that was added to photographs.
+"""Measure the error of `estimate_noise_sigma` on photos with added noise.
 
     python benchmarks/noise_estimation.py --photos DIR [--crop 512] [--all]
 
-A photo counts as missed when its estimate is off by more than 10 % of the true sigma, or by more than
-one level (of 255) where sigma is below 10. "8 bit" is noise clipped to [0, 1] and rounded to a file's
-levels. The photos' own noise is part of what is measured.
+A photo counts as missed when the error of its estimate is larger than 10 % of the true sigma, or larger than
+one level (of 255) where sigma is below 10. "8 bit" means that the noisy photo was clipped to [0, 1] and rounded to
+8 bits. The noise of the photos themselves adds to the estimate.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from torch import Tensor
 from unblur.imaging.noise import add_gaussian_noise, estimate_noise_sigma, quantise
 
 SIGMAS = (0, 1, 2, 5, 10, 20, 30, 40)  # levels of 255
-VALIDATION_ENDINGS = ("0", "1")  # last hex digit of a file's name; the rest may be trained on
+VALIDATION_ENDINGS = ("0", "1")  # last hex digit of the name; the other photos are for training
 
 
 def main() -> None:
     """Read the options, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="folder of JPEG photos")
-    parser.add_argument("--crop", type=int, metavar="PX", help="measure the middle PX x PX of each photo only")
-    parser.add_argument("--all", action="store_true", help="every photo, not just names ending in 0 or 1")
+    parser.add_argument("--crop", type=int, metavar="PX", help="use only the central PX x PX of each photo")
+    parser.add_argument("--all", action="store_true", help="use all photos, not only those whose names end in 0 or 1")
     options = parser.parse_args()
     files = [
         path for path in sorted(options.photos.glob("*.jpg")) if options.all or path.stem.endswith(VALIDATION_ENDINGS)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure(files: list[Path], crop: int | None) -> tuple[np.ndarray, float]:
-    """Errors in levels, `(photos, sigmas, 2)` (as is; clipped and 8 bit), and seconds per estimate."""
+    """Errors in levels, `(photos, sigmas, 2)`, for float and for 8-bit pictures, and seconds per estimate."""
     errors = np.zeros((len(files), len(SIGMAS), 2))
     seconds = 0.0
     for number, path in enumerate(track(files, description="measuring")):
@@ -74,7 +74,7 @@ def measure(files: list[Path], crop: int | None) -> tuple[np.ndarray, float]:
 
 
 def read(path: Path, crop: int | None) -> Tensor:
-    """A photo as `(1, 3, H, W)` in [0, 1], cut to its middle when `crop` is given."""
+    """A photo as `(1, 3, H, W)` in [0, 1]; with `crop`, its centre only."""
     pixels = np.asarray(Image.open(path).convert("RGB"), dtype=np.float32) / 255
     if crop:
         top, left = ((side - crop) // 2 if side > crop else 0 for side in pixels.shape[:2])

@@ -1,10 +1,10 @@
-"""What does `unblur restore` do to blurred pictures whose sharp frame is known? For scenes that move above all.
+"""Measure what `unblur restore` does to blurred pictures whose sharp picture is known, such as scenes that move.
 
     python benchmarks/pairs.py DIR [--method auto] [--force]
 
-DIR holds pictures `NAME.png`, each with its truth `NAME_gt.png`. Prints for each the PSNR before and after, whether it
-was changed and, if not, why; and the mean and the lowest gain. PSNR is of the whole RGB picture in 8 bits, without
-any alignment: a restored picture that has moved counts as worse.
+DIR holds blurry pictures `NAME.png`, each with its sharp picture `NAME_gt.png`. Prints for each the PSNR before and
+after, whether it was changed and, if not, why; and the mean and the lowest gain. The PSNR is computed on the whole RGB
+picture in 8 bits, without alignment, so a shift of the restored picture lowers it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of NAME.png and NAME_gt.png.")],
     method: Annotated[str, typer.Option(help="A method or a chain.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Keep results that are not credible.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Number of threads.")] = 1,
 ) -> None:
-    """Print one row a pair, the mean and the lowest gain."""
+    """Print one row per pair, the mean gain and the lowest gain."""
     torch.set_num_threads(threads)
     truths = sorted(folder.glob("*_gt.png"))
     if not truths:

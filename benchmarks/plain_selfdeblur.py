@@ -1,7 +1,7 @@
-"""SelfDeblur's released recipe written down plainly in float32, to measure `selfdeblur` against.
+"""A direct implementation of SelfDeblur's released configuration in float32, to compare `selfdeblur` with.
 
-Nothing here is clever, on purpose: stock modules, `Conv2d(padding_mode="reflect")`, the whole dot-product matrix
-of the non-local blocks, the SSIM with its full 11 x 11 window. `benchmarks/selfdeblur_speed.py` runs both.
+It is not optimised: standard modules, `Conv2d(padding_mode="reflect")`, the full dot-product matrix of the non-local
+blocks, the SSIM with its full 11 x 11 window. `benchmarks/selfdeblur_speed.py` runs both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SCALES, WIDTH, SKIP, INPUT = 5, 128, 16, 8
 
 
 class NonLocal(nn.Module):
-    """Wang et al. 2018, dot-product version, at half the channels; starts as the identity."""
+    """Non-local block (Wang et al. 2018), dot-product version with half the channels; initially the identity."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -32,7 +32,7 @@ class NonLocal(nn.Module):
 
 
 def convolved(before: int, after: int, side: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution with reflected borders, batch norm and LeakyReLU."""
+    """The layers of a convolution with reflected borders, batch norm and LeakyReLU."""
     return [
         nn.Conv2d(before, after, side, stride, side // 2, padding_mode="reflect"),
         nn.BatchNorm2d(after),
@@ -41,7 +41,7 @@ def convolved(before: int, after: int, side: int, stride: int = 1) -> list[nn.Mo
 
 
 class Scale(nn.Module):
-    """One scale and all the deeper ones: beside the skip connection, down, through, and up again."""
+    """One scale of the U-shaped network, with all deeper scales and a skip connection."""
 
     def __init__(self, depth: int):
         super().__init__()
@@ -62,7 +62,7 @@ class Scale(nn.Module):
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Wang et al. 2004 with an 11 x 11 Gaussian window (sigma 1.5) over zero-padded pictures."""
+    """SSIM (Wang et al. 2004) with an 11 x 11 Gaussian window (sigma 1.5) on zero-padded pictures."""
     line = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     window = torch.outer(line, line)[None, None] / line.sum() ** 2
 
@@ -76,7 +76,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Recipe:
-    """The state of one picture's optimisation; `step` is one iteration."""
+    """The optimisation for one picture; `step` does one iteration."""
 
     def __init__(self, blurry: Tensor, psf_size: int, *, ssim_from: int = 1000, seed: int = 0):
         torch.manual_seed(seed)
@@ -98,7 +98,7 @@ class Recipe:
         self.iteration = 0
 
     def step(self) -> tuple[Tensor, Tensor, float]:
-        """One iteration: the picture (1, 1, H, W), the psf (1, 1, h, w), and the loss."""
+        """Do one iteration; return the picture (1, 1, H, W), the PSF (1, 1, h, w), and the loss."""
         self.optimizer.zero_grad()
         image = self.image_network(self.image_input + 0.001 * torch.randn_like(self.image_input))
         psf = self.psf_network(self.psf_input).view(1, 1, self.psf_size, self.psf_size)

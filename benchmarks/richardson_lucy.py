@@ -1,10 +1,10 @@
-"""Richardson-Lucy here and in scikit-image: the same picture, and how much faster.
+"""Compare Richardson-Lucy in this package and in scikit-image: difference of the results, and speed.
 
     python benchmarks/richardson_lucy.py [--width 2000] [--height 1500] [--psf 21] [--iterations 30] [--repeats 3]
 
-Both start from 0.5 everywhere, take the outside of the picture for black, and run in turns in one process on the same
-float32 picture: random structure blurred by a camera shake, with 0.5 % noise. scikit-image computes in the type given,
-so it is also timed once on the same picture as float64, which is what `skimage.img_as_float` makes of a photo.
+Both start from 0.5 everywhere, assume black outside the picture, and run in turns in one process on the same float32
+picture: random rectangles blurred by a camera shake, with 0.5 % noise. scikit-image computes in the type of its input,
+so it is also timed once on the picture as float64, the type that `skimage.img_as_float` gives for a photo.
 Needs scikit-image (`.[bench]`).
 """
 
@@ -27,13 +27,13 @@ from unblur.types import Observation
 
 
 def main(
-    width: Annotated[int, typer.Option(help="Of the picture, in pixels.")] = 2000,
-    height: Annotated[int, typer.Option(help="Of the picture, in pixels.")] = 1500,
+    width: Annotated[int, typer.Option(help="Width of the picture in pixels.")] = 2000,
+    height: Annotated[int, typer.Option(help="Height of the picture in pixels.")] = 1500,
     psf: Annotated[int, typer.Option(help="Side of the PSF in pixels, odd.")] = 21,
-    iterations: Annotated[int, typer.Option(min=1, help="Of either implementation.")] = 30,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of either implementation.")] = 3,
+    iterations: Annotated[int, typer.Option(min=1, help="Iterations of both implementations.")] = 30,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of both implementations.")] = 3,
 ) -> None:
-    """Print the largest difference, both medians, and their ratio."""
+    """Print the largest difference, both median times, and their ratio."""
     generator = torch.Generator().manual_seed(0)
     kernel = shake_psf(generator, psf)
     blurry = add_gaussian_noise(
@@ -63,11 +63,11 @@ def main(
     started = time.perf_counter()
     by_skimage(blurry[0, 0].double().numpy(), kernel.double().numpy(), num_iter=iterations, clip=False)
     seconds = time.perf_counter() - started
-    print(f"scikit-image in float64: {seconds:.2f} s, {seconds / statistics.median(ours):.1f} times ours in float32")
+    print(f"scikit-image in float64: {seconds:.2f} s, {seconds / statistics.median(ours):.1f} times unblur in float32")
 
 
 def patches(height: int, width: int, generator: torch.Generator) -> torch.Tensor:
-    """Overlaid random rectangles of all sizes, `(1, 1, height, width)` in [0.1, 0.9]."""
+    """A picture of random rectangles that overlap, `(1, 1, height, width)` in [0.1, 0.9]."""
     picture = torch.full((1, 1, height, width), 0.5)
     for _ in range(400):
         y, x, h, w, value = torch.rand(5, generator=generator).tolist()

@@ -1,10 +1,11 @@
-"""One iteration of `selfdeblur`'s released configuration against the same recipe written down plainly.
+"""Compare the speed of `selfdeblur` in its released configuration with a direct implementation.
 
-    python benchmarks/selfdeblur_speed.py DIR                  # seconds an iteration, and the ratio
-    python benchmarks/selfdeblur_speed.py DIR --iterations 500 # also: how well both restore after so many
+    python benchmarks/selfdeblur_speed.py DIR                  # seconds per iteration, and the ratio
+    python benchmarks/selfdeblur_speed.py DIR --iterations 500 # also the PSNR of both after so many iterations
 
-DIR holds Levin's 32 files. Each contestant runs in processes of its own, in turn: the plain recipe as Python starts it,
-ours with the environment that the `unblur` command sets, and, for comparison, the plain one with that too.
+DIR holds Levin's 32 files. Each implementation runs in separate processes, in turns: the direct one
+(`plain_selfdeblur.py`) with the default environment, `selfdeblur` with the environment variables that the `unblur`
+command sets, and the direct one with these variables.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main(
 
 
 def timed(name: str, picture: Sample) -> list[float]:
-    """Seconds of single iterations after warming up."""
+    """Seconds of each iteration after the warm-up."""
     marks: list[float] = []
     if name == OURS:
         run_ours(picture, WARM_UP + TIMED, Watch(lambda: marks.append(time.perf_counter())))
@@ -70,7 +71,7 @@ def timed(name: str, picture: Sample) -> list[float]:
 
 
 def agreement(data: Path, iterations: int) -> None:
-    """PSNR of both at four points near the end."""
+    """Print the PSNR of both at four iterations near the end."""
     at = [iterations - 150, iterations - 100, iterations - 50, iterations]
     means = []
     for name in PICTURES:
@@ -94,7 +95,7 @@ def agreement(data: Path, iterations: int) -> None:
 
 
 class Watch(Progress):
-    """Keeps what the optimisation shows."""
+    """Keeps the previews of the optimisation."""
 
     def __init__(self, on_step=lambda: None) -> None:
         super().__init__()
@@ -102,16 +103,16 @@ class Watch(Progress):
         self.canvases: list[Tensor] = []
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
-        """One iteration is done."""
+        """Called after each iteration."""
         self.on_step()
 
     def on_preview(self, pictures: dict[str, Tensor]) -> None:
-        """Every fiftieth iteration, the first included."""
+        """Called in the first and then in every fiftieth iteration."""
         self.canvases.append(pictures["image"])
 
 
 def run_ours(picture: Sample, iterations: int, progress: Progress) -> Tensor:
-    """The released configuration's first iterations; the learning rates are halved long after them."""
+    """Run the first iterations of the released configuration; the learning rates are halved much later."""
     plan = Plan(
         iterations=iterations,
         halve_at=tuple(10 * share for share in GREY_HALVINGS),
@@ -136,12 +137,12 @@ def sample(data: Path, name: str) -> Sample:
 
 
 def score(image: Tensor, picture: Sample) -> float:
-    """PSNR by the data set's protocol."""
+    """PSNR in dB by the protocol of the data set."""
     return get("levin").score(image, picture)["psnr"]
 
 
 def rounded(values: list[float]) -> list[float]:
-    """Two digits."""
+    """Values rounded to two digits."""
     return [round(value, 2) for value in values]
 
 

@@ -1,9 +1,9 @@
-"""How long `unblur --help` takes, and that it does not import torch.
+"""Measure the time of `unblur --help`, and check that it does not import torch.
 
     python benchmarks/startup.py [--runs 5] [--check]
 
-The time is that of a whole process, from start to exit, median of the runs after one that warms the disk. With
---check the exit code is 1 when it exceeds the budget, or when torch is imported.
+The time is that of a whole process, from start to exit: the median of several runs, after a first one that is not
+timed. With --check the exit code is 1 when the time exceeds the budget, or when torch is imported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ finally:
 
 
 def main(
-    runs: Annotated[int, typer.Option(min=1, help="Timings.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, help="Number of timings.")] = 5,
     check: Annotated[bool, typer.Option("--check", help=f"Fail above {BUDGET} s, or when torch is imported.")] = False,
 ) -> None:
     """Print the median time and the heavy modules that were imported."""
@@ -46,7 +46,7 @@ def main(
 
 
 def wall_seconds(command: list[str]) -> float:
-    """Run a command and time it."""
+    """Wall time of a command in seconds."""
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started

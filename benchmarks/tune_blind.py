@@ -1,10 +1,10 @@
-"""How well is the PSF of validation photos found, and what do the settings of `l0_psf` do?
+"""Measure how well `l0_psf` estimates the PSFs of validation photos, with given settings.
 
     python benchmarks/tune_blind.py DIR [--set size=35] [--set weight=0.5] [--count 36] [--crop 255] [--sigma 0.005]
 
-DIR holds the photos; only validation ones (names ending in hex digit 0 or 1) are used, at half size, shaken by
-PSFs of 11..31 px. Prints, for the PSF found and for the true one, the mean gain in shift-aligned PSNR of
-`hyper_laplacian` over the blurry picture, and how many pictures gain 1 dB.
+DIR holds the photos; only validation photos (names ending in hex digit 0 or 1) are used, at half size, blurred by
+PSFs of 11..31 px. Prints, for the estimated and the true PSF, the mean gain of `hyper_laplacian` in shift-aligned PSNR
+over the blurry picture, and how many pictures gain 1 dB or more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What does the judge measure on pictures that restoring helped, and on pictures that it harmed?
+"""Measure the quantities that the judge compares with thresholds, on pictures that restoring helped or harmed.
 
     python benchmarks/tune_judge.py PHOTOS [PHOTOS ...] [--kinds shake,objects] [--count 12] [--keep FOLDER]
 
@@ -6,7 +6,7 @@ Makes scenes from the validation photos in the folders (`moving_scenes.py`), est
 restores them with `hyper_laplacian`, and prints a row for each: the gain in shift-aligned PSNR and every quantity that
 `unblur.pipeline.judge` compares with a threshold. Last comes, for every quantity, its range where restoring gained
 1.5 dB or more ("helped"), its range where it lost .3 dB or more ("harmed"), and how many of the harmed ones each
-threshold refuses alone, and all together. `--keep` keeps each scene's figures, for another time.
+threshold refuses alone, and all together. `--keep` stores the figures of each scene, and reuses stored ones.
 """
 
 from __future__ import annotations
@@ -44,19 +44,21 @@ THRESHOLDS = {
     "sparser": judge._SPARSER,
     "slopes": -judge._BLURRIER,
 }
-"""More than this is refused. "slopes" is minus the energy of slopes relative to the photo."""
+"""A value above its threshold is refused. "slopes" is minus the energy of slopes relative to the photo."""
 
 Figures = dict[str, float]
 
 
 def main(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS", help="Folders of photographs.")],
-    kinds: Annotated[str, typer.Option(help=f"Of {', '.join(KINDS)}, camera.")] = "shake,roll,spin,objects,pan,depth",
-    count: Annotated[int, typer.Option(help="Scenes of each kind.")] = 12,
-    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where figures are kept.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+    kinds: Annotated[
+        str, typer.Option(help=f"Some of {', '.join(KINDS)}, camera.")
+    ] = "shake,roll,spin,objects,pan,depth",
+    count: Annotated[int, typer.Option(help="Number of scenes of each kind.")] = 12,
+    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for the figures of each scene.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Number of threads.")] = 1,
 ) -> None:
-    """Print one row a scene and one a quantity."""
+    """Print one row per scene and one per quantity."""
     torch.set_num_threads(threads)
     rows: dict[str, Figures] = {}
     for number in range(count):
@@ -71,7 +73,7 @@ def main(
 
 
 def picture(photos: list[Path], kind: str, number: int, count: int) -> Scene:
-    """One scene, or one picture that a hand-held camera took of a still one (`validation.camera_crops`)."""
+    """One scene or, for the kind `camera`, one picture of `validation.camera_crops`."""
     if kind != "camera":
         return scene(photos, kind, number, size=SIZE)
     crop = camera_crops(photos[0], count=count, size=300)[number]
@@ -80,13 +82,13 @@ def picture(photos: list[Path], kind: str, number: int, count: int) -> Scene:
 
 
 def kept(folder: Path | None, name: str) -> Figures | None:
-    """Figures of an earlier time."""
+    """Stored figures of a scene; None if there are none."""
     file = None if folder is None else folder / f"{name}.json"
     return json.loads(file.read_text()) if file is not None and file.is_file() else None
 
 
 def figures_of(sample: Scene) -> Figures:
-    """The gain in dB and the quantities, each with the threshold's name."""
+    """The gain in dB and the quantities, by the names of the thresholds."""
     photo = sample.blurry
     grey = luminance(photo)
     sigma = float(estimate_noise_sigma(grey))
@@ -119,7 +121,7 @@ def figures_of(sample: Scene) -> Figures:
 
 
 def summarise(rows: list[Figures]) -> None:
-    """Print the ranges, and what the thresholds do."""
+    """Print the range of each quantity, and how many scenes each threshold refuses."""
     helped = [row for row in rows if row["gain"] >= HELPED]
     harmed = [row for row in rows if row["gain"] <= HARMED]
     print(f"{len(helped)} helped (gain of {HELPED} dB or more), {len(harmed)} harmed ({HARMED} dB or less)")

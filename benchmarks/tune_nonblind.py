@@ -1,10 +1,10 @@
-"""Which prior weight restores validation photos best, per method and noise level?
+"""Find the prior weight that restores validation photos best, per method and noise level.
 
     python benchmarks/tune_nonblind.py DIR [--method sparse --method tv_admm] [--count 18]
 
-The blurry pictures are made here: validation photos (names ending in hex digit 0 or 1) at half size, camera-shake
-PSFs of 11..27 px, Gaussian noise, 8 bit. A row is a method and a noise level, a column a value of
-`strength`; the best of each row is marked. The defaults are right when the marks stand at 1.
+The blurry pictures are synthesised: validation photos (names ending in hex digit 0 or 1) at half size, camera-shake
+PSFs of 11..27 px, Gaussian noise, 8 bits. Rows are methods and noise levels, columns are values of `strength`, and the
+best value of each row is bold. The defaults are right when it is in the column of 1.
 """
 
 from __future__ import annotations

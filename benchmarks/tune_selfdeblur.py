@@ -1,12 +1,12 @@
-"""How much better than by edges alone does `selfdeblur` find the PSF of validation photos, and what do its settings do?
+"""Compare the PSFs that `selfdeblur` and `l0_psf` estimate on validation photos, with given settings.
 
     python benchmarks/tune_selfdeblur.py DIR [--set candidates=1] [--set rounds=4] [--count 12] [--taken by-camera]
 
-DIR holds the photos; only validation ones (names ending in hex digit 0 or 1) are used, at half size, shaken by
-PSFs of 11..31 px: with white noise (`plainly`), or as a hand-held camera takes them (`by-camera`). Prints the
+DIR holds the photos; only validation photos (names ending in hex digit 0 or 1) are used, at half size, blurred by
+PSFs of 11..31 px: with white noise (`plainly`), or as taken by a hand-held camera (`by-camera`). Prints the
 shift-aligned PSNR after `sparse` and `hyper_laplacian` with the PSF of `l0_psf`, with that of `selfdeblur`, and
-with the true one. Where `l0_psf` lands on a wrong PSF altogether (one that costs `LOST` dB), there is nothing to
-refine, and the picture is left out of the means.
+with the true one. A picture is left out of the means if the PSF of `l0_psf` is wrong altogether (more than `LOST` dB
+below the true one), since `selfdeblur` cannot refine such a PSF.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOST = 6.0
 
 
 class Taken(StrEnum):
-    """How the blurry crops come about."""
+    """How the blurry crops are synthesised."""
 
     plainly = "plainly"
     by_camera = "by-camera"

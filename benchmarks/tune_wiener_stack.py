@@ -1,12 +1,11 @@
-"""What `wiener_stack` gains on validation photos from passes, noise levels, trust, and what it expects of the PSF.
+"""Measure the effect of settings and constants of `wiener_stack` on validation photos.
 
     python benchmarks/tune_wiener_stack.py DIR [--count 8]
 
-Crops of validation photos (names ending in hex digit 0 or 1): with 2, 0.5 and 0.15 % white noise, and as a hand-held
-camera takes them, with the right PSF and with one that is a little wrong, as if measured; and all of these with the PSF
-that `l0_psf` finds. A row changes one thing; `sparse` is what to beat.
-The weights have learned with the constants as they are, so what only a little beats them says nothing; after a change,
-train again.
+The pictures are crops of validation photos (names ending in hex digit 0 or 1): with 2, 0.5 and 0.15 % white noise, and
+as taken by a hand-held camera, with the true PSF and with one that has small errors, like a measured one; and all of
+these with the PSF estimated by `l0_psf`. Each row changes one value; `sparse` is given for comparison. The network was
+trained with the current constants, so a small gain by another value says little; train again after a change.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def main(photos: Path, count: int = 8) -> None:
 
 
 def measured(samples: list[Sample]) -> list[Sample]:
-    """The same, their PSFs a little wrong."""
+    """The samples with small errors in their PSFs, like those of measured PSFs."""
     generator = torch.Generator().manual_seed(5)
     wrong = [perturb_psf(F.pad(sample.psf[0, 0].double(), [2] * 4), _WRONG, generator) for sample in samples]
     return [replace(sample, psf=psf[None, None].float()) for sample, psf in zip(samples, wrong, strict=True)]

@@ -1,6 +1,7 @@
-"""Blurred validation photos for tuning: synthesised here, so that no benchmark's ground truth is ever tuned on.
+"""Synthesise blurred validation photos for tuning, so that nothing is tuned on the pictures of a benchmark.
 
-`blurred_crops` are blurred by one PSF with white noise, as in most papers; `camera_crops` by a hand and a camera.
+`blurred_crops` are blurred by one PSF and have white noise, as in most papers. `camera_crops` imitate a hand-held
+camera.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from unblur.imaging.trajectory import fill_square, rasterise, shake_psf, traject
 
 
 def validation_photos(folder: Path) -> list[Path]:
-    """The photos that are never trained on: names ending in hex digit 0 or 1."""
+    """The photos that are not used for training: names ending in hex digit 0 or 1."""
     return sorted(path for path in folder.glob("*.jpg") if path.stem[-1] in "01")
 
 
@@ -34,7 +35,7 @@ def blurred_crops(
     seed: int = 3,
     grey: bool = True,
 ) -> list[Sample]:
-    """`count` crops of `size` pixels of half-size validation photos, each shaken by a PSF of its own, in 8 bits."""
+    """`count` crops of `size` pixels of half-size validation photos, each blurred by its own PSF, in 8 bits."""
     photos = validation_photos(folder)
     samples = []
     for index in range(count):
@@ -60,12 +61,11 @@ def camera_crops(
     psf_sizes: tuple[int, ...] = (11, 15, 19, 23, 27, 31),
     seed: int = 7,
 ) -> list[Sample]:
-    """`count` grey crops of `size` pixels, as a hand-held camera takes them.
+    """`count` grey crops of `size` pixels, as taken by a hand-held camera.
 
-    The hand turns about three axes: yaw and pitch move the picture, roll makes the PSF another in each corner. The
-    sensor sees one colour per pixel and adds noise of `sigma`; demosaicking smooths light and noise alike. The truth
-    is what the same camera gives of the same scene when nothing moves and nothing is noisy; `psf` is the one in
-    the middle.
+    The camera rotates about three axes: yaw and pitch shift the picture, roll makes the PSF vary over the picture.
+    The sensor measures one colour per pixel and adds noise of `sigma`; demosaicking smooths light and noise. The sharp
+    picture is made by the same camera without motion and noise. `psf` is the PSF in the centre.
     """
     photos = validation_photos(folder)
     samples = []
@@ -74,14 +74,15 @@ def camera_crops(
         picture = half_size(photos[index % len(photos)], grey=False)  # (1, 3, H, W)
         side = psf_sizes[index % len(psf_sizes)]
         path = fill_square(trajectory(generator), side // 2)  # (T, 2)
-        wobble = fill_square(trajectory(generator), side // 2)[:, 0]  # (T,) of a point one focal length away
+        wobble = fill_square(trajectory(generator), side // 2)[:, 0]  # (T,) of a point one focal length from the centre
         focal_length = 1.4 * max(picture.shape[-2:])  # of a normal lens, in pixels
         roll = wobble / focal_length * float(torch.rand((), generator=generator, dtype=torch.float64))
         reach = side // 2 + 6
         area = busiest_crop(picture, size + 2 + 2 * reach, generator, tries=4)
         still = area[..., reach : area.shape[-2] - reach, reach : area.shape[-1] - reach]
         shaken = hand_shaken(area, path, roll, reach)
-        blurry = through_camera(shaken, sigma, generator)[..., 1:-1, 1:-1]  # without a rim that lacks neighbours
+        # The border pixels are cut off, since they lack neighbours.
+        blurry = through_camera(shaken, sigma, generator)[..., 1:-1, 1:-1]
         sharp = through_camera(still, 0.0, generator)[..., 1:-1, 1:-1]
         psf = rasterise(path, side)[None, None]
         samples.append(Sample(f"camera-{index}", quantise(blurry, clip=True), sharp, psf, None))
@@ -89,9 +90,10 @@ def camera_crops(
 
 
 def hand_shaken(area: torch.Tensor, path: torch.Tensor, roll: torch.Tensor, reach: int, nodes: int = 5) -> torch.Tensor:
-    """`area` `(1, C, H, W)` moved along `path` `(T, 2)` and turned by `roll` `(T,)`: `reach` less on each side.
+    """Blur `area` `(1, C, H, W)` by a shift along `path` `(T, 2)` in pixels and a rotation `roll` `(T,)` in radians.
 
-    Blurred by the PSF of each of `nodes` x `nodes` places, and blended bilinearly in between.
+    The result is `reach` pixels smaller on each side. It is computed with the PSFs at `nodes` x `nodes` places, and
+    interpolated bilinearly between these.
     """
     height, width = area.shape[-2] - 2 * reach, area.shape[-1] - 2 * reach
     blurry = area.new_zeros(1, area.shape[1], height, width)
@@ -104,7 +106,7 @@ def hand_shaken(area: torch.Tensor, path: torch.Tensor, roll: torch.Tensor, reac
 
 
 def _hats(length: int, nodes: int) -> list[tuple[float, torch.Tensor]]:
-    """Places along a side, measured from its middle, each with its weight at every pixel `(length,)`."""
+    """Places along a side, measured from its middle, each with its interpolation weights `(length,)`."""
     places = torch.linspace(-(length - 1) / 2, (length - 1) / 2, nodes)
     pixels = torch.arange(length) - (length - 1) / 2
     step = (length - 1) / (nodes - 1)
@@ -122,7 +124,7 @@ def through_camera(light: torch.Tensor, sigma: float, generator: torch.Generator
 
 
 def half_size(path: Path, grey: bool) -> torch.Tensor:
-    """A photo at half its size, which is sharp to the pixel: `(1, C, H, W)`."""
+    """A photo at half its size, where it is sharp down to single pixels: `(1, C, H, W)`."""
     with Image.open(path) as photo:
         photo = photo.convert("L" if grey else "RGB")
         small = photo.resize((photo.width // 2, photo.height // 2), Image.Resampling.BOX)
@@ -131,7 +133,7 @@ def half_size(path: Path, grey: bool) -> torch.Tensor:
 
 
 def busiest_crop(picture: torch.Tensor, size: int, generator: torch.Generator, tries: int = 8) -> torch.Tensor:
-    """Of `tries` random crops the one with most detail (a blurred sky tells nothing)."""
+    """The crop with most detail among `tries` random ones."""
     height, width = min(size, picture.shape[-2]), min(size, picture.shape[-1])
     crops = []
     for _ in range(tries):

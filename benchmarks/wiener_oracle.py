@@ -1,11 +1,11 @@
-"""How good could one Wiener filter of the stack be, if the truth chose it for each picture?
+"""Measure the best single Wiener filter for each picture, chosen with the sharp picture.
 
     python benchmarks/wiener_oracle.py KODAK_DIR [--limit 96]
 
-Over the pictures of `unblur bench kodak_shaken`: the best of the fifteen filters of Gilbert et al. (a constant SNR of
-9, 13, ... 65 dB) for each picture, once for constant SNRs and once for those that fall as photos' spectra do, both with
-the open border of `wiener`, which the paper's have not; and their
-baseline, one SNR for all pictures (the best one, again by the truth) with a bilateral filter. To be compared with
+The pictures are those of `unblur bench kodak_shaken`. For each, the best of the fifteen filters of Gilbert et al. is
+taken (a constant SNR of 9, 13, ... 65 dB), once with constant SNRs and once with SNRs that fall with frequency as in
+photos. Both use the border treatment of `wiener`, unlike the paper. The baseline of the paper is computed too: one SNR
+for all pictures (the best one, also chosen with the sharp pictures) and a bilateral filter. Compare the results with
 `unblur bench kodak_shaken --data KODAK_DIR --method wiener_stack,hyper_laplacian,tv_admm,sparse`.
 """
 
@@ -30,7 +30,7 @@ def main(kodak: Path, limit: int = 96) -> None:
     for sample in dataset.samples(kodak, limit):
         observation = Observation(blurry=sample.blurry, psf=sample.psf, sigma=0.01)
         flat = [wiener(observation, {"prior": "flat", "snr_db": snr}).image for snr in SNRS]
-        # With this prior the noise-to-signal ratio is strength (sigma / 0.08)^2; here that of a signal of 0.2.
+        # With this prior the noise-to-signal ratio is strength (sigma / 0.08)^2; these values are for a signal of 0.2.
         strengths = [400 * 10 ** (-snr / 10) for snr in SNRS]
         pictures = {
             "flat": flat,

@@ -1,9 +1,9 @@
-"""The mean of two weights files of one network, as a weights file.
+"""Write the mean of two weights files of one network.
 
 python scripts/mean_weights.py denoise/weights.safetensors deblur/weights.safetensors -o mean.safetensors
 
-Where a network was trained further on other samples, the mean of before and after often keeps what was known before and
-most of what was learned since (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+After further training on other samples, the mean of the weights before and after often performs well on both kinds of
+samples (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unblur.training.checkpoint import halved, save
 
 
 def main(before: Path, after: Path, out: Annotated[Path, typer.Option("--out", "-o")]) -> None:
-    """Write the mean of BEFORE and AFTER; what it says of itself is what AFTER says."""
+    """Write the mean of BEFORE and AFTER; the metadata are those of AFTER."""
     first, (second, facts) = read_tensors(before)[0], read_tensors(after)
     if {name: tensor.shape for name, tensor in first.items()} != {n: tensor.shape for n, tensor in second.items()}:
         raise typer.BadParameter("these are weights of two different networks")

@@ -1,6 +1,6 @@
-"""The table of methods in README.md, generated from what the methods say about themselves.
+"""Generate the table of methods in README.md from the methods' cards.
 
-python scripts/methods_table.py             # write it between the two marks
+python scripts/methods_table.py             # write it between the two comments
 python scripts/methods_table.py --check     # exit code 1 when it is out of date
 """
 
@@ -20,7 +20,9 @@ BEGIN, END = "<!-- methods: written by scripts/methods_table.py -->", "<!-- end 
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 when out of date.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check; exit with code 1 when it is out of date.")
+    ] = False,
 ) -> None:
     """Write the table, or check it."""
     text = README.read_text(encoding="utf-8")
@@ -37,7 +39,7 @@ def main(
 
 
 def table(cards: list[Card]) -> str:
-    """The cards as Markdown."""
+    """The cards as a table in Markdown."""
     lines = ["| method | needs | gives | what it does | paper |", "|---|---|---|---|---|"]
     for card in cards:
         needs, gives = ", ".join(sorted(card.needs)), ", ".join(sorted(card.gives))

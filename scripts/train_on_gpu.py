@@ -1,13 +1,14 @@
-"""Train the compact `two_way` or `nidf` with everything on one accelerator: photos, synthesis and network.
+"""Train the compact `two_way` or `nidf` with photos, synthesis and network on one accelerator.
 
     python scripts/train_on_gpu.py two_way --photos DIR -o RUN --minutes 12
     python scripts/train_on_gpu.py nidf --photos DIR -o RUN2 --minutes 12 --init RUN/weights.safetensors
 
-A processor cannot synthesise samples as fast as an accelerator learns from them. So tiles of the photos are kept on the
-device, and a pool of some thousand samples is renewed there all the time. Noise and JPEG are new whenever a sample is
-used. Photos whose names end in 0 or 1 are for validation. The folder RUN gets `weights.safetensors` (half precision),
-`average.safetensors` (single precision, to go on from) and `log.csv`. `--minutes` sets the schedule of the learning
-rate, so a faster device does more steps, and two runs are not equal bit by bit.
+A CPU cannot synthesise samples as fast as an accelerator trains on them. So tiles of the photos are kept on the device,
+together with a pool of several thousand samples, whose oldest samples are replaced continuously. Noise and JPEG are
+added anew whenever a sample is used. Photos whose names end in 0 or 1 are for validation. The folder RUN gets
+`weights.safetensors` (half precision), `average.safetensors` (single precision, for `--init`) and `log.csv`. The
+learning rate depends on the elapsed share of `--minutes`, so a faster device does more steps, and two runs are not
+identical.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from unblur.methods.nidf.network import Nidf, NidfPlan
 from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale
 
 TILE, SIDE, PSF = 384, 256, 49  # px
-FLOOR = 3e-5  # mean squared error (45 dB) below which little need be gained
+FLOOR = 3e-5  # added to the mean squared error, so that errors far below it (45 dB) count little
 KINDS = {"two_way": (0.60, 0.25, 0.15), "nidf": (0.18, 0.72, 0.10)}  # shares of moving, uniform and sharp samples
 
 
@@ -48,14 +49,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--init", type=Path, help="weights.safetensors of a run of either method")
     parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--fresh", type=int, default=16, help="samples made anew per step")
-    parser.add_argument("--pool", type=int, default=12288, help="samples kept")
+    parser.add_argument("--fresh", type=int, default=16, help="samples replaced per step")
+    parser.add_argument("--pool", type=int, default=12288, help="samples in the pool")
     parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--tiles", type=int, default=10**9, help="at most so many tiles (for trying things out)")
+    parser.add_argument("--tiles", type=int, default=10**9, help="largest number of tiles, for tests")
     parser.add_argument(
-        "--drawn", type=int, default=300, help="pictures of text, and of leaves, among the photos' tiles"
+        "--drawn", type=int, default=300, help="tiles with text, and as many with leaves, beside those of photos"
     )
-    parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network; takes a minute, and training is faster"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -95,7 +98,7 @@ class Run:
         print(f"{len(tiles)} tiles after {time.time() - started:.0f} s", flush=True)
 
     def train(self) -> None:
-        """Until the minutes are over."""
+        """Train until the time is over."""
         args = self.args
         optimizer = torch.optim.AdamW(self.network.parameters(), args.rate, (0.9, 0.99), weight_decay=0.0)
         self.pool.fill(args.pool // 3)
@@ -109,7 +112,7 @@ class Run:
                 group["lr"] = (
                     args.rate * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
                 )
-            if step % 4 == 0:  # many at a time: small batches would wait for the processor
+            if step % 4 == 0:  # many samples at a time, since small batches would wait for the CPU
                 self.pool.refresh(4 * args.fresh)
             sharp, blurry = self.pool.batch(args.batch)
             taken = self.degrade(sharp, blurry, self.generator)
@@ -134,7 +137,7 @@ class Run:
         self.save(step)
 
     def degrade(self, sharp: Tensor, blurry: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """The sharp pictures, the blurry ones, and what the camera gave of those: noise, rounding, JPEG."""
+        """The sharp pictures, the blurry ones, and the blurry ones after noise, rounding and JPEG."""
         count, rand = len(sharp), lambda: torch.rand(len(sharp), 1, 1, 1, generator=generator, device=self.device)
         if self.args.method == "nidf":
             published = torch.randint(1, 5, (count, 1, 1, 1), generator=generator, device=self.device) * (10 / 255)
@@ -143,7 +146,7 @@ class Run:
         else:
             plain, sigma = rand() < 0.3, 0.03 * rand() ** 3
         noise = torch.randn(blurry.shape, generator=generator, device=self.device)
-        smooth = F.avg_pool2d(F.pad(noise, [1, 0, 1, 0], "replicate"), 2, 1) * 2  # neighbours share it, as in a camera
+        smooth = F.avg_pool2d(F.pad(noise, [1, 0, 1, 0], "replicate"), 2, 1) * 2  # correlated, as in a camera
         noise = torch.where(plain | (rand() < 0.5), noise, smooth)
         photons = torch.where(plain | (rand() < 0.5), 1.0, (0.1 + 1.5 * blurry).sqrt())
         taken = blurry + sigma * photons * noise
@@ -158,7 +161,7 @@ class Run:
     def loss(self, sharp: Tensor, blurry: Tensor, taken: Tensor) -> Tensor:
         """Minus the PSNR, in units of 8.7 dB."""
         made = self.compiled(taken)
-        if isinstance(made, tuple):  # Eq. 5 of NIDF, of the errors' logarithms
+        if isinstance(made, tuple):  # Eq. 5 of NIDF, with logarithms of the errors
             return 0.5 * error(made[0], blurry) + error(made[1], sharp)
         weights = (*(1.0 for _ in made[1:]), 5.0)  # Eq. 2 of the two-way network
         coarsest = len(made) - 1
@@ -169,7 +172,10 @@ class Run:
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:
-        """Mean PSNR on the validation samples, by kind: of what was given, and of what was made of it."""
+        """Mean PSNR in dB on the validation samples, by kind of sample.
+
+        `taken`: network input; `clean`: blurry without noise; `made`: output; `denoised`: output of the denoiser.
+        """
         sharp, blurry, taken = self.noisy_validation
         made: list[list[Tensor]] = []
         for part in taken.split(16):
@@ -187,7 +193,7 @@ class Run:
         return result
 
     def report(self, log: object, step: int, minutes: float, loss: float, rate: float) -> None:
-        """A line of the log, and of the terminal."""
+        """Write a line to the log and to the terminal."""
         scores = {name: round(score, 3) for name, score in self.scores().items()}
         log.writerow((step, round(minutes, 3), round(loss, 5), round(rate), *scores.values()))  # pyright: ignore
         shown = " ".join(f"{name} {score:.2f}" for name, score in scores.items() if "made" in name or "den" in name)
@@ -197,12 +203,12 @@ class Run:
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """The running average of the weights."""
+        """Update the running average of the weights."""
         share = 1 - min(0.999, step / (9 + step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), share)
 
     def save(self, step: int) -> None:
-        """The average weights, whole or not at all."""
+        """Write the average weights; a file appears only when it is complete."""
         facts = {
             "method": self.args.method,
             "preset": "compact",
@@ -222,7 +228,7 @@ class Run:
 
 
 class Pool:
-    """Samples on the device: sharp and blurry pictures, the oldest renewed first."""
+    """Samples on the device: sharp and blurry pictures. The oldest samples are replaced first."""
 
     def __init__(
         self, tiles: Tensor, args: argparse.Namespace, generator: torch.Generator, capacity: int | None = None
@@ -243,11 +249,11 @@ class Pool:
             self.refresh(32)
 
     def refresh(self, count: int) -> None:
-        """Make samples of one kind anew."""
+        """Replace the `count` oldest samples by new ones of one random kind."""
         self.make(random.choices(range(3), self.shares)[0], count)
 
     def make(self, kind: int, count: int) -> None:
-        """Make `count` samples: 0 of moving scenes, 1 blurred by one PSF, 2 sharp."""
+        """Make `count` samples of a kind: 0 moving scenes, 1 blurred by one PSF, 2 sharp."""
         tiles = self.some_tiles(count)
         edge = (TILE - SIDE) // 2
         middle = (..., slice(edge, edge + SIDE), slice(edge, edge + SIDE))
@@ -269,7 +275,7 @@ class Pool:
         self.count = min(self.count + count, capacity)
 
     def some_tiles(self, count: int) -> Tensor:
-        """`(count, 3, TILE, TILE)` in [0, 1], mirrored, turned and a little brightened or darkened at random."""
+        """Random tiles `(count, 3, TILE, TILE)` in [0, 1], mirrored, rotated and slightly changed in brightness."""
         chosen = torch.randint(len(self.tiles), (count,), generator=self.generator, device=self.device)
         tiles = self.tiles[chosen].float() / 255
         if random.random() < 0.5:
@@ -279,7 +285,7 @@ class Pool:
         return (tiles * gain).clamp(0, 1)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
-        """Random samples, all mirrored and turned alike."""
+        """`count` random samples, all mirrored and rotated in the same way."""
         chosen = torch.randint(self.count, (count,), generator=self.generator, device=self.device)
         turns, mirrored = random.randrange(4), random.random() < 0.5
         pair = []
@@ -294,7 +300,7 @@ class Pool:
 
 
 def error(made: Tensor, truth: Tensor) -> Tensor:
-    """Half the logarithm of each picture's mean squared error, averaged."""
+    """Half the logarithm of the mean squared error of each picture, averaged over pictures."""
     return 0.5 * ((made.float() - truth).square().mean((1, 2, 3)) + FLOOR).log().mean()
 
 
@@ -304,12 +310,12 @@ def psnr(made: Tensor, truth: Tensor) -> Tensor:
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """[0, 1] as uint8."""
+    """Pictures in [0, 1] as uint8."""
     return (pictures * 255).round().clamp(0, 255).byte()
 
 
 def begin_with(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Start from the weights of a run of the same method, or `nidf`'s deblurring network from those of `two_way`."""
+    """Load the weights of a run of the same method, or those of `two_way` into the deblurring network of `nidf`."""
     if isinstance(network, TwoWay):
         network.load_state_dict(
             {name.removeprefix("network."): tensor.float() for name, tensor in weights.items()}, True
@@ -321,13 +327,13 @@ def begin_with(network: nn.Module, weights: dict[str, Tensor]) -> None:
         return
     own = network.net2.network.state_dict()
     taken = {name.removeprefix("network.network."): tensor.float() for name, tensor in weights.items()}
-    head = taken["head.1.weight"]  # (width, 6 * 4, 3, 3): of the blurry picture, and of the coarser result
+    head = taken["head.1.weight"]  # (width, 6 * 4, 3, 3): for the blurry picture and the coarser result
     taken["head.1.weight"] = head[:, :12] + head[:, 12:]
     network.net2.network.load_state_dict({name: taken[name] for name in own})
 
 
 def tiles_of(paths: list[Path]) -> list[Tensor]:
-    """Squares of photos at their size and at 0.6 of it, those with least detail left out: `(3, TILE, TILE)` uint8."""
+    """Tiles `(3, TILE, TILE)` uint8 of photos at full size and at 0.6 of it, without those that have little detail."""
     with ThreadPoolExecutor(16) as pool:
         return [tile for tiles in pool.map(lambda path: list(_tiles(path)), paths) for tile in tiles]
 
@@ -347,7 +353,7 @@ def _tiles(path: Path) -> Iterator[Tensor]:
 
 
 def drawn_tiles(count: int) -> list[Tensor]:
-    """Dead leaves (random shapes that hide each other) and lines of text, `count` of each."""
+    """`count` tiles with dead leaves (random shapes that hide each other), and `count` with lines of text."""
     with ProcessPoolExecutor(16) as pool:
         pictures = [pool.submit(_drawn, kind, number) for number in range(count) for kind in ("leaves", "text")]
         return [torch.from_numpy(picture.result()) for picture in pictures]

@@ -1,4 +1,4 @@
-"""Loss and validation PSNR of a training run as a picture, from its log.
+"""Plot the loss and the validation PSNR of a training run from its log.
 
 python scripts/training_curve.py RUN/log.csv -o docs/curve.png
 """
@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import typer
 
 
-def main(log: Path, out: Annotated[Path, typer.Option("-o", help="The picture.")]) -> None:
-    """Draw the losses, each by its name, and the validation PSNR against the step."""
+def main(log: Path, out: Annotated[Path, typer.Option("-o", help="Picture file to write.")]) -> None:
+    """Plot all losses and the validation PSNR against the step."""
     curves: dict[str, list[tuple[int, float]]] = {}
     with log.open(newline="") as file:
         for row in csv.DictReader(file):

@@ -153,7 +153,7 @@ def test_a_method_that_makes_too_few_pictures_of_a_batch_is_asked_one_by_one(cas
     assert sizes_seen(cast, "single") == [3, 1, 1, 1]
     assert [row["error"] for row in result["rows"]] == [None] * 3
     assert result["rows"][0]["psnr"] != result["rows"][1]["psnr"]
-    assert "of 1 pictures the method made 2 pictures" in only_row("double")["error"]
+    assert "for 1 pictures the method returned 2 pictures" in only_row("double")["error"]
 
 
 def test_cancelling_a_batch_does_not_begin_it_anew(cast):
@@ -169,7 +169,7 @@ def test_the_rows_of_a_batch_are_counted_one_by_one(cast):
 
 
 def test_fewer_than_one_at_a_time_is_an_error(cast):
-    with pytest.raises(UnblurError, match="together by 1 or more, not by 0"):
+    with pytest.raises(UnblurError, match="restored together must be 1 or more, not 0"):
         run("wiener", together=0)
 
 

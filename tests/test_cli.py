@@ -179,7 +179,7 @@ def test_an_output_is_replaced_only_when_asked(photo):
         (["--psf", "psf.npy", "--sigma", "low"], "--sigma takes a noise level"),
         (["--psf", "psf.npy", "--psf-size", "9"], "estimates no PSF"),
         (["--psf", "psf.npy", "-o", "no/where.jpg"], "does not exist"),
-        (["--psf", "psf.npy", "-o", "a.xyz"], "'.xyz' is not written"),
+        (["--psf", "psf.npy", "-o", "a.xyz"], "'.xyz' cannot be written"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(photo, arguments, message):
@@ -259,7 +259,7 @@ def test_ctrl_c_says_one_line_and_leaves_nothing(photo, tmp_path):
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, output) == (130, "")
-    assert errors == "stopped; the picture being worked on was not written.\n"
+    assert errors == "stopped; the current picture was not written.\n"
     assert [name for name in names(".") if name.startswith((".", "a"))] == ["a.jpg"]
 
 

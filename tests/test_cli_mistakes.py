@@ -68,7 +68,9 @@ def test_several_photos_make_no_folder_that_is_called_like_a_photo(photo):
     write_photo_file(photo.with_name("b.png"))
     for option in (("-o", "out.jpg"), ("--report", "out.PNG")):
         assert "do not go into one file" in refused("restore", "a.jpg", "b.png", "--psf", "psf.npy", *option)
-    assert "can be made (Not a directory)" in refused("restore", "a.jpg", "b.png", "--psf", "psf.npy", "-o", "a.jpg/x")
+    assert "cannot be made (Not a directory)" in refused(
+        "restore", "a.jpg", "b.png", "--psf", "psf.npy", "-o", "a.jpg/x"
+    )
     refused("restore", "a.jpg", "b.png", "--psf", "psf.npy", "--set", "foo", "-o", "new")
     assert names(".") == ["a.jpg", "b.png", "psf.npy"], "no folder is made for what is refused"
 
@@ -111,7 +113,7 @@ def test_the_psf_goes_into_a_folder_that_is_named(photo, tmp_path):
         (["restore", "a.jpg", "--strength", "nan"], "strength goes from 0"),
         (["restore", "a.jpg", "--set", "strength=abc"], "setting 'strength'"),
         (["restore", "a.jpg", "--sigma", "nan"], "not nan"),
-        (["restore", "a.jpg", "--report", "r.xyz"], "'.xyz' is not written"),
+        (["restore", "a.jpg", "--report", "r.xyz"], "'.xyz' cannot be written"),
         (["restore", "a.jpg", "--weights", "a.jpg", "--set", "weights=psf.npy"], "leave one out"),
     ],
 )

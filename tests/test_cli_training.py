@@ -124,7 +124,7 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path, photos, small):
     ("words", "said"),
     [
         (("--precision", "fp8"), "--precision is 32 or bf16"),
-        (("--devices", "5"), "cannot be shared out evenly to 5 devices"),
+        (("--devices", "5"), "cannot be divided evenly among 5 devices"),
         (("--preset", "huge"), "no preset 'huge'"),
         (("--init", "nowhere.safetensors"), "nowhere.safetensors: no such file"),
         (("--recipe", "nowhere.toml"), "nowhere.toml: cannot be read as a recipe"),
@@ -146,12 +146,12 @@ def test_a_method_without_a_network_and_a_folder_without_photos_are_refused(tmp_
 def test_a_folder_that_cannot_be_made_and_a_device_that_is_not_there_are_named(tmp_path, photos, small):
     (tmp_path / "file").write_text("")
     code, said = train(photos, tmp_path / "file" / "run")
-    assert code == 2 and "no such folder can be made" in said
+    assert code == 2 and "this folder cannot be made" in said
     code, said = train(photos, tmp_path / "run", "--accelerator", "abacus")
     assert code == 2 and "--accelerator abacus" in said
     assert not (tmp_path / "run").exists()
     code, said = unblur_says("synth", "wiener_stack", "--photos", photos, "-o", tmp_path / "file")
-    assert code == 2 and "no such folder can be made" in said
+    assert code == 2 and "this folder cannot be made" in said
 
 
 def test_a_recipe_of_ones_own_is_trained_by(tmp_path, photos):
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_the_step_and_keeps_it(tmp_path, photos):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == f"stopped; --resume goes on from the last checkpoint in {tmp_path / 'run'}."
+    assert errors.splitlines()[-1] == f"stopped; --resume continues from the last checkpoint in {tmp_path / 'run'}."
     assert 2 <= read_tensors(tmp_path / "run" / "checkpoint.safetensors")[1]["step"] < 10_000
 
 
@@ -270,6 +270,6 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_their_run_goes_on(tmp_p
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)  # not to its child
         assert process.wait(timeout=60) == 130
-    assert log.read_text().splitlines()[-1] == f"stopped; --resume goes on from the last checkpoint in {run}."
+    assert log.read_text().splitlines()[-1] == f"stopped; --resume continues from the last checkpoint in {run}."
     step = read_tensors(run / "checkpoint.safetensors")[1]["step"]
     assert 2 <= step < 4000

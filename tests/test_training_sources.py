@@ -49,7 +49,7 @@ def test_hidden_files_hidden_folders_and_folders_are_no_photos(tmp_path):
 def test_results_must_not_be_written_among_the_photos(tmp_path):
     folder = photo_folder(tmp_path / "photos")
     for out in (folder, folder / "run", folder / "runs" / "one"):
-        with pytest.raises(UnblurError, match="would be taken for ones to learn from"):
+        with pytest.raises(UnblurError, match="would be used for training"):
             Photos.of(folder, out=out)
     assert len(Photos.of(folder, out=tmp_path).training) == 4
 
@@ -57,7 +57,7 @@ def test_results_must_not_be_written_among_the_photos(tmp_path):
 def test_a_folder_that_will_not_do_is_refused(tmp_path):
     with pytest.raises(UnblurError, match="no such folder"):
         Photos.of(tmp_path / "nowhere")
-    with pytest.raises(UnblurError, match="0 photos to train on and 0 to validate"):
+    with pytest.raises(UnblurError, match="0 photos for training and 0 for validation"):
         Photos.of(tmp_path)
 
 

@@ -1,7 +1,7 @@
-"""Methods x data set x protocol: one table that says how its figures were computed.
+"""Score methods on a data set by its protocol; the result is a table that states how its figures were computed.
 
-A non-blind method by itself is given the true psf; a psf estimator by itself is followed by a quick non-blind
-method.
+A non-blind method that is named alone gets the true PSF. A PSF estimator that is named alone is followed by a quick
+non-blind method.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def run(
 
     Args:
         dataset_name: one of `unblur.datasets.names()`.
-        data: the folder that holds it.
+        data: the folder of the data set.
         methods: names of methods or chains, see `unblur.pipeline.chain`.
-        limit: score the first pictures only; None: all.
-        out: a folder for the pictures, `METHOD/PICTURE.png` and, where a psf was estimated,
-            `METHOD/PICTURE.psf.png`; None writes none.
-        settings: `key` or `method.key`; each goes to every method of the run that has it.
+        limit: number of pictures to score, from the first; None: all.
+        out: a folder for the pictures, `METHOD/PICTURE.png` and, where a PSF was estimated,
+            `METHOD/PICTURE.psf.png`; None writes no pictures.
+        settings: values by `key` or `method.key`; each is given to every method of the run that has this setting.
         device: where the methods run: "cpu", "cuda", "cuda:1", ... Scores are computed on the CPU.
-        together: how many consecutive pictures of one size are restored at a time, as one batch. More keeps an
-            accelerator busy and takes more memory; `seconds` is then a picture's share of the batch's time.
+        together: number of consecutive pictures of one size that are restored as one batch. A higher value uses an
+            accelerator better and takes more memory; `seconds` is then the batch's time divided by its pictures.
         progress: advances once per method and picture.
 
     Returns:
@@ -66,12 +66,13 @@ def run(
         ready for strict JSON: a figure that does not exist is None.
 
     Raises:
-        UnblurError: no such data set, method, setting or device; `data` without the data; `out` with files in it.
+        UnblurError: when there is no such data set, method, setting or device, the data set is not in `data`, or
+            `out` holds files of such a method.
     """
     if not methods or (limit is not None and limit < 1):
-        raise UnblurError("nothing to score: name at least one method, and a limit of 1 or more.")
+        raise UnblurError("nothing to score: name at least one method, and give a limit of 1 or more.")
     if together < 1:
-        raise UnblurError(f"pictures are restored together by 1 or more, not by {together}.")
+        raise UnblurError(f"the number of pictures restored together must be 1 or more, not {together}.")
     settings, progress = settings or {}, progress or Progress()
     place = find_device(device)
     dataset = datasets.get(dataset_name)
@@ -79,7 +80,7 @@ def run(
     entries = make_entries(methods, settings)
     if out is not None:
         prepare_folders(out, [entry.label for entry in entries])
-    torch.zeros((), device=place)  # starts the device, which would otherwise count as the first picture's time
+    torch.zeros((), device=place)  # initialises the device, so that this time is not part of the first picture's
     work = _Run(entries, dataset, place, out, progress)
     progress.stage(f"scoring on {dataset_name}", count * len(entries))
     rows = [line for batch in batches(dataset.samples(data, limit), together) for line in work.rows(batch)]
@@ -100,7 +101,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same from one batch to the next; the names are those of `run`'s arguments."""
+    """What is the same for all batches of a run; for the attributes see `run`."""
 
     entries: Sequence[Entry]
     dataset: Dataset
@@ -109,13 +110,13 @@ class _Run:
     progress: Progress
 
     def rows(self, batch: Sequence[Sample]) -> list[Row]:
-        """Restore and score the pictures of a batch by every method; rows picture by picture."""
+        """Restore a batch by every method and score it: the rows of the first picture, then of the next one."""
         references = References(batch, self._attempt)
         columns = [self._column(entry, batch, references) for entry in self.entries]
         return [line for picture in zip(*columns, strict=True) for line in picture]
 
     def _column(self, entry: Entry, batch: Sequence[Sample], references: References) -> list[Row]:
-        """One method's rows."""
+        """The rows of one method, one per picture of the batch."""
         attempts = list(zip(batch, self._attempt(entry.chain, batch), strict=True))
         references.remember(entry, attempts)
         lines = []

@@ -1,6 +1,7 @@
-"""Restore a data set's pictures one by one, or several of one kind as a batch, on any device, with the same results.
+"""Restore the pictures of a data set one by one or in batches, on any device.
 
-The time of a batch is shared out evenly among its pictures. Where a batch fails, its pictures are restored one by one.
+Each picture of a batch counts an equal share of the batch's time. If a batch fails, its pictures are restored one by
+one.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurEr
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of one picture.
+    """The result of one picture.
 
     Attributes:
-        restoration: a batch of one on the CPU, its psf of the picture's own size; None when the chain failed.
-        seconds: the time it took, of a batch its share; None when the chain failed.
-        error: what went wrong.
+        restoration: a batch of one picture on the CPU; its PSF has no margin from batching. None when the chain
+            failed.
+        seconds: the time in seconds, for a batch divided by its pictures; None when the chain failed.
+        error: the error message; None when the chain did not fail.
     """
 
     restoration: Restoration | None = None
@@ -37,21 +39,21 @@ class Attempt:
 
 
 def batches(samples: Iterable[Sample], together: int) -> Iterator[list[Sample]]:
-    """Consecutive samples that can be restored as one batch, at most `together` of them; read as they are needed."""
+    """Batches of at most `together` consecutive samples; samples are read when they are needed."""
     for _, alike in groupby(samples, key=_kind):
         while batch := list(islice(alike, together)):
             yield batch
 
 
 def _kind(sample: Sample) -> tuple[object, ...]:
-    """What the samples of a batch must have in common. Their psfs may differ in size."""
+    """A key that is equal for samples that can form one batch. Their PSFs may differ in size."""
     pictures = (sample.blurry, sample.noisy, sample.frames)
     layouts = tuple(None if picture is None else (picture.shape, picture.dtype) for picture in pictures)
     return layouts, sample.psf is None, sample.sigma, sample.exposure_ratio
 
 
 def attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
-    """Restore the samples of a batch; where that fails, one by one.
+    """Restore the samples as a batch or, if that fails, one by one.
 
     Raises:
         Cancelled: after `progress.cancel()`.
@@ -63,27 +65,28 @@ def attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progr
 
 
 def _attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
-    """Restore the samples of a batch, all or none."""
+    """Restore the samples as a batch; after an error, every sample has this error and no restoration."""
     started = time.perf_counter()
     try:
         observation = _observation(samples, chain).to(device)
-        restoration = replace(chain(observation, _Inner(progress)), stages={})  # no row shows stages
-        restoration = moved(restoration, CPU)  # waits until the device is done
+        restoration = replace(chain(observation, _Inner(progress)), stages={})  # the stages are not used
+        restoration = moved(restoration, CPU)  # waits until the device has finished
         seconds = (time.perf_counter() - started) / len(samples)
         return [Attempt(alone, seconds) for alone in _apart(restoration, samples, chain)]
     except Cancelled:
         raise
-    except Exception as error:  # a method may fail in any way; the others still get their figures
+    except Exception as error:  # of any kind, so that the run goes on with the other methods
         return [Attempt(error=in_words(error))] * len(samples)
 
 
 def in_words(error: Exception) -> str:
-    """An error as a row has it."""
+    """The message of an error for a row; an unexpected error also with its type."""
     return str(error) if isinstance(error, UnblurError) else f"{type(error).__name__}: {error}"
 
 
 def _observation(samples: Sequence[Sample], chain: Chain) -> Observation:
-    """What the chain needs or takes; the true psfs only if it needs them, or a blind method would see them."""
+    """An observation with what the chain needs or takes."""
+    # The true PSFs only where the chain needs them, so that no blind method gets them.
     used = chain.needs | chain.takes
 
     def together(name: Input) -> Tensor | None:
@@ -102,20 +105,20 @@ def _observation(samples: Sequence[Sample], chain: Chain) -> Observation:
 
 
 def _stacked(psfs: Sequence[Tensor]) -> Tensor:
-    """Psfs `(1, 1, h, w)` of any sizes as one batch, the smaller ones with a dark margin."""
+    """PSFs `(1, 1, h, w)` of any sizes as one batch; the smaller ones are padded with zeros."""
     size = max(psf.shape[-2] for psf in psfs), max(psf.shape[-1] for psf in psfs)
     return torch.cat([psf if psf.shape[-2:] == size else pad_psf(psf[0, 0], size)[None, None] for psf in psfs])
 
 
 def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) -> list[Restoration]:
-    """A batch's restoration as one restoration per picture; each has all notes of the batch."""
+    """Split the restoration of a batch into one per picture; each has all notes of the batch."""
     image, psf = restoration.image, restoration.psf
     for what, tensor in (("pictures", image), ("psfs", psf)):
         if tensor is not None and len(tensor) != len(samples):
-            raise ValueError(f"of {len(samples)} pictures the method made {len(tensor)} {what}")
+            raise ValueError(f"for {len(samples)} pictures the method returned {len(tensor)} {what}")
     images = [None] * len(samples) if image is None else image.split(1)
     psfs: Sequence[Tensor | None] = [None] * len(samples)
-    if psf is not None:  # a true psf is the sample's own, whatever the method returned
+    if psf is not None:  # where the true PSF was given, take it from the sample, without padding
         given = "psf" in chain.needs and "psf" not in chain.gives
         psfs = [sample.psf for sample in samples] if given else _without_margins(psf)
     return [
@@ -125,9 +128,9 @@ def _apart(restoration: Restoration, samples: Sequence[Sample], chain: Chain) ->
 
 
 def _without_margins(psfs: Tensor) -> list[Tensor]:
-    """Psfs `(B, 1, h, w)` one by one, without the dark margin that some have to be as large as the largest."""
+    """Split PSFs `(B, 1, h, w)` into single ones, and remove the zeros that pad smaller ones to the largest size."""
     margins = [_dark_margin(psf) for psf in psfs[:, 0]]
-    least = [min(sides) for sides in zip(*margins, strict=True)]  # a margin that all have was there before
+    least = [min(sides) for sides in zip(*margins, strict=True)]  # a margin that all PSFs have is no padding
     height, width = psfs.shape[-2:]
     cuts = [(rows - least[0], columns - least[1]) for rows, columns in margins]
     return [
@@ -137,7 +140,7 @@ def _without_margins(psfs: Tensor) -> list[Tensor]:
 
 
 def _dark_margin(psf: Tensor) -> tuple[int, int]:
-    """How many rows and columns of a psf `(h, w)` are zero at each of both ends."""
+    """The numbers of zero rows at both the top and bottom, and of zero columns at both sides, of a PSF `(h, w)`."""
     margins = []
     for axis, side in ((1, psf.shape[0]), (0, psf.shape[1])):
         lit = (psf != 0).any(axis).nonzero().flatten().tolist() or [0]
@@ -146,7 +149,7 @@ def _dark_margin(psf: Tensor) -> tuple[int, int]:
 
 
 class _Inner(Progress):
-    """What a method reports to: it can be cancelled like the benchmark, and its stages are not shown."""
+    """The progress of one method: it is cancelled together with the benchmark's, and shows nothing."""
 
     def __init__(self, outer: Progress) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The methods that are measured: each a chain that gives a picture, and the reference of its error ratios."""
+"""The methods of a run: each is a chain that gives a picture, with the reference for its error ratios."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unblur.pipeline.channels import on_any_shape
 from unblur.types import UnblurError
 
 Identity = tuple[tuple[str, Settings], ...]
-"""A chain's methods and settings; equal for chains that do the same."""
+"""The methods and settings of a chain."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Entry:
     """One method of the table.
 
     Attributes:
-        label: what the person asked for; names its rows and its folder.
-        chain: what runs.
-        reference: the non-blind chain that is given the true psf; its result is the denominator of the error ratios.
+        label: the name that the user gave; it stands in the rows, and is the name of the folder of pictures.
+        chain: the chain that is run.
+        reference: the non-blind chain that gets the true PSF; its error is the denominator of the error ratios.
     """
 
     label: str
@@ -32,12 +32,12 @@ class Entry:
 
 
 def make_entries(names: Sequence[str], settings: Mapping[str, Any]) -> list[Entry]:
-    """The methods called `names`, each with those of the settings that it has.
+    """The methods called `names`; each gets those settings that it has.
 
     Raises:
-        UnblurError: no such method or setting, or two methods with one label.
+        UnblurError: when there is no such method or setting, or two methods have the same label.
     """
-    completed = {name: complete(name, psf_known=True) for name in names}  # imports the methods, too
+    completed = {name: complete(name, psf_known=True) for name in names}  # this also imports the methods
     keys = {name: setting_keys(chain) for name, chain in completed.items()}
     everything = set().union(*keys.values())
     for key in settings:
@@ -61,11 +61,11 @@ def _on_any_shape(chain: Chain) -> Chain:
 
 
 def identity(chain: Chain) -> Identity:
-    """A key that is equal for chains that do the same."""
+    """A key that is equal for chains with the same methods and settings."""
     return tuple((step.method.card.name, step.settings) for step in chain.steps)
 
 
 def _reference(chain: Chain) -> Chain:
-    """The chain's last non-blind step alone, or the default one where the chain has none."""
+    """The last non-blind step of the chain, or the default one if the chain has none."""
     non_blind = [step for step in chain.steps if "psf" in step.method.card.needs]
     return Chain((non_blind[-1],)) if non_blind else Chain.parse(QUICK_NON_BLIND)

@@ -1,4 +1,4 @@
-"""The restored pictures as files, `METHOD/PICTURE.png`, and the psfs that were estimated, `METHOD/PICTURE.psf.png`."""
+"""Write restored pictures to `METHOD/PICTURE.png` and estimated PSFs to `METHOD/PICTURE.psf.png`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from unblur.types import Restoration, UnblurError
 
 
 def prepare_folders(out: Path, labels: Sequence[str]) -> None:
-    """Make a folder for every method; refuse one that holds anything, for nothing is ever overwritten."""
+    """Make a folder for every method.
+
+    Raises:
+        UnblurError: when a folder cannot be made or is not empty, since no file is overwritten.
+    """
     for label in labels:
         folder = out / label
         try:
@@ -26,7 +30,7 @@ def prepare_folders(out: Path, labels: Sequence[str]) -> None:
 
 
 def write_pictures(folder: Path, name: str, chain: Chain, restoration: Restoration) -> None:
-    """Write one restored picture, and its psf if `chain` estimated it."""
+    """Write one restored picture, and its PSF if `chain` estimated it."""
     assert restoration.image is not None
     path = folder / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)  # a data set may name its pictures "people/01"

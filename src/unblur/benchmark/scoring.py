@@ -1,7 +1,7 @@
-"""From a restored picture to its row, and from a method's rows to its line in the summary.
+"""Compute the row of a restored picture, and the summary of the rows of a method.
 
-The denominator of an error ratio is the error of the same non-blind step with the true psf; the row names that step. It
-is computed once per picture, and its time counts for no method.
+The denominator of an error ratio is the error of the same non-blind step with the true PSF; the row names that step.
+It is computed once per picture, and its time is not part of any method's time.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Row = dict[str, Any]
 
 
 class References:
-    """The pictures of a batch restored by non-blind steps with the true psf; each is computed when it is first needed.
+    """The pictures of a batch, restored by non-blind steps with the true PSF. They are computed when they are needed.
 
     Args:
         samples: the batch.
-        attempt: runs a chain on some of it.
+        attempt: runs a chain on samples of the batch.
     """
 
     def __init__(self, samples: Sequence[Sample], attempt: Callable[[Chain, Sequence[Sample]], list[Attempt]]) -> None:
@@ -39,16 +39,16 @@ class References:
         self._known: dict[tuple[Identity, str], Attempt] = {}
 
     def remember(self, entry: Entry, attempts: Iterable[tuple[Sample, Attempt]]) -> None:
-        """Keep the results of a method that is its own reference, so that they are not computed again."""
+        """Keep the results of a method that is its own reference, so that it does not run twice."""
         this = identity(entry.chain)
         if this == identity(entry.reference):
             self._known |= {(this, sample.name): made for sample, made in attempts}
 
     def picture(self, chain: Chain, sample: Sample) -> Tensor:
-        """One sample of the batch restored by `chain`.
+        """One sample of the batch, restored by `chain`.
 
         Raises:
-            UnblurError: when it fails on it.
+            UnblurError: when the chain fails on this sample.
         """
         this = identity(chain)
         if (this, sample.name) not in self._known:
@@ -63,7 +63,7 @@ class References:
 
 
 def row(entry: Entry, dataset: Dataset, sample: Sample, attempt: Attempt, references: References) -> Row:
-    """Everything about one picture restored by one method; without figures and with its `error` where it failed."""
+    """The row of one picture restored by one method. After a failure it has an `error` and no figures."""
     line: Row = {
         "method": entry.label,
         "image": sample.name,
@@ -81,13 +81,13 @@ def row(entry: Entry, dataset: Dataset, sample: Sample, attempt: Attempt, refere
         try:
             line |= _about_psf(entry.chain, sample, attempt.restoration)
             line |= _scores(entry, dataset, sample, attempt.restoration, references)
-        except Exception as error:  # a method may give anything
+        except Exception as error:  # a method may return a picture that cannot be scored
             line["error"] = in_words(error)
     return {key: _finite(value) for key, value in line.items()}
 
 
 def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
-    """Size of the psf that the picture was restored with; if it was estimated, its similarity to the true one."""
+    """Size of the PSF that the picture was restored with and, if it was estimated, its similarity to the true one."""
     if restoration.psf is None:
         return {}
     about: Row = {"psf_size": list(restoration.psf.shape[-2:])}
@@ -99,7 +99,7 @@ def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
 def _scores(
     entry: Entry, dataset: Dataset, sample: Sample, restoration: Restoration, references: References
 ) -> Mapping[str, float]:
-    """The protocol's figures; none for a picture whose sharp version is not known."""
+    """The scores of the protocol; empty when there is no sharp picture."""
     assert restoration.image is not None
     if sample.sharp is None:
         return {}
@@ -109,7 +109,7 @@ def _scores(
 
 
 def summary(label: str, rows: Sequence[Row]) -> Row:
-    """Means of one method's rows, its worst PSNR, and how many pictures it failed on."""
+    """The means of one method's rows, its lowest PSNR, and the number of pictures it failed on."""
     scored = [row for row in rows if row["error"] is None]
     worst = [row["psnr"] for row in scored if row["psnr"] is not None]
     return {
@@ -123,11 +123,11 @@ def summary(label: str, rows: Sequence[Row]) -> Row:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the figures there are."""
+    """The mean of the values that are not None."""
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if there else None
 
 
 def _finite(value: Any) -> Any:
-    """`value` as strict JSON has it: null for an infinite PSNR or error ratio."""
+    """`value`, or None for an infinite PSNR or error ratio, which strict JSON cannot hold."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

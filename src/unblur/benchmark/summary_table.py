@@ -1,4 +1,4 @@
-"""The summary of a run as a table, with everything that defines its figures below."""
+"""The summary of a run as a table, with the protocol and the versions below."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _COLUMNS = (  # heading, key in the summary, digits
     ("ratio\nSSD", "error_ratio_ssd", 3),
     ("ratio\nnorm2", "error_ratio_norm2", 3),
     ("s", "seconds", 2),
-    ("failed", "failed", 0),  # shown only where something failed
+    ("failed", "failed", 0),  # only shown when a method failed
 )
 
 
 def table(result: Mapping[str, Any]) -> Group:
-    """The summary of `run`'s result, its protocol below; nothing is cut where a page has 80 columns."""
+    """The summary of the result of `run`, with its protocol below. It fits into 80 columns."""
     lines = result["summary"]
     columns = _COLUMNS if any(line["failed"] for line in lines) else _COLUMNS[:-1]
     rows = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
@@ -34,7 +34,7 @@ def table(result: Mapping[str, Any]) -> Group:
 
 
 def _caption(result: Mapping[str, Any]) -> str:
-    """What the columns are, and everything that defines the figures."""
+    """The meaning of the columns, the protocol and the versions."""
     protocol, versions = result["protocol"], result["versions"]
     counts = {line["count"] + line["failed"] for line in result["summary"]}
     count = max(counts, default=0)

@@ -1,4 +1,4 @@
-"""The command line. One module per command; nothing heavy is imported before a command runs."""
+"""The command line, one module per command. Large packages are imported only when a command runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from unblur.cli.console import PoliteGroup
 app = typer.Typer(
     name="unblur",
     cls=PoliteGroup,
-    help="Give a shaken, blurred or noisy photograph back sharp.",
+    help="Restore shaken, blurred or noisy photographs.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a bug shows Python's own traceback; a person's mistake shows one line
+    pretty_exceptions_enable=False,  # a bug shows Python's own traceback; a user's mistake shows one line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (restore.restore, psf.psf, bench.bench, methods.methods, train.train, synth.synth):
@@ -25,20 +25,20 @@ for command in (restore.restore, psf.psf, bench.bench, methods.methods, train.tr
 
 
 ENVIRONMENT = {
-    # Many of the FFTs are small. On a busy machine a thread that spins while it waits for another takes the core
-    # the other one needs, and everything takes twice as long.
+    # Many of the FFTs are small. On a busy machine, a thread that waits actively for another thread occupies the core
+    # which the other one needs, and the computation takes twice as long.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Large tensors in large pages: a network's training step spends a sixth of its time on page faults otherwise.
+    # Large memory pages for large tensors: without them, a training step spends a sixth of its time on page faults.
     "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""What torch reads when it is imported; a person's own environment comes first."""
+"""Environment variables that torch reads when it is imported. Those that the user has set are kept."""
 
 
 def main() -> None:
     """Run the command line."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", module="PIL")  # what a person should know of a photo stands in its notes
+    warnings.filterwarnings("ignore", module="PIL")  # a photo's notes say what matters to the user
     app()
 
 

@@ -1,4 +1,4 @@
-"""`unblur bench`: methods on a data set, by its published protocol."""
+"""`unblur bench`: score methods on a data set by its published protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unblur.cli.console import Device, Weights, parse_settings, progress_bar, wi
 
 def bench(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The name of a data set, such as levin.")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder that holds it.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the data set.")],
     method: Annotated[
         str,
         typer.Option("--method", "-m", metavar="A,B,...", help="Methods or chains a+b, separated by commas."),
@@ -36,10 +36,10 @@ def bench(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file if it exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Measure methods on a data set.
+    """Score methods on a data set.
 
-    A non-blind method by itself is given the true PSF; a PSF estimator by itself is followed by a quick non-blind
-    method.
+    A non-blind method that is named alone gets the true PSF. A PSF estimator that is named alone is followed by a quick
+    non-blind method.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, the progress bar, and how values are written."""
+"""Shared by all commands: errors in one line, the progress bar, and the parsing of values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="Where t
 
 
 Weights = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="Your own weights of the method, from `unblur train`.")
+    Path | None, typer.Option("--weights", metavar="FILE", help="Weights of the method, from `unblur train`.")
 ]
 
 
@@ -31,7 +31,7 @@ _UsageError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 class PoliteGroup(TyperGroup):
-    """Turns errors that a person can put right, and Ctrl-C, into one line on stderr and an exit code."""
+    """Turns user errors and Ctrl-C into one line on stderr and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options before the command."""
@@ -52,24 +52,24 @@ class PoliteGroup(TyperGroup):
             say_error(str(error))
             raise typer.Exit(USER_ERROR) from None
         except (KeyboardInterrupt, Cancelled):
-            typer.echo("stopped; the picture being worked on was not written.", err=True)
+            typer.echo("stopped; the current picture was not written.", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
 def _refuse(error: Any) -> NoReturn:
-    """Print what is wrong with the arguments, and end."""
+    """Print what is wrong with the arguments, and exit."""
     command = error.ctx.command_path if error.ctx else "unblur"
-    say_error(f"{error.format_message().rstrip('.')}. `{command} -h` shows what there is.")
+    say_error(f"{error.format_message().rstrip('.')}. `{command} -h` lists the options.")
     raise typer.Exit(USER_ERROR) from None
 
 
 def say_error(message: str) -> None:
-    """`error: message` on stderr, in one line."""
+    """Print `error: message` on stderr, in one line."""
     typer.echo("error: " + " ".join(message.split()), err=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or torch found no memory; torch says so in a RuntimeError."""
+    """Whether the error says that Python or torch ran out of memory; torch raises a RuntimeError for it."""
     words = ("not enough memory", "can't allocate memory", "out of memory")
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
@@ -77,7 +77,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def parse_settings(assignments: list[str]) -> dict[str, str]:
-    """`["key=value", ...]` as a dictionary; the methods turn the values into their types.
+    """`["key=value", ...]` as a dictionary of strings.
 
     Raises:
         UnblurError: for a text without a key or an equals sign.
@@ -92,10 +92,10 @@ def parse_settings(assignments: list[str]) -> dict[str, str]:
 
 
 def with_weights(settings: dict[str, str], weights: Path | None) -> dict[str, str]:
-    """The settings, with `--weights FILE` as one of them.
+    """The settings, with the file of `--weights` as the setting `weights`.
 
     Raises:
-        UnblurError: if they hold weights of their own.
+        UnblurError: when `weights` is given by both `--weights` and `--set`.
     """
     if weights is not None and "weights" in settings:
         raise UnblurError(f"--weights {weights} and --set weights={settings['weights']}: leave one out.")
@@ -103,10 +103,10 @@ def with_weights(settings: dict[str, str], weights: Path | None) -> dict[str, st
 
 
 def parse_sigma(text: str | None) -> float | None:
-    """A noise level on the 0..1 scale, written `0.02` or `5/255`.
+    """A noise level on the 0..1 scale, given as `0.02` or `5/255`; None for None.
 
     Raises:
-        UnblurError: for anything else.
+        UnblurError: for any other text.
     """
     if text is None:
         return None
@@ -118,7 +118,7 @@ def parse_sigma(text: str | None) -> float | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder that `-o` names, if it is not there.
+    """Make the folder of `-o` if it does not exist.
 
     Raises:
         UnblurError: when it cannot be made.
@@ -126,11 +126,11 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnblurError(f"{folder}: no such folder can be made ({error.strerror}). Name another with -o.") from None
+        raise UnblurError(f"{folder}: this folder cannot be made ({error.strerror}). Name another with -o.") from None
 
 
 def check_psf_size(size: int | None) -> None:
-    """Refuse a side that no PSF has.
+    """Check the value of `--psf-size`.
 
     Raises:
         UnblurError: for a size that is even or less than 3.
@@ -143,13 +143,13 @@ def check_psf_size(size: int | None) -> None:
 
 @contextmanager
 def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterator[Progress]:
-    """A `Progress` that is drawn on stderr; silent when `quiet` is set or stderr is no terminal.
+    """A `Progress` that is shown on stderr; nothing is shown when `quiet` is set or stderr is not a terminal.
 
     Args:
-        title: what is worked on.
-        quiet: nothing is drawn.
-        remaining: for long work whose steps all take the same time: also shows the time left, and writes plain lines
-            where stderr is no terminal.
+        title: text in front of the bar.
+        quiet: show nothing.
+        remaining: for long work with steps of equal duration: also show the remaining time, and write plain lines
+            when stderr is not a terminal.
     """
     from rich.console import Console
     from rich.progress import (
@@ -181,7 +181,7 @@ def progress_bar(title: str, *, quiet: bool, remaining: bool = False) -> Iterato
 
 
 class _WrittenProgress(Progress):
-    """A line on stderr per stage, and whenever there is a new validation."""
+    """Writes a line on stderr for each stage and each validation."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ def _said(figures: dict[str, float]) -> str:
 
 
 class _DrawnProgress(Progress):
-    """Draws the current stage as one rich progress bar."""
+    """Shows the current stage as one rich progress bar."""
 
     def __init__(self, bars: Bars, title: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`unblur methods`: all methods, described by their cards and settings."""
+"""`unblur methods`: list all methods, or the settings of one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def methods(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Show this method's settings, or those of a file ./mine.py."),
+        typer.Argument(metavar="[NAME]", help="Show the settings of this method, or of a file ./mine.py."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of methods.")] = False,
 ) -> None:
@@ -35,7 +35,7 @@ def methods(
 
 
 def describe(method: Method) -> dict[str, Any]:
-    """What a method says about itself, ready for JSON."""
+    """The card and the settings of a method, ready for JSON."""
     card = method.card
     return {
         "name": card.name,
@@ -53,11 +53,11 @@ def describe(method: Method) -> dict[str, Any]:
 
 
 def describe_settings(method: Method) -> list[dict[str, Any]]:
-    """A method's settings, from the JSON schema of its settings model; what does not apply is None."""
+    """The settings of a method, from the JSON schema of its settings model; a field that does not apply is None."""
     schema = method.settings.model_json_schema()
     described = []
     for name, entry in schema["properties"].items():
-        # "a number or nothing" lists the number first; it is the part with a range
+        # For "a number or None" the number comes first; only it has a range.
         kind = {**entry, **entry["anyOf"][0]} if "anyOf" in entry else entry
         described.append(
             {
@@ -119,7 +119,7 @@ def _range(setting: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as one types it after `--set key=`."""
+    """A value as it is typed after `--set key=`."""
     if value is None:
         return "automatic"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""`unblur psf`: the PSF that blurred a photo, as a file and in words."""
+"""`unblur psf`: estimate the PSF of a photo, write it to a file and describe it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def psf(
             help="A folder, or .png (16 bit), .npy or .tif (exact). Default: PHOTO.psf.png beside the photo.",
         ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="auto, or a method that gives a psf.")] = "auto",
+    method: Annotated[str, typer.Option("--method", "-m", help="auto, or a method that estimates a PSF.")] = "auto",
     psf_size: Annotated[
         int | None,
-        typer.Option("--psf-size", metavar="N", help="Side in pixels. Default: found automatically."),
+        typer.Option("--psf-size", metavar="N", help="Side of the PSF in pixels, odd. Default: chosen automatically."),
     ] = None,
     settings: Annotated[
         list[str] | None,

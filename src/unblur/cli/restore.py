@@ -1,4 +1,4 @@
-"""`unblur restore`: photos in, restored photos out."""
+"""`unblur restore`: restore photos."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def restore(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file; or a folder, for several photos. Default: PHOTO.restored.jpg beside the photo.",
+            help="A file, or a folder for several photos. Default: PHOTO.restored.jpg beside the photo.",
         ),
     ] = None,
     method: Annotated[
@@ -50,7 +50,7 @@ def restore(
     noisy: Annotated[
         Path | None,
         typer.Option(
-            "--noisy", metavar="FILE", help="A short, noisy shot of the same scene and size (one photo only)."
+            "--noisy", metavar="FILE", help="A short, noisy exposure of the same scene and size (one photo only)."
         ),
     ] = None,
     exposure_ratio: Annotated[
@@ -58,7 +58,7 @@ def restore(
         typer.Option("--exposure-ratio", metavar="R", help="Exposure of the photo divided by that of --noisy."),
     ] = None,
     psf_size: Annotated[
-        int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels of the PSF to estimate.")
+        int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels of the PSF to estimate, odd.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -66,7 +66,7 @@ def restore(
     ] = None,
     weights: Weights = None,
     strength: Annotated[
-        float, typer.Option(help="How far to go: 0 leaves the photo as it is, 1 restores it fully.")
+        float, typer.Option(help="Blend of photo and result: 0 is the photo, 1 the restored photo.")
     ] = 1.0,
     sigma: Annotated[
         str | None,
@@ -75,16 +75,17 @@ def restore(
     device: Device = "cpu",
     report: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Also draw before, after, PSF and figures as one picture."),
+        typer.Option(metavar="PATH", help="Also write one picture with before, after, PSF and figures."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Keep a result even when it is not credible.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Keep the result even when it is not credible.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Restore blurred photos.
 
-    The photo itself is never changed. A photo that would only get worse is copied as it is, with the reason.
+    The photo file itself is not changed. Where restoring would make a photo worse, the photo is copied unchanged and
+    the reason is printed.
     """
     if noisy is not None and len(photos) > 1:
         raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {len(photos)}. Restore them one by one.")
@@ -111,7 +112,7 @@ def restore(
 
 
 def _without_folders(paths: list[Path]) -> list[Path]:
-    """The photos among `paths`; what is wrong with the folders is said."""
+    """The paths that are not folders; an error is printed for each folder."""
     from unblur.image_io import ImageFileError, default_output
 
     photos = []
@@ -126,10 +127,16 @@ def _without_folders(paths: list[Path]) -> list[Path]:
 
 
 def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path]:
-    """Where each photo's result goes; a folder is made where one is meant and missing.
+    """The path of each photo's result. A missing output folder is made.
+
+    Args:
+        photos: the photos.
+        output: a file or folder; None: beside each photo.
+        tag: what is added to the name, `a.jpg` -> `a.TAG.jpg`.
 
     Raises:
-        UnblurError: a file named for several photos, or two photos that would go to one file.
+        UnblurError: when one file is named for several photos, two photos would go to the same file, or the folder
+            cannot be made.
     """
     from unblur.image_io import default_output
     from unblur.image_io.write import FORMATS
@@ -143,7 +150,7 @@ def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UnblurError(f"{output}: no such folder can be made ({error.strerror}). Name another.") from None
+            raise UnblurError(f"{output}: this folder cannot be made ({error.strerror}). Name another one.") from None
     else:
         places = [output]
     for i, place in enumerate(places):
@@ -155,7 +162,7 @@ def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path
 
 @dataclass(frozen=True)
 class _Files:
-    """What belongs to one photo, and where its results go."""
+    """The input files and output files of one photo."""
 
     photo: Path
     noisy: Path | None
@@ -166,7 +173,7 @@ class _Files:
 
 
 def _known(psf: Path | None, sigma: float | None, exposure_ratio: float | None) -> Observation:
-    """What is known besides the pictures."""
+    """An observation of what was given besides the pictures."""
     import torch
 
     from unblur.image_io import read_psf
@@ -185,9 +192,9 @@ def _options(
 
 
 def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: bool, alone: bool) -> FileResult | None:
-    """Restore one photo; None, after saying why, when it cannot be done.
+    """Restore one photo. After an error, print it and return None.
 
-    `alone`: there is no other photo to go on with, so that a bug may show Python's own traceback.
+    `alone`: this is the only photo, so an unexpected exception is raised with its traceback.
     """
     from unblur.image_io import ImageFileError
     from unblur.pipeline.restore import restore_file
@@ -213,7 +220,7 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
         say_error(str(error) if named else f"{photo}: {error}")
     except Exception as error:
         if is_out_of_memory(error):
-            say_error(f"{photo}: there is not enough memory for it. Close other programs, or crop or shrink it.")
+            say_error(f"{photo}: there is not enough memory for it. Close other programs, or crop or reduce the photo.")
         elif alone:
             raise
         else:
@@ -222,7 +229,7 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
 
 
 def _tell(result: FileResult) -> None:
-    """Print what was found, what was done and why."""
+    """Print the PSF and the noise level, what was done and why, and the notes."""
     from unblur.imaging.psf import describe_psf
 
     found = [] if result.psf is None else [f"PSF {describe_psf(result.psf).words}"]

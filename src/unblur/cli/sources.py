@@ -1,4 +1,4 @@
-"""Which source `unblur train` and `unblur synth` make samples of."""
+"""The source from which `unblur train` and `unblur synth` make samples."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ PairsOption = Annotated[
     Path | None, typer.Option("--pairs", metavar="DIR", help="Pairs: SCENE/blur/*.png and SCENE/sharp/*.png.")
 ]
 FramesOption = Annotated[
-    Path | None, typer.Option("--frames", metavar="DIR", help="Sharp consecutive frames, a folder for each clip.")
+    Path | None, typer.Option("--frames", metavar="DIR", help="Sharp consecutive frames, one folder per clip.")
 ]
 CacheOption = Annotated[
-    float, typer.Option("--cache", min=0, metavar="GB", help="Memory for decoded pictures, of all workers together.")
+    float,
+    typer.Option("--cache", min=0, metavar="GB", help="Memory for decoded pictures, in GB for all workers together."),
 ]
 
 
@@ -37,10 +38,21 @@ def chosen_source(
     samples: Path | None = None,
     observations: Any = None,
 ) -> Source:
-    """The one source that was named, of those that the method accepts.
+    """The source that was named on the command line.
+
+    Args:
+        trainable: states which kinds of sources the method accepts.
+        method: name of the method.
+        out: folder of the results; it must not lie in the source.
+        cache: memory for decoded pictures, in GB.
+        photos: folder of sharp photos.
+        pairs: folder of pairs.
+        frames: folder of frames.
+        samples: folder of samples.
+        observations: the recipe's table `observations`, with which the samples must have been made.
 
     Raises:
-        UnblurError: when none or several were named, or the method learns from another kind.
+        UnblurError: when none or several folders were named, or the method does not accept this kind.
     """
     from dataclasses import replace
 

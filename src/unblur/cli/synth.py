@@ -1,4 +1,4 @@
-"""`unblur synth`: the samples that a recipe trains on, as files."""
+"""`unblur synth`: write the samples of a recipe to files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ def synth(
     recipe_file: Annotated[
         Path | None, typer.Option("--recipe", metavar="FILE", help="A recipe.toml of your own.")
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How many there are to be.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Of all randomness.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make samples; 0: none.")] = 1,
+    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="Number of samples.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Seed of the random generators.")] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that make samples; 0: the main process.")
+    ] = 1,
     cache: CacheOption = 4.0,
-    resume: Annotated[bool, typer.Option("--resume", help="Make the samples that are missing in DIR.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Make only the samples that are missing in DIR.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Write the samples that a method is trained on, to look at or for `unblur train --samples DIR`.
+    """Write the samples that a method is trained on, for `unblur train --samples DIR` or to look at.
 
-    A sample is a folder of pictures and numbers. One in twenty is held out for validation, and made of what the source
-    holds out. Sample number i is the same whatever the number of samples and workers.
+    A sample is a folder of pictures and numbers. Every twentieth sample is for validation and is made from the
+    validation part of the source. Sample number i does not depend on the number of samples or workers.
     """
     from unblur import methods
     from unblur.training.recipe import read_recipe

@@ -1,4 +1,4 @@
-"""`unblur train`: a method's networks, trained on a folder of pictures."""
+"""`unblur train`: train the networks of a method on a folder of pictures."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ def train(
     samples: Annotated[
         Path | None, typer.Option("--samples", metavar="DIR", help="Samples that `unblur synth` wrote.")
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", help="Which recipe of the method.")] = "compact",
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Fewer or more steps than planned.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="Preset of the recipe.")] = "compact",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Total number of steps, instead of the recipe's.")
+    ] = None,
     init: Annotated[
         list[str] | None,
         typer.Option(
-            "--init", metavar="FILE", help="Begin with these weights; MODULE=FILE for one module. Repeatable."
+            "--init", metavar="FILE", help="Start from these weights; MODULE=FILE for one module. May be repeated."
         ),
     ] = None,
     recipe_file: Annotated[
         Path | None, typer.Option("--recipe", metavar="FILE", help="A recipe.toml of your own.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN.")] = False,
-    devices: Annotated[int, typer.Option("--devices", min=1, help="How many of this machine's devices.")] = 1,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many machines, under torchrun.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in RUN.")] = False,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Number of devices of this machine.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, under torchrun.")] = 1,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="bf16 or 32; by default what the recipe says.")
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make samples; 0: none.")] = 1,
+    precision: Annotated[str | None, typer.Option("--precision", help="bf16 or 32. Default: as in the recipe.")] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that make samples; 0: the main process.")
+    ] = 1,
     cache: CacheOption = 4.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Train a method's networks on one folder: of photos, pairs, frames or samples.
+    """Train the networks of a method on one folder of photos, pairs, frames or samples.
 
-    A part of the folder is never trained on and restored every so often, to see how it goes: photos whose names end in
-    0 or 1, every tenth scene or clip, every twentieth sample.
+    A part of the folder is used for validation only: photos whose names end in 0 or 1, every tenth scene or clip, every
+    twentieth sample.
     """
     try:
         import lightning_fabric  # noqa: F401
@@ -59,7 +61,7 @@ def train(
         raise UnblurError("training needs more packages: pip install 'unblur[train]'.") from None
     import torch
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it repeats what was typed
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it only repeats the options
     from unblur import methods
     from unblur.training.devices import make_fabric
     from unblur.training.initial import put_initial_weights
@@ -77,7 +79,7 @@ def train(
     _check_processes(recipe.batch, devices, nodes)
     check_folder(out, resume=resume)
     if resume and init:
-        raise UnblurError("--resume goes on with the run's own weights; leave --init out.")
+        raise UnblurError("--resume continues with the run's own weights; leave --init out.")
     make = maker(method, recipe)
     torch.manual_seed(recipe.seed)
     trainable = make()
@@ -100,14 +102,14 @@ def train(
     fabric.launch()
     silent = quiet or not fabric.is_global_zero
     for note in notes if not silent else ():
-        typer.echo(f"begun: {note}.", err=True)
+        typer.echo(f"initial weights: {note}.", err=True)
     try:
         with progress_bar(out.name, quiet=silent, remaining=True) as progress, _ending_the_step(progress):
             score = run_training(run, trainable, fabric, progress, resume=resume)
     except (KeyboardInterrupt, Cancelled):
         if fabric.is_global_zero:
             resumable = (out / CHECKPOINT).exists()
-            what = f"--resume goes on from the last checkpoint in {out}" if resumable else "no step was done"
+            what = f"--resume continues from the last checkpoint in {out}" if resumable else "no step was done"
             typer.echo(f"stopped; {what}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if not silent:
@@ -116,24 +118,22 @@ def train(
 
 def _check_processes(batch: int, devices: int, nodes: int) -> None:
     if batch % (devices * nodes):
-        raise UnblurError(f"a batch of {batch} cannot be shared out evenly to {devices * nodes} devices.")
-    processes = int(os.environ.get("WORLD_SIZE", devices * nodes))  # what torchrun has started
+        raise UnblurError(f"a batch of {batch} cannot be divided evenly among {devices * nodes} devices.")
+    processes = int(os.environ.get("WORLD_SIZE", devices * nodes))  # the number that torchrun has started
     if processes != devices * nodes:
-        raise UnblurError(
-            f"torchrun has started {processes} processes. Say --devices and --nodes so that they make as many."
-        )
+        raise UnblurError(f"torchrun has started {processes} processes. Their number must be --devices times --nodes.")
 
 
 @contextmanager
 def _ending_the_step(progress: Progress) -> Iterator[None]:
-    """Ctrl-C lets the step end and a checkpoint be written; a second one stops at once."""
+    """The first Ctrl-C stops training after the current step, with a checkpoint; a second one stops at once."""
     before = signal.getsignal(signal.SIGINT)
 
     def cancel(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
         progress.cancel()
 
-    if before is not signal.SIG_IGN:  # as under nohup
+    if before is not signal.SIG_IGN:  # ignored under nohup
         signal.signal(signal.SIGINT, cancel)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Benchmark data sets: each a folder layout and its scoring protocol.
+"""Benchmark data sets: each has a folder layout and a scoring protocol.
 
-Every module here except `base` is one data set and holds a `DATASET`. They are known by their file
-names; only the one that is asked for is imported.
+Every module here except `base` is one data set and holds a `DATASET`. The module's name is the data set's name;
+a module is imported when its data set is asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["get", "names"]
 
 
 def names() -> list[str]:
-    """The data sets there are, in alphabetical order. Imports none of them."""
+    """The names of all data sets, in alphabetical order. No data set is imported."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
@@ -28,7 +28,7 @@ def get(name: str) -> Dataset:
     """The data set called `name`.
 
     Raises:
-        UnblurError: naming the nearest data set, when there is none of that name.
+        UnblurError: when there is no such data set; the message suggests the nearest name.
     """
     if name not in names():
         raise UnblurError(f"there is no data set '{name}'.{nearest(name, names())}")

@@ -1,4 +1,4 @@
-"""What a data set is: samples read from a folder, and the published way to score them."""
+"""The interface of data sets: samples read from a folder, and a published protocol to score them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One observation of a data set, and its true picture and PSF as far as they are known.
+    """One observation of a data set, with its sharp picture and true PSF where they are known.
 
     Attributes:
-        name: unique within the data set; names the row and the files made from it.
+        name: unique within the data set; names the row of the result and the files.
         blurry: `(1, C, H, W)` float32 in [0, 1].
-        sharp: the truth, same shape; None for real photos.
-        psf: the true PSF, `(1, 1, h, w)`, non-negative, sums to 1; None where blur is not uniform.
-            Not recentred: it maps `sharp` to `blurry` as the data set has them.
+        sharp: the sharp picture, same shape; None where there is none, as for real photos.
+        psf: the true PSF, `(1, 1, h, w)`, non-negative, sums to 1; None where the blur is not uniform.
+            Not recentred: `sharp` convolved with it gives `blurry`.
         sigma: standard deviation of the noise on the [0, 1] scale; None where it is not stated.
         noisy: the short, noisy shot of a pair, same shape as `blurry`.
         frames: consecutive frames of the scene, `(1, T, C, H, W)`.
@@ -42,13 +42,13 @@ class Sample:
 
 
 class Dataset(ABC):
-    """A folder layout and a scoring protocol. A module makes one and calls it `DATASET`.
+    """A folder layout and a scoring protocol. Every data set's module has an instance called `DATASET`.
 
     Attributes:
-        name: what a person types; equal to the module's name.
+        name: name on the command line; equal to the module's name.
         title: one line for a table.
-        layout: one sentence telling which files the folder must hold.
-        protocol: everything that defines the scores, ready for JSON; printed beside every figure.
+        layout: which files the folder must hold, in one sentence.
+        protocol: everything that defines the scores, ready for JSON; printed below every table of scores.
     """
 
     name: ClassVar[str]
@@ -77,9 +77,9 @@ class Dataset(ABC):
         """Score one restored picture by the protocol.
 
         Args:
-            restored: what a method made of `sample.blurry`, same shape.
-            sample: the sample it was made from.
-            reference: what a non-blind method made of it with `sample.psf`, same shape.
+            restored: the result of a method for `sample.blurry`, same shape.
+            sample: the sample that was restored.
+            reference: the result of a non-blind method with `sample.psf`, same shape.
 
         Returns:
             `psnr` in dB and `ssim`; with a reference also `error_ratio_ssd` and `error_ratio_norm2`.
@@ -106,6 +106,6 @@ def scores_after_shift(
     if reference is not None:
         known = align(reference.clamp(0, 1), sample.sharp, crop=crop, search=search, step=step)
         for name, ratio in (("error_ratio_ssd", error_ratio_ssd), ("error_ratio_norm2", error_ratio_norm2)):
-            # Both are aligned and cropped by now, so the ratio itself need not search again.
+            # Both are aligned and cropped already, so the ratio needs no further search.
             scores[name] = ratio(found.restored, known.restored, found.sharp, crop=0, search=0).item()
     return scores

@@ -1,12 +1,12 @@
 """The 24 Kodak photos, each at the four exposures of one camera shake, with Poisson and Gaussian noise.
 
 The test set of Gilbert et al., "Non-Blind Image Deblurring using Neural Networks", was of this kind but is not
-published. The 96 blurry pictures are **made here**, the same ones every time, by that paper's shakes
-(`imaging.trajectory`):
+published. The 96 blurry pictures are **synthesised here**, identical in every run, with camera shakes as in that
+paper (`imaging.trajectory`):
 
     blurry = 8 bits of clip(Poisson(10000 convolve(sharp, psf, "valid")) / 10000 + 0.01 n),   n normal.
 
-Each exposure of a shake is longer than the one before it: a sixteenth, a quarter, a half, and all of its path.
+The four exposures of a shake last a sixteenth, a quarter, a half and all of its trajectory.
 """
 
 from __future__ import annotations
@@ -52,20 +52,24 @@ class KodakShaken(Dataset):
     }
 
     def count(self, root: Path) -> int:
-        """How many blurry pictures there are to make, or an error."""
+        """The number of blurry pictures: 96.
+
+        Raises:
+            UnblurError: when a photo is missing.
+        """
         missing = [name for name in PICTURES if not (root / f"{name}.png").is_file()]
         if missing:
             raise UnblurError(f"{root} lacks {missing[0]}.png. Expected: {self.layout}.")
         return len(PICTURES) * len(EXPOSURES)
 
     def samples(self, root: Path, limit: int | None = None) -> Iterator[Sample]:
-        """The blurry pictures, made one by one: all photos at the shortest exposure, then at the next one."""
+        """The blurry pictures, synthesised one by one: all photos at the shortest exposure, then at the next one."""
         self.count(root)
         pairs = product(range(len(EXPOSURES)), range(len(PICTURES)))
         return (self._make(root, picture, exposure) for exposure, picture in islice(pairs, limit))
 
     def score(self, restored: Tensor, sample: Sample, *, reference: Tensor | None = None) -> Scores:
-        """PSNR, SSIM and, given a reference, both error ratios, where they are."""
+        """PSNR, SSIM and, given a reference, both error ratios, without a search for a shift."""
         return scores_after_shift(restored, sample, reference, crop=self.protocol["crop"], search=0, step=1.0)
 
     def _make(self, root: Path, picture: int, exposure: int) -> Sample:

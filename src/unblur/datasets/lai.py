@@ -1,22 +1,24 @@
 """Lai et al. 2016: 25 colour pictures of five kinds, each blurred by four large camera shakes.
 
 "A Comparative Study for Single Image Blind Deblurring", CVPR 2016. The folder holds the sharp pictures and
-the kernels; the 100 blurry pictures are **made here**, one by one, the same ones every time:
+the kernels; the 100 blurry pictures are **synthesised here**, one by one, identical in every run:
 
     blurry = 8 bits of clip(clip(convolve(scene, psf, "valid")) + 0.01 n),   n normal, seeded by picture and kernel.
 
-The PSF is the kernel as its PNG shows it, normalised, as a *convolution*; it is off centre by up to 8 px and
-left there, because the protocol searches for the shift anyway. The sharp picture loses the border that the
-valid convolution loses. `scene` is the sharp picture, and only differs from it in the saturated ones.
+The PSF is the kernel as its PNG shows it, normalised, as a *convolution*. It is off centre by up to 8 px and not
+recentred, because the protocol searches for the shift. The sharp picture is cropped to the area of the valid
+convolution. `scene` equals the sharp picture, except in the saturated pictures.
 
-**Saturated pictures.** The authors stretch the range beyond 1, blur, and clip, so that a lamp leaves a white streak.
-Their sharp files are clipped already (the gaps in their histograms show a stretch by 1.9 or 2.1 that ends at 255), and
-what lay above white is lost. It is invented here: a value of 255 counts as 1.2 at the rim of its clipped area and as
-0.2 more with every pixel inwards, up to 1.8, in each channel by itself. `scene` has these values, and the file's
-elsewhere; the sharp picture is the file. (One value for all would draw a false edge where a wall begins to clip.)
+**Saturated pictures.** The authors stretch the range beyond 1, blur, and clip, so that a lamp becomes a white streak.
+Their sharp files are clipped already (the gaps in their histograms show a stretch by 1.9 or 2.1 that ends at 255), so
+the values above white are lost. They are replaced here by assumed values: a value of 255 counts as 1.2 at the rim of
+its clipped area and as 0.2 more with every pixel inwards, up to 1.8, in each channel separately. `scene` has these
+values in clipped areas and the file's values elsewhere; the sharp picture is the file. (With one value for a whole
+clipped area, its rim would become a false edge.)
 
-The pictures thus differ from the authors' blurry files in noise and highlights. Published figures are also taken on
-MATLAB's studio-range luminance (16 ... 235), worth about 1.3 dB: they do not compare with figures by this protocol.
+So these pictures differ from the authors' blurry files in noise and highlights. Published figures are also computed on
+MATLAB's studio-range luminance (16 ... 235), which makes about 1.3 dB. They cannot be compared with figures by this
+protocol.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ CATEGORIES = ("manmade", "natural", "people", "saturated", "text")
 PICTURES = tuple(f"{category}_{number:02}" for category in CATEGORIES for number in range(1, 6))
 KERNELS = tuple(f"kernel_{number:02}" for number in range(1, 5))
 SIGMA = 0.01
-RIM, RIMS = 0.2, 4  # what every pixel inwards adds to a clipped value, and how many do
+RIM, RIMS = 0.2, 4  # added to a clipped value for every pixel inwards, and the number of such pixels
 SMALLEST = 64  # px, side of a blurry picture: the crop and the window of SSIM must fit, at half size too
 
 
@@ -76,19 +78,23 @@ class Lai(Dataset):
     pairs: ClassVar[tuple[tuple[str, str], ...]] = tuple(product(PICTURES, KERNELS))
 
     def count(self, root: Path) -> int:
-        """How many blurry pictures there are to make, or an error."""
+        """The number of blurry pictures.
+
+        Raises:
+            UnblurError: when the folder or a file is missing.
+        """
         self._check(root)
         return len(self.pairs)
 
     def samples(self, root: Path, limit: int | None = None) -> Iterator[Sample]:
-        """The blurry pictures, made one by one: picture by picture, kernel by kernel."""
+        """The blurry pictures, synthesised one by one: all kernels of the first picture, then of the next one."""
         self._check(root)
         return (self._make(root, *pair) for pair in islice(self.pairs, limit))
 
     def score(self, restored: Tensor, sample: Sample, *, reference: Tensor | None = None) -> Scores:
         """PSNR, SSIM and, given a reference, both error ratios, on luminance after the best quarter-pixel shift."""
         for picture in (restored, reference):
-            # Luminance would hide that a method has lost the colours.
+            # A grey result has a valid luminance too, so the shape is checked before.
             if picture is not None and picture.shape != sample.blurry.shape:
                 raise ValueError(f"{sample.name} is of shape {tuple(sample.blurry.shape)}, not {tuple(picture.shape)}.")
         seen = replace(sample, sharp=None if sample.sharp is None else luminance(sample.sharp))
@@ -127,7 +133,7 @@ class Lai(Dataset):
 
 
 def _with_highlights(picture: Tensor) -> Tensor:
-    """`picture` with its clipped values raised above 1, the more the farther inside a clipped area they lie."""
+    """`picture` with clipped values raised above 1; values farther inside a clipped area are raised more."""
     unclipped = (picture < 1).float()
     for reach in range(RIMS):
         near_unclipped = max_pool2d(unclipped, 2 * reach + 1, stride=1, padding=reach)
@@ -136,7 +142,8 @@ def _with_highlights(picture: Tensor) -> Tensor:
 
 
 def _seen(picture: Tensor) -> Tensor:
-    """Luminance of what a screen shows: clipped before it is added up, or a channel above 1 would light the rest."""
+    """Luminance of a picture clipped to [0, 1]."""
+    # Clipped before the weighted sum: otherwise a channel above 1 would raise the luminance of the others.
     return luminance(picture.clamp(0, 1))
 
 

@@ -1,8 +1,8 @@
-"""Lai et al. 2016 in a fifth of the pictures at half size: for slow methods, and for a first look.
+"""A fifth of the pictures of Lai et al. 2016 at half size, for slow methods and quick tests.
 
 Kernel 1 blurs the first picture of each of the five kinds, kernel 2 the second, and so on: 20 pictures, read from the
 same folder as `lai`. Each blurry picture is that of `lai`, averaged over 2x2 pixels and rounded to 8 bits again, so
-its noise is half as strong, sigma 0.005; the sharp one is averaged alike, and the PSF resized.
+its noise has half the sigma, 0.005. The sharp picture is averaged in the same way, and the PSF is resized by 0.5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unblur.imaging.psf import resize_psf
 
 
 class LaiHalf(Lai):
-    """20 of the 100 pictures, half as wide; crop and search are half of `lai`'s."""
+    """20 of the 100 pictures at half size; crop and search are half of those of `lai`."""
 
     name = "lai_half"
     title = "Lai et al. 2016 at half size: 20 of the 100 pictures, 5 a camera shake"

@@ -4,8 +4,8 @@
 `LevinEtalCVPR09Data`. Each MATLAB file holds `x` (sharp, 255 x 255), `y` (blurry, same size) and `f`.
 
 `f` was measured as a **correlation** kernel: `y(p) = sum_t f(t) x(p + t)`. As a convolution PSF it is
-rotated by 180 degrees. Blurring `x` with it gives `y` moved by up to four pixels, differently for each
-shake; it is left there, because the protocol searches for the shift anyway.
+rotated by 180 degrees. `x` blurred with it equals `y` shifted by up to four pixels, differently for each
+shake. The PSF is not recentred, because the protocol searches for the shift.
 """
 
 from __future__ import annotations
@@ -55,11 +55,15 @@ class Levin(Dataset):
     }
 
     def count(self, root: Path) -> int:
-        """How many photos there are: 32, or an error."""
+        """The number of photos: 32.
+
+        Raises:
+            UnblurError: when the folder or a file is missing.
+        """
         return len(self._files(root))
 
     def samples(self, root: Path, limit: int | None = None) -> Iterator[Sample]:
-        """The photos by file name, picture by picture, shake by shake."""
+        """The photos in the order of their file names: all shakes of the first picture, then of the next one."""
         return map(self._read, islice(self._files(root), limit))
 
     def score(self, restored: Tensor, sample: Sample, *, reference: Tensor | None = None) -> Scores:
@@ -78,7 +82,7 @@ class Levin(Dataset):
         try:
             content = loadmat(path, variable_names=["x", "y", "f"])
             sharp, blurry, kernel = (np.asarray(content[key], dtype=np.float64) for key in "xyf")
-        except Exception as error:  # a damaged file makes scipy raise almost anything
+        except Exception as error:  # scipy raises many kinds of exceptions for a damaged file
             reason = f"no '{error.args[0]}' in it" if isinstance(error, KeyError) else str(error)
             raise UnblurError(f"cannot read {path} ({reason}). Expected: {self.layout}.") from error
         if not _plausible(sharp, blurry, kernel):
@@ -89,7 +93,7 @@ class Levin(Dataset):
 
 
 def _plausible(sharp: np.ndarray, blurry: np.ndarray, kernel: np.ndarray) -> bool:
-    """Whether two pictures of one size, large enough to crop, and a kernel that can be normalised."""
+    """Whether the pictures are of one size and large enough to crop, and the kernel can be normalised."""
     finite = all(np.isfinite(array).all() for array in (sharp, blurry, kernel))
     pictures = sharp.ndim == 2 and sharp.shape == blurry.shape and min(sharp.shape) > 2 * CROP
     return finite and pictures and kernel.ndim == 2 and bool((kernel >= 0).all()) and kernel.sum() > 0

@@ -1,8 +1,8 @@
-"""Read and write photos and PSFs: a file, or its bytes, to pixels and back.
+"""Read and write photos and PSFs, as files or as bytes.
 
-Pixels are read upright, in [0, 1], at the depth of the file. A photo is written back with its EXIF, colour profile,
-resolution and transparency. A file appears whole or not at all, and replaces another only when that is asked for.
-Reading and writing change nothing that belongs to the whole process, so several threads may do so at once.
+Pixels are read upright, in [0, 1], without loss of bit depth. A photo is written with its EXIF, colour profile,
+resolution and transparency. A file appears only when it is complete, and replaces another one only with `overwrite`.
+Reading and writing change no global state, so several threads may read and write at the same time.
 """
 
 import logging
@@ -12,7 +12,7 @@ from unblur.image_io.psf_file import read_psf, write_psf
 from unblur.image_io.read import decode_photo, read_photo
 from unblur.image_io.write import check_writable, default_output, encode_photo, write_photo
 
-# What these libraries find odd in a file goes to programs that have set up logging, and not to stderr.
+# Warnings of these libraries go to programs that have set up logging, and not to stderr.
 for _library in ("imagecodecs", "tifffile"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
 

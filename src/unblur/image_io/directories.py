@@ -1,7 +1,7 @@
 """Image file directories: the tables of tags in TIFF files and EXIF blocks.
 
-Values are kept as raw bytes with their type, so that every tag, known or not, is copied exactly from one file to the
-next.
+Values are kept as raw bytes with their type, so that every tag, also an unknown one, is copied exactly from file to
+file.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ EXIF_DIRECTORY, GPS_DIRECTORY, INTEROP_DIRECTORY = 34665, 34853, 40965
 _POINTERS = {EXIF_DIRECTORY, GPS_DIRECTORY, INTEROP_DIRECTORY}
 
 Order = Literal["<", ">"]
-"""Byte order, as `struct` and numpy say it."""
+"""Byte order in the notation of `struct` and numpy."""
 
 Value = tuple[int, bytes]
 """A tag's type and its raw bytes, in the byte order of the block."""
 
 Tree = dict[int, "Value | Tree"]
-"""A directory: tag -> value, or -> another directory where the tag points at one."""
+"""A directory: tag -> value, or tag -> directory where the value is the offset of another directory."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: its type, its raw bytes, and where in the block they lie."""
+    """One tag: its type, its raw bytes, and their offset in the block."""
 
     tag: int
     type: int
@@ -41,7 +41,7 @@ def byte_order(block: bytes | bytearray) -> Order:
     """The byte order that a TIFF header declares, '<' or '>' as in `struct`.
 
     Raises:
-        ValueError: when it is not one.
+        ValueError: when the block does not begin with a TIFF header.
     """
     orders: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}
     order = orders.get(bytes(block[:4]))
@@ -55,8 +55,8 @@ def read_entries(
 ) -> tuple[list[Entry], int]:
     """The entries of the directory at `offset`, and the position of its pointer to the next directory.
 
-    Entries of unknown type, or whose value lies outside the block, are left out: real cameras write them. So are
-    entries that take more bytes together than the block has, which would fill the memory.
+    Some entries are left out: those of unknown type and those whose value lies outside the block, which some cameras
+    write; and those with which the values would have more bytes together than the block, to limit the memory.
 
     Raises:
         struct.error: when the directory itself lies outside the block.
@@ -73,7 +73,7 @@ def read_entries(
             bytes_left -= size
             entries.append(Entry(tag, kind, bytes(block[place : place + size]), place))
     after = offset + 2 + 12 * number
-    struct.unpack_from(order + "L", block, after)  # raises when the directory is cut short
+    struct.unpack_from(order + "L", block, after)  # raises when the directory is incomplete
     return entries, after
 
 
@@ -91,7 +91,7 @@ def read_tree(
         order: its byte order.
         offset: where the directory starts, in bytes from the start of the block.
         wanted: which tags to read in the first directory; below it, all are read.
-        depth: how many directories lead to this one.
+        depth: number of directories above this one.
 
     Raises:
         struct.error: when the directory at `offset` lies outside the block.
@@ -100,7 +100,7 @@ def read_tree(
     for entry in read_entries(block, order, offset, wanted)[0]:
         if entry.tag not in _POINTERS:
             tree[entry.tag] = (entry.type, entry.raw)
-        elif depth < 2:  # a directory may point at itself
+        elif depth < 2:  # limited, since a damaged directory may point to itself
             try:
                 tree[entry.tag] = read_tree(block, order, first_number(entry, order), depth=depth + 1)
             except struct.error:
@@ -109,7 +109,7 @@ def read_tree(
 
 
 def tree_bytes(tree: Tree, order: Order, start: int) -> bytes:
-    """The directory as bytes that are to lie at `start` (even) in the file; no directory follows it."""
+    """The bytes of the directory for offset `start` (even) in the file. It names no next directory."""
     table = struct.pack(order + "H", len(tree))
     aside = b""
     aside_start = start + 2 + 12 * len(tree) + 4

@@ -1,4 +1,4 @@
-"""EXIF and XMP of a picture that was turned upright: orientation, sizes and thumbnail must fit the new pixels."""
+"""Adjust EXIF and XMP after a picture was rotated to be upright: orientation, sizes and thumbnail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)([1-8])")
 
 # The tags of a TIFF's first directory that describe the photograph. The others describe the layout of the file, or are
-# carried separately (profile, XMP).
+# copied separately (profile, XMP).
 _DESCRIPTIVE = {269, 270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 18246, 18249, 33432}
 _DESCRIPTIVE |= {*range(40091, 40096), EXIF_DIRECTORY, GPS_DIRECTORY}
 
@@ -54,7 +54,7 @@ def turn(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
-    """The orientation 1 to 8 that EXIF declares, else that XMP declares, else 1."""
+    """The orientation, 1 to 8, from EXIF; if it is not there, from XMP; else 1."""
     if exif is not None:
         block = exif.removeprefix(EXIF_PREFIX)
         for entry in _first_directory(block)[0]:
@@ -66,7 +66,7 @@ def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
 
 
 def readable_exif(exif: bytes | None) -> bytes | None:
-    """The block with its prefix, or None when it is missing or its first directory cannot be read."""
+    """The EXIF block with its prefix, or None if it is missing or its first directory cannot be read."""
     if not exif:
         return None
     block = exif.removeprefix(EXIF_PREFIX)
@@ -78,15 +78,14 @@ def readable_exif(exif: bytes | None) -> bytes | None:
 
 
 def upright_exif(exif: bytes, width: int, height: int) -> bytes:
-    """The block for an upright picture of this size: orientation 1, the pixel sizes, no thumbnail of the old pixels.
-
-    Values are changed in place and nothing moves, because a maker note holds offsets from the start of the block.
+    """The EXIF block for an upright picture of this size: orientation 1, the new sizes, and no thumbnail.
 
     Args:
         exif: a block that `readable_exif` has accepted.
-        width: of the upright picture, in pixels.
-        height: of the upright picture, in pixels.
+        width: width of the upright picture in pixels.
+        height: height of the upright picture in pixels.
     """
+    # Values are overwritten at their offsets, because a maker note holds offsets from the start of the block.
     block = bytearray(exif.removeprefix(EXIF_PREFIX))
     order = byte_order(block)
     entries, next_pointer = _first_directory(block)
@@ -105,14 +104,14 @@ def upright_exif(exif: bytes, width: int, height: int) -> bytes:
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """The packet with `tiff:Orientation` 1."""
+    """The XMP packet with `tiff:Orientation` set to 1."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def exif_of_tiff(data: bytes, directory: int) -> bytes | None:
-    """An EXIF block made of the descriptive tags of the TIFF directory at offset `directory`.
+    """An EXIF block with the descriptive tags of the TIFF directory at offset `directory`.
 
-    None when there are none, or the file is a BigTIFF, whose directories are laid out otherwise.
+    None when there are no such tags, or the file is a BigTIFF, which has another layout.
     """
     try:
         order = byte_order(data)
@@ -121,7 +120,7 @@ def exif_of_tiff(data: bytes, directory: int) -> bytes | None:
         return None
     description = tree.get(270)
     if isinstance(description, tuple) and description[1].startswith((b'{"shape"', b"shape=")):
-        del tree[270]  # written by tifffile about the layout of that file; wrong for any other
+        del tree[270]  # tifffile describes the layout of the file here; it is wrong for another file
     if not tree:
         return None
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)
@@ -158,6 +157,6 @@ def _without_thumbnail(block: bytearray, order: Order, next_pointer: int) -> byt
     if start <= second:
         return bytes(block)
     if start + length >= len(block) - 1:
-        return bytes(block[:start])  # usually the thumbnail lies at the end
+        return bytes(block[:start])  # the thumbnail is usually at the end
     block[start : start + length] = bytes(length)
     return bytes(block)

@@ -1,4 +1,4 @@
-"""A photo that was read: upright pixels, and the metadata that are written with them."""
+"""A photo in memory: upright pixels and metadata."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from unblur.types import UnblurError
 
 Depth = Literal["uint8", "uint16", "float32"]
 Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
-"""The formats that are written."""
+"""Formats that can be written."""
 
 FileFormat = Literal["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"]
-"""The formats that are read."""
+"""Formats that can be read."""
 
 MAX_PIXELS = 500_000_000
-"""By default, a file whose header declares more pixels is refused before anything is decoded."""
+"""Default limit of pixels. A file whose header declares more is refused before it is decoded."""
 
 MAX_BYTES = 4 * 2**30
-"""By default, a larger file is refused before it is read; no TIFF can be larger."""
+"""Default limit of a file's size in bytes: 4 GB, the maximum of TIFF. A larger file is refused before it is read."""
 
 
 class ImageFileError(UnblurError):
     """A file that cannot be read or written.
 
     Args:
-        path: the file, or what data in memory are called; the message begins with it.
+        path: the file, or a name for data in memory; the message begins with it.
         trouble: one sentence that says what is wrong, and one that says what to do.
     """
 
@@ -40,26 +40,26 @@ class ImageFileError(UnblurError):
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture and everything its file carried.
+    """A picture and the metadata of its file.
 
     Attributes:
-        pixels: `(H, W, C)` float32 in [0, 1], C = 1 or 3, upright. `value = pixels * scale + offset`
-            gives back the numbers of a float file.
+        pixels: `(H, W, C)` float32 in [0, 1], C = 1 or 3, upright. For a floating-point file, its values are
+            `pixels * scale + offset`.
         alpha: `(H, W)` float32 in [0, 1], or None. The colours are not multiplied by it.
-        depth: what one sample was in the file.
-        format: what the file was.
-        exif: an EXIF block beginning with `Exif\\0\\0`, its orientation already 1 and its thumbnail dropped.
+        depth: type of a sample in the file.
+        format: format of the file.
+        exif: an EXIF block beginning with `Exif\\0\\0`, with orientation 1 and without thumbnail.
         icc: the colour profile.
         dpi: horizontal and vertical resolution, in dots per inch.
-        xmp: the XMP packet, its orientation already 1.
-        scale: what pixels were divided by (a power of two, so that this loses nothing).
-        offset: what was subtracted before that.
+        xmp: the XMP packet, with orientation 1.
+        scale: the pixels were divided by it; a power of two, so that no bits are lost.
+        offset: it was subtracted before the division.
         mode: the colour mode in the file, as Pillow names it ("CMYK", "P", ...).
         lossless: whether the file kept every sample exactly.
         jpeg_tables: the quantisation tables of a JPEG, luminance first.
-        extra_sample: TIFF's code for what `alpha` is (0 unspecified, 2 transparency).
-        native: blocks only this format has, as (name, bytes): PNG chunks, JPEG segments, TIFF tags.
-        notes: plain sentences for the person about what reading changed.
+        extra_sample: TIFF's code for the meaning of `alpha` (0 unspecified, 2 transparency).
+        native: blocks that only this format has, as (name, bytes): PNG chunks, JPEG segments.
+        notes: sentences for the user about what was changed while reading.
     """
 
     pixels: np.ndarray
@@ -80,10 +80,10 @@ class Photo:
     notes: list[str] = field(default_factory=list)
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
-        """The same photo showing other pixels, `(H, W, C)` of the same shape (`(H, W)` will do when C = 1).
+        """The photo with other pixels, `(H, W, C)` of the same shape; `(H, W)` is accepted when C = 1.
 
         Raises:
-            ValueError: when the shape differs, because the alpha and the EXIF sizes would no longer fit.
+            ValueError: when the shape differs; the alpha and the EXIF sizes would not fit.
         """
         pixels = np.asarray(pixels, dtype=np.float32)
         if pixels.ndim == 2:
@@ -95,12 +95,12 @@ class Photo:
 
 @dataclass
 class Decoded:
-    """What a decoder found in a file, not yet upright and not yet scaled to [0, 1].
+    """The content of a file, as decoded: neither rotated to be upright nor scaled to [0, 1].
 
     Attributes:
         samples: `(H, W, C)` uint8, uint16 or float32.
         alpha: `(H, W)` of the same type, or None.
-        orientation: 1 to 8 where the decoder knows it; None to look it up in EXIF and XMP.
+        orientation: 1 to 8 if the decoder has found it; None to read it from EXIF or XMP.
 
     The other attributes are those of `Photo`.
     """
@@ -122,10 +122,10 @@ class Decoded:
 
 
 def refuse_if_huge(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Raise when a header declares more than `max_pixels`, or none; called before decoding.
+    """Check the size that a header declares, before decoding.
 
     Raises:
-        ImageFileError: naming both sizes.
+        ImageFileError: when there are more than `max_pixels` or no pixels; the message names the size.
     """
     if width < 1 or height < 1:
         raise ImageFileError(path, f"the picture is {width} x {height}, so it is empty. Export it again.")

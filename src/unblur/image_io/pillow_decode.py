@@ -1,4 +1,4 @@
-"""Pictures of 8 bits and fewer, decoded by Pillow: JPEG, WebP, GIF, BMP, most PNG, some TIFF."""
+"""Decode pictures of at most 8 bits with Pillow: JPEG, WebP, GIF, BMP, most PNG, some TIFF."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from PIL import (
 
 from unblur.image_io.photo import Decoded, FileFormat, ImageFileError, refuse_if_huge
 
-# `Image.open` compares the size with a limit that holds for the whole process. These readers do not, so that no
-# limit has to be changed, and back, while other threads read.
+# `Image.open` checks the size against a limit that is global. These readers do not, so that no global limit has to
+# be changed while other threads read.
 _READERS: dict[FileFormat, Callable[[io.BytesIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
@@ -33,7 +33,7 @@ _READERS: dict[FileFormat, Callable[[io.BytesIO], Image.Image]] = {
 
 
 def open_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: int) -> Image.Image:
-    """The opened but not yet decoded picture.
+    """Open a picture without decoding it.
 
     Raises:
         ImageFileError: when its header declares more than `max_pixels`.
@@ -47,19 +47,19 @@ def decode_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: 
     """Decode the only picture in `data`.
 
     Args:
-        data: the file.
-        path: what messages call it.
-        format: what the file is.
-        max_pixels: a larger picture is refused.
+        data: the content of the file.
+        path: name of the file in messages.
+        format: format of the file.
+        max_pixels: a picture with more pixels is refused.
 
     Raises:
         ImageFileError: when it is animated, too large or of an unsupported colour mode.
-        Exception: of any kind when it is damaged.
+        Exception: of any kind, when it is damaged.
     """
     image = open_with_pillow(data, path, format, max_pixels)
     notes = []
     if image.format == "MPO":
-        notes.append("The file holds a second picture (a preview or gain map) that is not carried over.")
+        notes.append("The file holds a second picture (a preview or gain map) that is not kept.")
     elif format != "TIFF" and getattr(image, "n_frames", 1) > 1:
         raise ImageFileError(path, "it is an animation. Save the frame you want as a picture first.")
     tables = _tables(image)
@@ -78,7 +78,7 @@ def decode_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: 
         samples=stored[..., :-1] if has_alpha else stored,
         alpha=stored[..., -1] if has_alpha else None,
         format=format,
-        # Pillow itself turns a TIFF upright while loading it.
+        # Pillow rotates a TIFF to be upright while loading it.
         orientation=1 if format == "TIFF" else None,
         exif=info.get("exif"),
         icc=icc,
@@ -104,7 +104,7 @@ def image_segments(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def _jpeg_segments(segments: list[tuple[int, bytes]]) -> tuple[tuple[str, bytes], ...]:
-    """Captions (IPTC, in segment APP13) and the comment."""
+    """The segments with captions (IPTC, in APP13) and the comment."""
     names = {0xED: "APP13", 0xFE: "COM"}
     return tuple((names[marker], content) for marker, content in segments if marker in names)
 
@@ -116,10 +116,10 @@ def _tables(image: Image.Image) -> tuple[tuple[int, ...], ...] | None:
 
 
 def _simplify(image: Image.Image, path: Path) -> tuple[Image.Image, list[str]]:
-    """The picture as L, LA, RGB or RGBA, and what to tell the person about the change."""
+    """The picture as L, LA, RGB or RGBA, and notes for the user about the conversion."""
     mode = image.mode
     if mode in ("L", "RGB") and image.format == "PNG":
-        return image, []  # a colour key is dealt with beside the PNG chunks, at every depth
+        return image, []  # `decode_png` handles a colour key, at every depth
     if mode == "P":
         colours = "RGBA" if image.has_transparency_data else "RGB"
         return image.convert(colours), ["The palette picture was converted to full colour."]
@@ -134,7 +134,7 @@ def _simplify(image: Image.Image, path: Path) -> tuple[Image.Image, list[str]]:
 
 
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes, str]:
-    """The picture in sRGB, sRGB's profile, and a note; through its own profile where it has one."""
+    """The picture in sRGB, the sRGB profile, and a note. The picture's own profile is used if there is one."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(icc or b""))

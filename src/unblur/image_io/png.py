@@ -1,4 +1,4 @@
-"""PNG at every depth: its chunks, which hold the metadata, and its pixels.
+"""Read and write PNG at every depth: the pixels, and the chunks with the metadata.
 
 Pillow reduces 16-bit colour to 8 bits without a warning, so imagecodecs decodes the pixels of 16-bit files and encodes
 those of all files. Pillow decodes the other files, and reads the metadata.
@@ -28,9 +28,9 @@ def decode_png(data: bytes, path: Path, max_pixels: int) -> Decoded:
     """Decode a PNG of any depth and colour type.
 
     Args:
-        data: the file.
-        path: what messages call it.
-        max_pixels: a larger picture is refused.
+        data: the content of the file.
+        path: name of the file in messages.
+        max_pixels: a picture with more pixels is refused.
 
     Raises:
         ImageFileError: when it is damaged, animated or too large.
@@ -41,7 +41,7 @@ def decode_png(data: bytes, path: Path, max_pixels: int) -> Decoded:
     for name, content in chunks:
         if name == b"acTL" and int.from_bytes(content[:4], "big") > 1:
             raise ImageFileError(path, "it is an animated PNG. Save the frame you want as a picture first.")
-    # Pillow misses EXIF and text that come after the pixels, so the pixels are moved to the end.
+    # Pillow ignores EXIF and text after the pixels, so the pixels are moved to the end.
     chunks.sort(key=lambda chunk: chunk[0] in (b"IDAT", b"IEND"))
     data = _join_chunks(chunks)
     if bits <= 8:
@@ -58,7 +58,7 @@ def decode_png(data: bytes, path: Path, max_pixels: int) -> Decoded:
 
 
 def encode_png(samples: np.ndarray, photo: Photo) -> bytes:
-    """A PNG of `samples` `(H, W, C)`, uint8 or uint16, C = 1, 2, 3 or 4, with what `photo` carries."""
+    """A PNG file of `samples` `(H, W, C)`, uint8 or uint16, C = 1, 2, 3 or 4, with the metadata of `photo`."""
     from imagecodecs import png_encode
 
     pixels = np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples)
@@ -114,7 +114,7 @@ def _join_chunks(chunks: Chunks) -> bytes:
 def _decode_16_bit(data: bytes, chunks: Chunks, path: Path, max_pixels: int) -> Decoded:
     from imagecodecs import PngError, png_decode
 
-    # The decoder sees only the chunks that hold the pixels: it would apply a colour key or a gamma value itself.
+    # The decoder gets only the chunks with the pixels; otherwise it would apply a colour key or a gamma value.
     bare = _join_chunks([chunk for chunk in chunks if chunk[0] in (b"IHDR", b"IDAT", b"IEND")])
     try:
         picture = np.atleast_3d(png_decode(bare))  # (H, W, C)
@@ -122,7 +122,7 @@ def _decode_16_bit(data: bytes, chunks: Chunks, path: Path, max_pixels: int) -> 
         raise ImageFileError(path, "the picture data is damaged. Copy it again.") from error
     colour_type = chunks[0][1][9]
     has_alpha = colour_type in (4, 6)
-    image = open_with_pillow(data, path, "PNG", max_pixels)  # reads the header and the metadata, not the pixels
+    image = open_with_pillow(data, path, "PNG", max_pixels)  # reads header and metadata, not the pixels
     return Decoded(
         samples=picture[..., :-1] if has_alpha else picture,
         alpha=picture[..., -1] if has_alpha else None,
@@ -136,9 +136,9 @@ def _decode_16_bit(data: bytes, chunks: Chunks, path: Path, max_pixels: int) -> 
 
 
 def _alpha_of_colour_key(samples: np.ndarray, key: bytes, bits: int) -> np.ndarray:
-    """Transparent where the colour equals the key (tRNS), opaque elsewhere."""
+    """An alpha channel that is 0 where the colour equals the key (tRNS), and opaque elsewhere."""
     colour = np.array(struct.unpack_from(f">{samples.shape[2]}H", key)) & (2**bits - 1)
     top = np.iinfo(samples.dtype).max
     if bits < 8:
-        colour = colour * (top // (2**bits - 1))  # Pillow brings 1, 2 and 4 bits to the full range
+        colour = colour * (top // (2**bits - 1))  # Pillow scales 1, 2 and 4 bits to the full range
     return np.where((samples == colour).all(axis=-1), 0, top).astype(samples.dtype)

@@ -1,4 +1,4 @@
-"""A point spread function in a file: `.npy` or `.tif` hold it exactly, `.png` shows it in 16 bits."""
+"""Read and write PSFs: exactly as `.npy` or `.tif`, or in 16 bits as `.png`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PICTURES = {".png", ".tif", ".tiff"}
 def read_psf(path: str | Path) -> np.ndarray:
     """Read a PSF as `(h, w)` float32 with odd sides, non-negative, summing to 1.
 
-    It is read from a `.npy` array, or from a grey `.tif` or `.png`; a colour file whose channels are equal is grey. A
-    side of even length n has its centre at index n // 2: a row of zeros is added at the bottom, or a column at the
-    right, which makes the side odd and leaves the centre where it was.
+    The file is a `.npy` array, or a grey `.tif` or `.png`; a colour picture with equal channels counts as grey. The
+    centre of a side of even length n is index n // 2. Such a side is made odd by a row of zeros at the bottom or a
+    column of zeros at the right, which does not move the centre.
 
     Raises:
         ImageFileError: when the file does not hold such an array; the message names the remedy.
@@ -34,7 +34,7 @@ def read_psf(path: str | Path) -> np.ndarray:
     elif suffix in _PICTURES:
         psf = _grey(read_photo(path), path)
     else:
-        raise ImageFileError(path, f"a PSF is not read from '{suffix}'. Save it as .npy, .tif or .png.")
+        raise ImageFileError(path, f"a PSF cannot be read from '{suffix}'. Save it as .npy, .tif or .png.")
     if psf.ndim != 2 or psf.size == 0:
         raise ImageFileError(path, f"a PSF has two dimensions, this is {psf.shape}. Save one plane.")
     if max(psf.shape) > MAX_SIDE:
@@ -49,7 +49,7 @@ def read_psf(path: str | Path) -> np.ndarray:
     if psf.sum() == 0:
         raise ImageFileError(path, "it is zero everywhere. Save the PSF again.")
     psf = np.pad(psf, [(0, 1 - side % 2) for side in psf.shape])
-    psf /= psf.max()  # the sum of enormous values would overflow
+    psf /= psf.max()  # first, since the sum of very large values would overflow
     return (psf / psf.sum()).astype(np.float32)
 
 
@@ -57,8 +57,8 @@ def write_psf(psf: np.ndarray, path: str | Path, *, overwrite: bool = False) -> 
     """Write a PSF `(h, w)`: `.npy` and `.tif` as exact float32, `.png` as 16 bits scaled to its maximum.
 
     Raises:
-        ImageFileError: when the place or the suffix will not do.
-        ValueError: when `psf` is not a finite, non-negative `(h, w)` array with something in it.
+        ImageFileError: when the file cannot be written there, or the suffix is not supported.
+        ValueError: when `psf` is not a finite, non-negative `(h, w)` array, or is zero everywhere.
     """
     path = Path(path)
     psf = np.asarray(psf, dtype=np.float32)
@@ -76,7 +76,7 @@ def write_psf(psf: np.ndarray, path: str | Path, *, overwrite: bool = False) -> 
         levels = np.floor(psf / psf.max() * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
         content = encode_png(levels[..., None], Photo(psf[..., None]))
     else:
-        raise ImageFileError(path, f"a PSF is not written as '{suffix}'. Use .npy, .tif or .png.")
+        raise ImageFileError(path, f"a PSF cannot be written as '{suffix}'. Use .npy, .tif or .png.")
     put_in_place(content, path, overwrite=overwrite)
 
 
@@ -84,8 +84,8 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         if not path.is_file():
             raise ImageFileError(path, "there is no such file. Check the name.")
-        # Mapped, so that an enormous array is refused by its shape and not by the lack of memory. Unlike `numpy.load`,
-        # this opens nothing but .npy files, whatever the content.
+        # Memory-mapped, so that the shape of a very large array is checked before it needs memory. Unlike `numpy.load`,
+        # this opens .npy files only.
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         trouble = "it is not a whole .npy array; archives and Python objects are not read. Save it with numpy.save."

@@ -1,4 +1,4 @@
-"""Read a photo from a file or from bytes: recognise the format by the content, decode, turn upright."""
+"""Read a photo from a file or from bytes: detect the format from the content, decode, rotate to be upright."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _RAW = {
     ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }
 # fmt: on
-_LARGEST = 2.0**125  # of a float file: sums and powers of two above it would overflow in single precision
+_LARGEST = 2.0**125  # largest value of a float file; larger ones would overflow in single precision
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Photo:
-    """Read one picture, upright, in [0, 1], without losing depth.
+    """Read one picture, upright, in [0, 1], without loss of bit depth.
 
-    JPEG, PNG, TIFF and WebP, and single-frame GIF and BMP, whatever the file is called. Integer samples are
-    divided by 255 or 65535. A floating-point TIFF in [0, 1] is taken as it is; another is divided by
-    the next power of two above its maximum (`scale`), after `offset` is subtracted where it is negative.
+    Formats are JPEG, PNG, TIFF, WebP, BMP and single-frame GIF, detected from the content. Integer samples are
+    divided by 255 or 65535. The values of a floating-point TIFF are kept if they lie in [0, 1]. Otherwise a negative
+    `offset` is subtracted if there are negative values, and the result is divided by `scale`, the next power of two
+    above its maximum; a very dark picture is scaled up in the same way.
 
     Args:
         path: the file.
@@ -37,7 +38,7 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int
         max_bytes: a larger file is refused before it is read.
 
     Raises:
-        ImageFileError: one line naming the file and the remedy.
+        ImageFileError: when the file cannot be read; the message names the file and the remedy.
     """
     path = Path(path)
     return decode_photo(read_bytes(path, max_bytes), path, max_pixels=max_pixels, max_bytes=max_bytes)
@@ -46,16 +47,16 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int
 def decode_photo(
     data: bytes, name: str | Path = "photo", *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> Photo:
-    """The photo in a file's bytes, as `read_photo` reads it.
+    """Decode the bytes of a file, as `read_photo` does.
 
     Args:
-        data: the whole file.
-        name: what messages call it; a suffix of camera RAW (`.dng`, `.nef`, ...) is refused.
+        data: the content of the file.
+        name: name of the file in messages; a suffix of camera RAW (`.dng`, `.nef`, ...) is refused.
         max_pixels: a picture whose header declares more is refused before it is decoded.
         max_bytes: longer data are refused.
 
     Raises:
-        ImageFileError: one line with the name and the remedy.
+        ImageFileError: when the data cannot be decoded; the message holds the name and the remedy.
     """
     path = Path(name)
     _refuse_if_long(path, len(data), max_bytes)
@@ -74,19 +75,19 @@ def decode_photo(
         raise ImageFileError(path, "it needs more memory than there is. Crop it first.") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, inside some of its readers
         raise ImageFileError(path, f"it is too large to be read as {format}. Save it as TIFF or PNG.") from error
-    except Exception as error:  # a damaged file makes the decoders raise anything at all
+    except Exception as error:  # decoders raise many kinds of exceptions for a damaged file
         raise ImageFileError(path, "the file is damaged or cut short. Copy it again.") from error
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The whole file; what cannot be a photo is refused by its first bytes, before the rest is read.
+    """The content of a file. A file that is not a photo is refused after its first 64 bytes were read.
 
     Args:
         path: the file.
         max_bytes: a larger file is refused before it is read.
 
     Raises:
-        ImageFileError: one line naming the file and the remedy.
+        ImageFileError: when the file cannot be read or is not a photo; the message names the file and the remedy.
     """
     try:
         if path.is_dir():
@@ -115,17 +116,21 @@ def _refuse_if_long(path: Path, length: int, max_bytes: int) -> None:
 
 
 def _format_of(head: bytes, path: Path) -> FileFormat:
-    """What the first 64 bytes of a file say that it is."""
+    """The format of a file, detected from its first 64 bytes.
+
+    Raises:
+        ImageFileError: when the format is not supported; the message names the remedy.
+    """
     if not head:
         raise ImageFileError(path, "the file is empty (0 bytes). Copy it again from the camera.")
     if path.suffix.lower() in _RAW or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
-        raise ImageFileError(path, "camera RAW is not read. Convert it to 16-bit TIFF (or JPEG) first.")
+        raise ImageFileError(path, "camera RAW cannot be read. Convert it to 16-bit TIFF (or JPEG) first.")
     if head[4:8] == b"ftyp":
         if head[8:12] in _HEIF_BRANDS:
-            raise ImageFileError(path, "HEIC is not read. Convert it to JPEG or TIFF first.")
+            raise ImageFileError(path, "HEIC cannot be read. Convert it to JPEG or TIFF first.")
         if head[8:12] in (b"avif", b"avis"):
-            raise ImageFileError(path, "AVIF is not read. Convert it to PNG or TIFF first.")
-        raise ImageFileError(path, "this is a film, not a picture. Save the frame you want first.")
+            raise ImageFileError(path, "AVIF cannot be read. Convert it to PNG or TIFF first.")
+        raise ImageFileError(path, "this is a video, not a picture. Save one frame as a picture first.")
     if head.startswith(b"%PDF"):
         raise ImageFileError(path, "this is a PDF. Export the picture in it as PNG or TIFF first.")
     signatures: dict[bytes, FileFormat] = {
@@ -143,7 +148,7 @@ def _format_of(head: bytes, path: Path) -> FileFormat:
             return format
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
-    raise ImageFileError(path, "this is no picture of a known kind. Convert it to JPEG, PNG, TIFF or WebP first.")
+    raise ImageFileError(path, "its format is not known. Convert it to JPEG, PNG, TIFF or WebP first.")
 
 
 def _finish(decoded: Decoded, path: Path) -> Photo:
@@ -165,7 +170,7 @@ def _finish(decoded: Decoded, path: Path) -> Photo:
         if not np.isfinite(alpha).all():
             raise ImageFileError(path, "its alpha channel holds NaN or infinity. Replace these first.")
     if scale != 1 or offset != 0:
-        notes.append(f"To work in 0..1, {offset:g} was subtracted and the rest divided by {scale:g}.")
+        notes.append(f"The values were mapped to 0..1: {offset:g} was subtracted, and the result divided by {scale:g}.")
     return Photo(
         pixels=pixels,
         alpha=alpha,
@@ -187,18 +192,18 @@ def _finish(decoded: Decoded, path: Path) -> Photo:
 
 
 def _valid_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    """As floats, or None when a program wrote zero, infinity or the like."""
+    """The resolution as floats, or None if a value is zero, negative or not finite."""
     if dpi is None or not all(math.isfinite(value) and value > 0 for value in dpi):
         return None
     return float(dpi[0]), float(dpi[1])
 
 
 def _normalise(samples: np.ndarray, path: Path) -> tuple[np.ndarray, Depth, float, float]:
-    """Pixels in [0, 1], the depth, and the scale and offset that undo it."""
+    """Pixels in [0, 1], the depth, and the scale and offset: `samples = pixels * scale + offset` for float files."""
     if samples.dtype != np.float32:
         depth: Depth = "uint8" if samples.dtype == np.uint8 else "uint16"
         top = np.float32(np.iinfo(samples.dtype).max)
-        planes = np.empty((samples.shape[2], *samples.shape[:2]), np.float32)  # channel by channel, as methods want it
+        planes = np.empty((samples.shape[2], *samples.shape[:2]), np.float32)  # the memory layout of (C, H, W)
         np.divide(samples.transpose(2, 0, 1), top, out=planes)
         return planes.transpose(1, 2, 0), depth, 1.0, 0.0
     if not np.isfinite(samples).all():
@@ -208,7 +213,7 @@ def _normalise(samples: np.ndarray, path: Path) -> tuple[np.ndarray, Depth, floa
         raise ImageFileError(
             path, f"it holds values of {max(high, low, key=abs):.3g}. Divide them, or replace them by 0."
         )
-    # Powers of two lose no bits; a picture far below 1 is scaled up, as it would pass for black.
+    # Powers of two lose no bits. A picture far below 1 is scaled up; it would look black otherwise.
     offset = 0.0 if low >= 0 else -(2.0 ** math.ceil(math.log2(-low)))
     span = high - offset
     scale = 1.0 if span == 0 or 1 / 16 <= span <= 1 else 2.0 ** math.ceil(math.log2(span))

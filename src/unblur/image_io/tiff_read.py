@@ -1,6 +1,6 @@
-"""TIFF at every depth: tifffile finds the pages and their tags, imagecodecs decodes the pixels.
+"""Read TIFF at every depth: tifffile reads the pages and their tags, imagecodecs decodes the pixels.
 
-Pillow reduces 16-bit colour to 8 bits. It decodes what is left, the 8-bit kinds that need a conversion: JPEG in TIFF,
+Pillow would reduce 16-bit colour to 8 bits, so it decodes only the 8-bit kinds that need a conversion: JPEG in TIFF,
 palettes, CMYK, fax.
 """
 
@@ -34,16 +34,16 @@ _TO_FLOAT = {
 
 
 def decode_tiff(data: bytes, path: Path, max_pixels: int) -> Decoded:
-    """Decode the one full-size picture of a TIFF.
+    """Decode the only full-size picture of a TIFF.
 
     Args:
-        data: the file.
-        path: what messages call it.
-        max_pixels: a larger picture is refused.
+        data: the content of the file.
+        path: name of the file in messages.
+        max_pixels: a picture with more pixels is refused.
 
     Raises:
-        ImageFileError: when there is more than one, when it is too large, or of an unsupported kind.
-        Exception: of any kind when it is damaged.
+        ImageFileError: when there are several pictures, or the picture is too large or of an unsupported kind.
+        Exception: of any kind, when the file is damaged.
     """
     from tifffile import TiffFile
 
@@ -69,7 +69,7 @@ def decode_tiff(data: bytes, path: Path, max_pixels: int) -> Decoded:
 def _only_picture(file: TiffFile, path: Path, max_pixels: int) -> TiffPage:
     pages, offsets = [], set()
     for page in file.pages:
-        # The directories of a damaged file may name each other as the next one, in a circle.
+        # In a damaged file, the links from one directory to the next may form a circle.
         if page.offset in offsets or len(pages) == _MAX_PAGES:
             raise ImageFileError(path, f"it is damaged, or holds more than {_MAX_PAGES} pictures. Save one on its own.")
         offsets.add(page.offset)
@@ -97,7 +97,7 @@ def _numbers(value: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _is_plain(page: TiffPage) -> bool:
-    """Grey or RGB in whole bytes, compressed without loss."""
+    """Whether a page is grey or RGB, of whole bytes, and compressed without loss."""
     return (
         page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
         and page.compression in _LOSSLESS
@@ -123,7 +123,7 @@ def _decode_plain(data: bytes, page: TiffPage, path: Path) -> Decoded:
         samples = np.iinfo(samples.dtype).max - samples
     if kind in _TO_FLOAT:
         samples = samples.astype(np.float32)
-        notes.append(f"The {_TO_FLOAT[kind]} samples are kept as 32-bit floating point.")
+        notes.append(f"The {_TO_FLOAT[kind]} samples were converted to 32-bit floating point.")
     elif kind not in ("uint8", "uint16", "float32"):
         raise ImageFileError(path, f"samples of type {kind} are not supported. Save it as 16-bit or float32.")
     colour, alpha = samples[..., :colours], samples[..., colours] if extra else None
@@ -131,7 +131,7 @@ def _decode_plain(data: bytes, page: TiffPage, path: Path) -> Decoded:
     if alpha is not None and extra_sample == 1:
         colour = _divided_by_alpha(colour, alpha)
         extra_sample = 2
-        notes.append("The colours were stored multiplied by the alpha; that was undone.")
+        notes.append("The colours were stored multiplied by the alpha; they were divided by it.")
     return Decoded(
         samples=colour,
         alpha=alpha,
@@ -167,7 +167,7 @@ def _resolution(page: TiffPage) -> tuple[float, float] | None:
 
 
 def _read_samples(data: bytes, page: TiffPage) -> np.ndarray:
-    """All samples, `(H, W, samples per pixel)`, as the file has them."""
+    """All samples of a page, `(H, W, samples per pixel)`, in the type of the file."""
     from imagecodecs import tiff_decode
 
     samples = tiff_decode(data, index=page.index)

@@ -1,7 +1,7 @@
-"""Write a TIFF of any depth with everything the photo carries, in the byte order of its EXIF.
+"""Write a TIFF of any depth with all metadata of the photo, in the byte order of its EXIF.
 
-Pillow writes no 16-bit or float colour, and tifffile no EXIF directory. The file is a header, deflated strips and one
-directory, into which EXIF values are copied byte for byte.
+Pillow cannot write 16-bit or float colour, and tifffile cannot write an EXIF directory. The file consists of a header,
+strips compressed with Deflate, and one directory, into which EXIF values are copied byte for byte.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SAMPLE_FORMAT = {"u": 1, "f": 3}
 
 
 def encode_tiff(samples: np.ndarray, photo: Photo) -> bytes:
-    """A TIFF of `samples` `(H, W, C)`, uint8, uint16 or float32; alpha is the channel after the colours.
+    """A TIFF file of `samples` `(H, W, C)`, uint8, uint16 or float32; an alpha channel comes last.
 
     Raises:
-        OverflowError: when it would not fit into the 4 GB a TIFF can hold.
+        OverflowError: when the file would be larger than 4 GB, the maximum of TIFF.
     """
     block = (photo.exif or b"").removeprefix(b"Exif\0\0")
     order: Order = byte_order(block) if block else "<"

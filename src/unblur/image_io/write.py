@@ -1,4 +1,4 @@
-"""Write a photo: encode it in the format asked for, then put the file in place in one step."""
+"""Write a photo: encode it, write a temporary file, and rename this in one step."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def default_output(path: str | Path, tag: str = "restored") -> Path:
-    """Where the result goes when nobody says: `a.jpg` -> `a.restored.jpg`, `a.gif` -> `a.restored.png`.
+    """The default path of a result: `a.jpg` -> `a.restored.jpg`, `a.gif` -> `a.restored.png`.
 
     Raises:
-        ImageFileError: for a folder.
+        ImageFileError: when `path` is a folder.
     """
     path = Path(path)
     if not path.name or path.is_dir():
@@ -53,22 +53,22 @@ def check_writable(
     photo: Photo | None = None,
     option: str = "-o",
 ) -> None:
-    """Check, before minutes of work, that `write_photo` will be able to write.
+    """Check that `write_photo` will be able to write, before a long computation.
 
     Args:
-        path: where the photo is to go.
+        path: the file to write.
         overwrite: whether an existing file may be replaced.
-        source: the file the photo came from, for a clearer message.
-        photo: the photo, when it is known: not every format holds every photo.
-        option: what names another place on the command line.
+        source: the file that the photo was read from; it is never replaced.
+        photo: the photo if it is known already, to check that the format can hold it.
+        option: the command-line option that names the file, for messages.
 
     Raises:
-        ImageFileError: one line naming the file and the remedy.
+        ImageFileError: when the photo cannot be written; the message names the file and the remedy.
     """
     path = Path(path)
     format = FORMATS.get(path.suffix.lower())
     if format is None:
-        raise ImageFileError(path, f"'{path.suffix}' is not written. Use .jpg, .png, .tif or .webp.")
+        raise ImageFileError(path, f"'{path.suffix}' cannot be written. Use .jpg, .png, .tif or .webp.")
     check_place(path, overwrite=overwrite, source=source, option=option)
     if photo is None:
         return
@@ -79,7 +79,7 @@ def check_format_holds(photo: Photo, format: Format, path: Path) -> None:
     """Check that a format can hold a photo.
 
     Raises:
-        ImageFileError: when the format holds no transparency, or no side so long.
+        ImageFileError: when the format cannot hold the transparency or the size of the photo.
     """
     if format == "JPEG" and photo.alpha is not None:
         raise ImageFileError(path, "JPEG holds no transparency. Save as PNG, WebP or TIFF.")
@@ -92,7 +92,8 @@ def check_place(path: Path, *, overwrite: bool, source: str | Path | None = None
     """Check that a file may be put at `path`.
 
     Raises:
-        ImageFileError: when the folder is missing or closed, or something is there that must not be replaced.
+        ImageFileError: when the folder does not exist or is not writable, or the file exists and must not be
+            replaced.
     """
     if not path.parent.is_dir():
         raise ImageFileError(path, f"the folder {path.parent} does not exist. Create it first.")
@@ -113,15 +114,16 @@ def _taken(option: str) -> str:
 def write_photo(
     photo: Photo, path: str | Path, *, overwrite: bool = False, source: str | Path | None = None
 ) -> list[str]:
-    """Write `photo` in the format of the suffix of `path`, at its own depth where the format holds it.
+    """Write a photo in the format of the suffix of `path`, see `encode_photo`.
 
-    The file appears whole or not at all; see `encode_photo` for what is in it.
+    The file appears only when it is complete.
 
     Returns:
-        Plain sentences about what the format could not keep.
+        Sentences that say what the format could not hold.
 
     Raises:
-        ImageFileError: when the place or the format will not do, or the pixels are not finite.
+        ImageFileError: when the file cannot be written there, the format cannot hold the photo, or the pixels are not
+            finite.
     """
     path = Path(path)
     check_writable(path, overwrite=overwrite, source=source, photo=photo)
@@ -131,18 +133,18 @@ def write_photo(
 
 
 def encode_photo(photo: Photo, format: Format, name: str | Path = "photo") -> tuple[bytes, list[str]]:
-    """The bytes of a file that shows `photo`, at its own depth where the format holds it.
+    """Encode a photo as the bytes of a file, in the photo's depth if the format supports it.
 
-    Integer depths are clipped to [0, 1] and rounded to the nearest, halves up; a floating-point TIFF is not clipped
-    and gets its scale back.
+    For integer depths, pixels are clipped to [0, 1] and rounded to the nearest level, halves up. For a floating-point
+    TIFF they are not clipped; its values are `pixels * scale + offset`.
 
     Args:
-        photo: what to encode.
+        photo: the photo.
         format: JPEG, PNG, TIFF or WEBP.
-        name: what messages call the file.
+        name: name of the file in messages.
 
     Returns:
-        The bytes, and plain sentences about what the format could not keep.
+        The bytes, and sentences that say what the format could not hold.
 
     Raises:
         ImageFileError: when the format cannot hold the photo, or the pixels are not finite.
@@ -166,18 +168,18 @@ def encode_photo(photo: Photo, format: Format, name: str | Path = "photo") -> tu
 
 
 def put_in_place(content: bytes, path: Path, *, overwrite: bool) -> None:
-    """Write `content` to a temporary file beside `path`, then make it appear as `path` in one step.
+    """Write `content` to a temporary file beside `path`, and rename it to `path` in one step.
 
-    A new file gets the permissions that the process gives to new files; a replaced one keeps its own.
+    A new file gets the default permissions of the process; a replaced file keeps its permissions.
 
     Raises:
-        ImageFileError: when the disk refuses, or `path` came into being meanwhile. Nothing is left behind.
+        ImageFileError: when writing fails or, without `overwrite`, `path` exists by now. The temporary file is removed.
     """
-    # A link is written through, so that it goes on pointing at the picture.
+    # For a symbolic link, the file that it points to is replaced, and the link is kept.
     target = path.resolve() if path.is_symlink() else path
     temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.part")
     try:
-        with temporary.open("xb") as file:  # the system applies the umask; asking for the umask would change it
+        with temporary.open("xb") as file:  # the system applies the umask; reading the umask would change it
             if target.exists():
                 temporary.chmod(target.stat().st_mode & 0o777)
             file.write(content)
@@ -211,7 +213,10 @@ def _move_without_replacing(temporary: Path, target: Path) -> None:
 
 
 def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
-    """Samples `(H, W, C + alpha)` in the deepest type both the photo and the format have."""
+    """Samples `(H, W, C + alpha)` in the photo's type, or in the deepest type that the format holds.
+
+    Adds to `notes` what is lost.
+    """
     pixels, alpha = photo.pixels, photo.alpha
     if photo.depth == "float32" and format == "TIFF":
         colour = pixels * np.float32(photo.scale) + np.float32(photo.offset)
@@ -225,7 +230,7 @@ def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
     together = pixels if alpha is None else np.dstack([pixels, alpha])
     top = np.float32(2**bits - 1)
     samples = np.empty(together.shape, np.uint8 if bits == 8 else np.uint16)
-    for row in range(0, len(samples), _ROWS):  # a large picture as floating-point numbers is not copied as a whole
+    for row in range(0, len(samples), _ROWS):  # in parts, so that a large picture is not copied in float32
         part = together[row : row + _ROWS]
         samples[row : row + _ROWS] = np.floor(np.clip(part, 0, 1) * top + np.float32(0.5))
     return samples
@@ -265,7 +270,7 @@ def _jpeg_options(photo: Photo, notes: list[str]) -> dict[str, object]:
     options: dict[str, object] = {"quality": _QUALITY, "subsampling": 0, "progressive": False}
     tables = photo.jpeg_tables
     if tables and sum(tables[0]) < sum(_tables_of_quality()[0]):
-        # The source was compressed less than we would; a quality beside the tables would scale them.
+        # The source has finer quantisation than our quality; its tables are used. `quality` would scale them.
         options["qtables"] = [list(table) for table in tables]
         del options["quality"]
     if photo.dpi:
@@ -288,7 +293,7 @@ def _jpeg_options(photo: Photo, notes: list[str]) -> dict[str, object]:
 
 
 def _tables_of_quality() -> list[list[int]]:
-    """The quantisation tables of libjpeg at our quality."""
+    """The quantisation tables of libjpeg at quality `_QUALITY`."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=_QUALITY)
     with Image.open(buffer) as image:

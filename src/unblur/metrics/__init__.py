@@ -1,6 +1,6 @@
-"""How close a restored picture, or an estimated PSF, is to the truth.
+"""Metrics that compare a restored picture with the sharp one, or an estimated PSF with the true one.
 
-Pure functions on tensors: `(B, C, H, W)` in, one float64 figure per picture `(B,)` out.
+Every metric takes tensors `(B, C, H, W)` and returns one float64 value per picture, `(B,)`.
 """
 
 from unblur.metrics.alignment import Aligned, align, best_shift, psnr_aligned, ssd_aligned, ssim_aligned

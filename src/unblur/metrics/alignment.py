@@ -1,12 +1,12 @@
 """Scores after the best sub-pixel shift, for blind deconvolution.
 
-A blind method may give back the picture shifted by `d` together with a PSF shifted by `-d`: the blurry
-photo cannot tell. Levin, Weiss, Durand, Freeman 2009, "Understanding and evaluating blind deconvolution
-algorithms", sec. 5, therefore compare after the shift that fits best: crop 15 px off every side of the
-sharp picture, move the restored one by -5 ... 5 px in steps of 1/4 px with bilinear interpolation, and
+A blind method may return the picture shifted by `d` together with a PSF shifted by `-d`: both pairs give
+the same blurry photo. Levin, Weiss, Durand, Freeman 2009, "Understanding and evaluating blind deconvolution
+algorithms", sec. 5, therefore compare the pictures after the best shift: crop 15 px off every side of the
+sharp picture, shift the restored one by -5 ... 5 px in steps of 1/4 px with bilinear interpolation, and
 take the shift with the least sum of squared differences (SSD). The defaults here are that protocol.
 
-The search is exhaustive, yet costs one cross-correlation. With S the shifted window of the restored
+All shifts are tried, at the cost of one cross-correlation. With S the shifted window of the restored
 picture and T the cropped sharp one,
 
     SSD = |S|^2 - 2 <S, T> + |T|^2 .
@@ -29,11 +29,11 @@ from unblur.metrics.fidelity import psnr, ssd, ssim
 
 
 class Aligned(NamedTuple):
-    """Two pictures that can be compared pixel by pixel.
+    """A restored and a sharp picture, cropped, after the best shift.
 
     Attributes:
         restored: the restored picture at its best shift, cropped, `(B, C, H - 2 crop, W - 2 crop)` float64.
-        sharp: the sharp picture, cropped alike.
+        sharp: the sharp picture, cropped to the same size.
         shift: `(B, 2)` float64, (dy, dx) in pixels: `restored` here is the input at `(y + dy, x + dx)`.
     """
 
@@ -43,27 +43,27 @@ class Aligned(NamedTuple):
 
 
 def align(restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, step: float = 0.25) -> Aligned:
-    """Crop both pictures, the restored one at the shift with the least SSD.
+    """Shift the restored picture to the least SSD, and crop both pictures.
 
-    Every picture of the batch gets its own shift; its channels share one. Among shifts that fit equally
-    well (a constant picture, a straight edge) the smallest wins.
+    Every picture of the batch has its own shift, which is the same for all its channels. Among shifts of
+    equal SSD (a constant picture, a straight edge) the smallest is taken.
 
     Args:
         restored: `(B, C, H, W)`, floating point.
-        sharp: the truth, same shape and range.
+        sharp: the sharp picture, same shape and range.
         crop: pixels cut off every side of the sharp picture; at least `search`, so that the shifted
-            window never leaves the restored picture.
-        search: largest shift tried, in whole pixels, either way on both axes. Raising it finds larger
-            shifts; 0 only crops.
-        step: distance between the shifts tried, one pixel divided by a whole number. Lowering it fits
-            more finely and takes time as `1 / step^2`.
+            window stays inside the restored picture.
+        search: largest shift tried, in whole pixels, in both directions of both axes. Raising it finds
+            larger shifts; 0 only crops.
+        step: distance between the shifts tried, one pixel divided by a whole number. Lowering it finds
+            the shift more precisely; the time grows as `1 / step^2`.
 
     Returns:
         The two crops and the shifts.
 
     Raises:
         ValueError: when shapes differ, a value is not finite, the crop is smaller than the search or
-            leaves nothing of the picture, or the step does not divide a pixel.
+            removes the whole picture, or one pixel is not a whole number of steps.
     """
     restored, sharp = picture_pair(restored, sharp)
     _check_protocol(restored.shape, crop, search, step)
@@ -75,9 +75,9 @@ def align(restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, s
 
 
 def best_shift(restored: Tensor, sharp: Tensor, *, crop: int = 15, search: int = 5, step: float = 0.25) -> Tensor:
-    """The shift of each picture, `(B, 2)` as (dy, dx) in pixels. Arguments and errors as `align`.
+    """The best shift of each picture, `(B, 2)` as (dy, dx) in pixels. Arguments and errors as `align`.
 
-    A positive dy says that the content of `restored` lies lower than that of `sharp`.
+    dy is positive where the content of `restored` lies lower than that of `sharp`.
     """
     return align(restored, sharp, crop=crop, search=search, step=step).shift
 
@@ -134,8 +134,12 @@ def _trim(picture: Tensor, border: int) -> Tensor:
 
 
 def _least_ssd_shift(area: Tensor, template: Tensor, search: int, step: float) -> Tensor:
-    """The (dy, dx) whose window of `area` (C, h + 2 search, w + 2 search) is nearest `template` (C, h, w)."""
-    # A common offset changes no difference, and small numbers lose fewer digits in |S|^2 - 2 <S, T> + |T|^2.
+    """The (dy, dx) of the window of `area` with the least SSD to `template`.
+
+    `area` is (C, h + 2 search, w + 2 search), `template` (C, h, w).
+    """
+    # Subtracting the same offset from both does not change the SSD, and small numbers lose fewer digits in
+    # |S|^2 - 2 <S, T> + |T|^2.
     offset = template.mean(dim=(-2, -1), keepdim=True)
     area, template = area - offset, template - offset
     products = _correlation_table(area, template)  # (2 search + 1, 2 search + 1)
@@ -146,7 +150,7 @@ def _least_ssd_shift(area: Tensor, template: Tensor, search: int, step: float) -
         for fx in range(steps):
             energy = _box_sums(_shift_fraction(area, fy / steps, fx / steps).square(), template.shape[-2:])
             ssds.append((energy - 2 * _shift_fraction(products, fy / steps, fx / steps)).flatten())
-            # A fraction reaches on to the next pixel, so the last whole shift has none.
+            # Interpolation needs the next pixel too, so the last whole shift has no fraction.
             dy, dx = whole[: len(whole) - (fy > 0)] + fy / steps, whole[: len(whole) - (fx > 0)] + fx / steps
             shifts.append(torch.cartesian_prod(dy, dx))
     ssd_of = torch.cat(ssds) + template.square().sum()  # (N,)
@@ -158,7 +162,7 @@ def _least_ssd_shift(area: Tensor, template: Tensor, search: int, step: float) -
 
 
 def _shift_fraction(picture: Tensor, fy: float, fx: float) -> Tensor:
-    """`picture` at (y + fy, x + fx), bilinear, 0 <= f < 1; an axis that moves loses its last sample."""
+    """`picture` at (y + fy, x + fx), bilinear, 0 <= f < 1; an axis with f > 0 becomes one sample shorter."""
     if fy:
         picture = (1 - fy) * picture[..., :-1, :] + fy * picture[..., 1:, :]
     if fx:
@@ -170,7 +174,7 @@ def _correlation_table(area: Tensor, template: Tensor) -> Tensor:
     """<window of `area`, `template`> at every whole-pixel position of the window, summed over channels."""
     size = (area.shape[-2], area.shape[-1])
     spectrum = torch.fft.rfft2(area) * torch.fft.rfft2(template, s=size).conj()
-    # The circular wrap stays out of the part that is kept: there the window lies inside the area.
+    # The FFT wraps around only at positions that are cut off here: the window would leave the area there.
     table = torch.fft.irfft2(spectrum.sum(dim=0), s=size)
     return table[: size[0] - template.shape[-2] + 1, : size[1] - template.shape[-1] + 1]
 
@@ -184,7 +188,7 @@ def _box_sums(values: Tensor, size: torch.Size) -> Tensor:
 
 
 def _window_at(area: Tensor, shift: list[float], search: int) -> Tensor:
-    """The window of `area` (C, h + 2 search, w + 2 search) moved by `shift` off its middle: (C, h, w)."""
+    """The window of `area` (C, h + 2 search, w + 2 search) at `shift` from the centre: (C, h, w)."""
     dy, dx = (math.floor(s) for s in shift)
     moved = _shift_fraction(area, shift[0] - dy, shift[1] - dx)
     height, width = (side - 2 * search for side in area.shape[-2:])

@@ -1,4 +1,4 @@
-"""What every metric asks of its inputs before it gives a figure."""
+"""Checks that every metric applies to its inputs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ def in_double(name: str, tensor: Tensor) -> Tensor:
     """`tensor` as float64, the precision all metrics compute in.
 
     Args:
-        name: what the tensor is called in the message.
+        name: name of the tensor in error messages.
         tensor: floating point, any shape.
 
     Raises:
-        ValueError: when it holds integers (whose range would have to be guessed), NaN or infinity.
+        ValueError: when it holds integers, whose range is not known, or NaN or infinity.
     """
     if not tensor.is_floating_point():
         raise ValueError(
-            f"{name} holds {tensor.dtype}; metrics take floating point. Convert it, and say its data_range."
+            f"{name} holds {tensor.dtype}; metrics take floating point. Convert it, and give its data_range."
         )
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{name} holds NaN or infinite values, which no metric can score.")
@@ -28,7 +28,7 @@ def in_double(name: str, tensor: Tensor) -> Tensor:
 
 
 def picture_pair(restored: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
-    """Both pictures as float64, known to be `(B, C, H, W)` of one shape.
+    """Check that both pictures are `(B, C, H, W)` of one shape; return them as float64.
 
     Raises:
         ValueError: when a shape is wrong, the shapes differ, or a value is not finite.
@@ -43,10 +43,10 @@ def picture_pair(restored: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def positive_range(data_range: float) -> float:
-    """`data_range`, known to be above zero.
+    """Check that `data_range` is above 0, and return it.
 
     Raises:
-        ValueError: when it is not.
+        ValueError: when it is 0, negative or NaN.
     """
     if not data_range > 0:
         raise ValueError(f"data_range must be above 0 (1.0 for pictures in [0, 1]), got {data_range}.")

@@ -1,7 +1,7 @@
-"""How much harder the unknown PSF made it: error with the estimated PSF over error with the true one.
+"""Error ratios: the error with the estimated PSF divided by the error with the true PSF.
 
-Two definitions are in print, and their figures do not compare. Both take every picture at its own best
-shift (see `alignment`), so that only the error that no shift explains is left.
+Two definitions have been published; values of one cannot be compared with values of the other. In both, every
+picture is first shifted to its own best shift (see `alignment`).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ def error_ratio_ssd(
 ) -> Tensor:
     """Ratio of sums of squared differences (Levin et al. 2009, sec. 5).
 
-    A ratio above 2 is, by eye, a failure (ibid.).
+    Levin et al. count a ratio above 2 as a visible failure.
 
     Args:
-        restored: what a blind method made, `(B, C, H, W)`, floating point.
-        restored_with_true_psf: what the non-blind method makes of the same photo given the true PSF.
-            The ratio depends on which method that is: name it beside the figure.
-        sharp: the truth, same shape and range.
+        restored: the result of a blind method, `(B, C, H, W)`, floating point.
+        restored_with_true_psf: the result of a non-blind method for the same photo and the true PSF. The ratio
+            depends on that method: name it beside the ratio.
+        sharp: the sharp picture, same shape and range.
         crop: pixels cut off every side before comparing.
         search: largest shift tried, in pixels.
         step: distance between the shifts tried, in pixels.
 
     Returns:
-        `(B,)` float64, lower is better; 1 where both are equally far off, `inf` where only the
-        non-blind result is perfect.
+        `(B,)` float64, lower is better; 1 where both errors are equal, `inf` where only the non-blind
+        result equals the sharp picture.
 
     Raises:
         ValueError: as `align`.
@@ -58,21 +58,21 @@ def error_ratio_norm2(
 ) -> Tensor:
     """Ratio of matrix 2-norms, the largest singular values of the two difference pictures.
 
-    This is what `norm(a - x) / norm(b - x)` computes in the evaluation script published with Ren et al.
-    2020 (SelfDeblur). The script knows grey pictures only; here the channels of a colour picture stand
-    side by side in one matrix `(H, C W)`.
+    The evaluation script published with Ren et al. 2020 (SelfDeblur) computes it as
+    `norm(a - x) / norm(b - x)`, for grey pictures only. Here the channels of a colour picture are put side
+    by side in one matrix `(H, C W)`.
 
     Args:
-        restored: what a blind method made, `(B, C, H, W)`, floating point.
-        restored_with_true_psf: what the non-blind method makes of the same photo given the true PSF.
-        sharp: the truth, same shape and range.
+        restored: the result of a blind method, `(B, C, H, W)`, floating point.
+        restored_with_true_psf: the result of a non-blind method for the same photo and the true PSF.
+        sharp: the sharp picture, same shape and range.
         crop: pixels cut off every side before comparing.
         search: largest shift tried, in pixels.
         step: distance between the shifts tried, in pixels.
 
     Returns:
-        `(B,)` float64, lower is better; 1 where both are equally far off, `inf` where only the
-        non-blind result is perfect.
+        `(B,)` float64, lower is better; 1 where both errors are equal, `inf` where only the non-blind
+        result equals the sharp picture.
 
     Raises:
         ValueError: as `align`.

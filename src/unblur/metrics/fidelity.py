@@ -1,4 +1,4 @@
-"""Fidelity of a restored picture, compared pixel by pixel where it stands: SSD, PSNR, SSIM."""
+"""Fidelity of a restored picture without any shift: SSD, PSNR, SSIM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ssd(restored: Tensor, sharp: Tensor) -> Tensor:
 
     Args:
         restored: `(B, C, H, W)`, floating point.
-        sharp: the truth, same shape and range.
+        sharp: the sharp picture, same shape and range.
 
     Returns:
         `(B,)` float64, at least 0, in squared units of the pictures; 0 for identical pictures.
@@ -33,13 +33,13 @@ def ssd(restored: Tensor, sharp: Tensor) -> Tensor:
 def psnr(restored: Tensor, sharp: Tensor, *, data_range: float = 1.0) -> Tensor:
     """Peak signal-to-noise ratio of each picture, `10 log10(data_range^2 / MSE)`.
 
-    The MSE is over all channels and pixels of one picture. Average the figures over pictures, never
-    the MSE: the mean of PSNRs is what papers report.
+    The MSE is over all channels and pixels of one picture. For several pictures, average the PSNRs, not the
+    MSEs: papers report the mean of PSNRs.
 
     Args:
         restored: `(B, C, H, W)`, floating point.
-        sharp: the truth, same shape and range.
-        data_range: the width of the range pictures live in; 1.0 for [0, 1]. Never guessed from the data.
+        sharp: the sharp picture, same shape and range.
+        data_range: largest minus smallest possible pixel value; 1.0 for pictures in [0, 1].
 
     Returns:
         `(B,)` float64 in decibels, higher is better; `inf` where the pictures are identical.
@@ -62,8 +62,8 @@ def ssim(restored: Tensor, sharp: Tensor, *, data_range: float = 1.0) -> Tensor:
 
     Args:
         restored: `(B, C, H, W)` with sides of at least 11, floating point.
-        sharp: the truth, same shape and range.
-        data_range: the width of the range pictures live in; 1.0 for [0, 1]. Never guessed from the data.
+        sharp: the sharp picture, same shape and range.
+        data_range: largest minus smallest possible pixel value; 1.0 for pictures in [0, 1].
 
     Returns:
         `(B,)` float64 in [-1, 1], higher is better; 1 for identical pictures.
@@ -97,10 +97,8 @@ def _window_mean(picture: Tensor) -> Tensor:
 
 
 def _slide(picture: Tensor, weights: list[float], dim: int) -> Tensor:
-    """Weighted sum of every run of `len(weights)` samples along `dim`.
-
-    A sum of shifted slices, because a float64 `conv2d` would unfold eleven copies of a large picture.
-    """
+    """Weighted sum of every run of `len(weights)` samples along `dim`."""
+    # A sum of shifted slices: a float64 `conv2d` would unfold eleven copies of a large picture.
     runs = picture.shape[dim] - len(weights) + 1
     total = torch.zeros_like(picture.narrow(dim, 0, runs))
     for start, weight in enumerate(weights):

@@ -1,4 +1,4 @@
-"""How alike two PSFs are, wherever they lie in their frames."""
+"""Similarity of two PSFs, independent of their position."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def kernel_similarity(estimated: Tensor, true: Tensor) -> Tensor:
     """The largest normalised cross-correlation of two PSFs over all whole-pixel shifts.
 
     Hu & Yang 2012, "Good regions to deblur", eq. 5: `max_s sum_t k(t) k'(t + s) / (|k| |k'|)` with
-    Frobenius norms. Outside its frame a PSF is zero, so the two may differ in size. Neither a shift nor
-    a scale factor changes the figure; a flip of an asymmetric PSF does.
+    Frobenius norms. A PSF is taken as zero outside its array, so the two may differ in size. The result
+    does not depend on a shift or a scale factor; it does depend on a flip of an asymmetric PSF.
 
     Args:
         estimated: `(h, w)` or `(B, 1, h, w)`, non-negative, floating point.
@@ -32,7 +32,7 @@ def kernel_similarity(estimated: Tensor, true: Tensor) -> Tensor:
     size = [a + b - 1 for a, b in zip(estimated.shape[1:], true.shape[1:], strict=True)]  # no wrap-around
     spectrum = torch.fft.rfft2(estimated, s=size) * torch.fft.rfft2(true, s=size).conj()  # (B, H, W // 2 + 1)
     correlation = torch.fft.irfft2(spectrum, s=size)  # (B, H, W)
-    # Rounding in the transform may carry a perfect match past 1 by 1e-16.
+    # Rounding in the FFT may give 1 + 1e-16 for equal PSFs.
     return correlation.amax(dim=(1, 2)).clamp(0, 1)  # (B,)
 
 
@@ -44,7 +44,7 @@ def _psf_batch(name: str, psf: Tensor) -> Tensor:
     if psf.ndim != 4 or psf.shape[1] != 1 or psf.numel() == 0:
         raise ValueError(f"the {name} PSF must be (h, w) or (B, 1, h, w), got {tuple(psf.shape)}.")
     if (psf < 0).any():
-        raise ValueError(f"the {name} PSF holds negative values; light only adds up. Clip it at 0 first.")
+        raise ValueError(f"the {name} PSF holds negative values. Clip it at 0 first.")
     norm = torch.linalg.vector_norm(psf, dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     if (norm == 0).any():
         raise ValueError(f"the {name} PSF is all zero.")

@@ -1,1 +1,1 @@
-"""Training of the networks of methods: sources, samples, recipes, one loop, checkpoints."""
+"""Training of networks: sources, samples, recipes, the training loop and checkpoints."""

@@ -1,4 +1,4 @@
-"""The running average of the weights, which restores better than the weights of any one step."""
+"""The running average of the weights, which restores better than the weights of a single step."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def running_average(networks: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the networks for the exponential moving average of their weights (Polyak & Juditsky 1992).
+    """A copy of the networks with the exponential moving average of their weights (Polyak & Juditsky 1992).
 
-    Each `update_parameters(networks)` does `average += (1 - decay) (weights - average)`. After t steps the decay is at
-    most `t / (9 + t)`, so that the first weights are forgotten soon. Buffers are copied.
+    Each `update_parameters(networks)` computes `average += (1 - decay) (weights - average)`. At step t the decay is at
+    most `t / (9 + t)`, so that the initial weights lose their influence soon. Buffers are copied.
     """
 
     @torch.no_grad()

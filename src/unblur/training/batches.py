@@ -1,7 +1,7 @@
 """Samples by number, and batches of them.
 
-Sample number i of a run depends on the run's seed and i, and on nothing else. So it does not matter which process makes
-it, on which device it is used, or whether the run was interrupted.
+Sample number i of a run depends only on the run's seed and on i. It does not depend on the process that makes it, on
+the device, or on interruptions of the run.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from unblur.contract import Trainable
 from unblur.training.sources import Source
 
-TRAINING, VALIDATION, LOSSES = 0, 1, 2  # what a seed is for
+TRAINING, VALIDATION, LOSSES = 0, 1, 2  # purposes of seeds
 
 
 def seed_of(purpose: int, seed: int, number: int) -> int:
-    """A seed for a random generator, unlike that of any other purpose, seed or number."""
+    """A seed for a random generator, different for every purpose, seed and number."""
     return int(np.random.SeedSequence(seed, spawn_key=(purpose, number)).generate_state(1, np.uint64)[0])
 
 
 class Samples(Dataset[dict[str, Tensor]]):
-    """Sample number i of a source, for any i from 0.
+    """The samples of a source by number, from 0; there is no last one.
 
-    It can be pickled, whatever the trainable holds: each process makes a trainable of its own.
+    It can be pickled: each process makes its own trainable.
     """
 
     def __init__(
         self, source: Source, part: Literal["training", "validation"], make: Callable[[], Trainable], seed: int
     ) -> None:
-        """Of a `part` of the source; `make`, which can be pickled, gives a trainable that observes."""
+        """Samples of a `part` of the source; `make` returns a trainable and can be pickled."""
         self._source, self._part, self._make, self._seed = source, part, make, seed
         self._trainable: Trainable | None = None
 
@@ -42,9 +42,9 @@ class Samples(Dataset[dict[str, Tensor]]):
         return {**self.__dict__, "_trainable": None}
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Of an entry drawn at random for training; for validation, of one after the other."""
+        """Sample number `index`. For training the entry is random; for validation the entries are used in turn."""
         if self._trainable is None:
-            with torch.random.fork_rng(devices=[]):  # its networks, which are not used, draw their weights
+            with torch.random.fork_rng(devices=[]):  # initialising its networks would use random numbers
                 self._trainable = self._make()
         purpose = TRAINING if self._part == "training" else VALIDATION
         generator = torch.Generator().manual_seed(seed_of(purpose, self._seed, index))
@@ -59,9 +59,10 @@ class Samples(Dataset[dict[str, Tensor]]):
 def training_batches(
     samples: Samples, *, batch: int, steps: range, rank: int, ranks: int, workers: int
 ) -> Iterator[dict[str, Tensor]]:
-    """The batches of `steps`, of which each rank gets its own part.
+    """This rank's part of the batches of `steps`.
 
-    Step t is samples t * batch to (t + 1) * batch; with R ranks, the first R-th of them is rank 0's, and so on.
+    The batch of step t consists of the samples from t * batch to (t + 1) * batch - 1. It is divided among the ranks in
+    this order, in equal parts.
     """
     own = batch // ranks
     indices = [[step * batch + rank * own + i for i in range(own)] for step in steps]
@@ -69,6 +70,6 @@ def training_batches(
 
 
 def validation_batch(source: Source, make: Callable[[], Trainable], count: int) -> dict[str, Tensor]:
-    """`count` observations of a source's part for validation, the same in every run."""
+    """`count` samples of the validation part of a source, the same in every run."""
     samples = Samples(source, "validation", make, 0)
     return default_collate([samples[index] for index in range(count)])

@@ -1,4 +1,4 @@
-"""A run's state in one safetensors file: tensors by name, and plain text. Written whole or not at all."""
+"""The state of a run in one safetensors file: named tensors, and other values as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unblur.types import UnblurError
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and facts (as JSON); what was there before stays until the new file is complete.
+    """Write tensors and facts (as JSON). An older file is replaced only when the new one is complete.
 
     `unblur.trained.read_tensors` reads both.
     """
@@ -31,15 +31,15 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
 
 
 def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same in half precision."""
+    """The weights in half precision."""
     return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
 def put_weights(modules: Mapping[str, nn.Module], weights: Mapping[str, Tensor], source: str) -> None:
-    """Give several modules their weights, called `MODULE.WEIGHT`.
+    """Load weights, named `MODULE.WEIGHT`, into modules.
 
     Raises:
-        UnblurError: when they are those of another network; `source` is named.
+        UnblurError: when the weights are those of another network; the message names `source`.
     """
     try:
         nn.ModuleDict(dict(modules)).load_state_dict(weights)
@@ -49,7 +49,7 @@ def put_weights(modules: Mapping[str, nn.Module], weights: Mapping[str, Tensor],
 
 
 def optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
-    """The state that optimisers have for each weight: `optimizer.number of the weight.quantity`."""
+    """The state of optimisers for each weight, named `OPTIMIZER.NUMBER.QUANTITY` with the number of the weight."""
     return {
         f"{name}.{number}.{quantity}": torch.as_tensor(value)
         for name, optimizer in optimizers.items()
@@ -59,7 +59,7 @@ def optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
 
 
 def put_optimizer_tensors(optimizers: Mapping[str, Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Give optimisers their state back."""
+    """Load the state of optimisers from such tensors."""
     for name, optimizer in optimizers.items():
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():

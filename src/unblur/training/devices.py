@@ -1,8 +1,8 @@
-"""Several devices: each works on its own part of a batch, and what they found is averaged.
+"""Training on several devices: each processes its own part of a batch, and the gradients are averaged.
 
 Lightning's "ddp" wraps each network in `DistributedDataParallel`, which expects one backward pass after each forward
-pass. A step with two optimisers, or several forward passes of one network, is none of that (pytorch issue 105723). So
-networks stay as they are here, and gradients are averaged in one message before an optimiser's step.
+pass. This does not hold for a step with two optimisers or several forward passes of one network (pytorch issue 105723).
+So the networks are not wrapped here, and the gradients are averaged in one message before an optimiser's step.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class _Replicas(DDPStrategy):
 
 
 def make_fabric(accelerator: str, devices: int, nodes: int, precision: str) -> Fabric:
-    """What talks to the devices; `precision` is "32" or "bf16".
+    """Lightning's Fabric for these devices; `precision` is "32" or "bf16".
 
     Raises:
-        UnblurError: when there are no such devices.
+        UnblurError: when these devices do not exist.
     """
     try:
         return Fabric(
@@ -43,7 +43,7 @@ def make_fabric(accelerator: str, devices: int, nodes: int, precision: str) -> F
 
 
 def averaged(fabric: Fabric, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The means over all processes of tensors that each of them has, in one message."""
+    """The mean of each tensor over all processes, in one message."""
     if fabric.world_size == 1:
         return list(tensors)
     message = fabric.all_reduce(torch.cat([tensor.detach().flatten().float() for tensor in tensors]))
@@ -53,9 +53,9 @@ def averaged(fabric: Fabric, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def average_gradients(fabric: Fabric, weights: Sequence[Tensor], losses: Tensor) -> Tensor:
-    """Give weights the mean of their gradients over all processes; the mean of the losses, too.
+    """Replace the gradients of weights by their means over all processes; return the means of the losses.
 
-    A weight that got no gradient in one process counts as 0 there; one that got none in any still has none.
+    A missing gradient counts as 0, unless it is missing in all processes.
     """
     if fabric.world_size == 1:
         return losses.detach()
@@ -70,7 +70,7 @@ def average_gradients(fabric: Fabric, weights: Sequence[Tensor], losses: Tensor)
 
 
 def any_process(fabric: Fabric, wish: bool) -> bool:
-    """Whether at least one process wishes so; all get the same answer, and all must ask."""
+    """Whether `wish` is true in at least one process. All processes must call this, and get the same answer."""
     if fabric.world_size == 1:
         return wish
     (share,) = averaged(fabric, [torch.tensor(float(wish), device=fabric.device)])

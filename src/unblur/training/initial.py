@@ -1,4 +1,4 @@
-"""The weights that a run begins with, from the files of earlier runs."""
+"""The initial weights of a run, from the files of earlier runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from unblur.types import UnblurError
 
 
 def put_initial_weights(modules: Mapping[str, nn.Module], given: Sequence[str]) -> list[str]:
-    """Begin with the weights of files.
+    """Load the initial weights of modules from files.
 
     Args:
-        modules: by name.
-        given: `FILE`, whose modules are taken where there is one of the same name; or `MODULE=FILE`, for one module:
-            the file's module of that name, or the only one that it holds. Later ones go before earlier ones.
+        modules: the modules to train, by name.
+        given: each `FILE`, for all modules of the same name in the file; or `MODULE=FILE`, for one module: the file's
+            module of that name, or its only module. A later file overrides an earlier one.
 
     Returns:
-        Plain sentences on what was left out.
+        Sentences that say what was left out.
 
     Raises:
-        UnblurError: when a file is not there, holds nothing for these modules, or weights of another network.
+        UnblurError: when a file does not exist, or holds no weights for these modules or weights of another network.
     """
     notes, begun = [], set()
     for text in given:

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: `log.csv`, TensorBoard's events, and a picture after each validation."""
+"""The log of a run: `log.csv`, TensorBoard's events, and a picture after each validation."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SHOWN = 6  # observations in a picture
 
 
 class RunLog:
-    """Writes to a run's folder; a silent one (`folder=None`) writes nothing.
+    """Writes the log to a run's folder; with `folder=None` it writes nothing.
 
-    `log.csv` has one line for each figure: `step,name,value`. TensorBoard is given the same.
+    `log.csv` has one line for each figure: `step,name,value`. TensorBoard gets the same figures.
 
     Attributes:
         unwritten: the losses by name since the last entry.
     """
 
     def __init__(self, folder: Path | None, step: int, unwritten: Mapping[str, list[float]]) -> None:
-        """Go on after `step` steps, with what was `unwritten` then; what the log says of later steps is dropped."""
+        """Continue a log after `step` steps, with the losses `unwritten` then. Lines of later steps are removed."""
         self._folder, self.unwritten = folder, {**unwritten}
         if folder is None:
             return
@@ -45,7 +45,7 @@ class RunLog:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def losses(self, step: int, losses: Mapping[str, float], per_second: float, *, last: bool) -> None:
-        """Take in a step's losses; every twenty steps, and after the last one, their means are written."""
+        """Add the losses of a step. Their means are written every twenty steps and after the last step."""
         if self._folder is None:
             return
         for name, loss in losses.items():
@@ -67,7 +67,7 @@ class RunLog:
         self._board.add_image("validation", pixels, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Finish writing."""
+        """Close TensorBoard's file."""
         if self._folder is not None:
             self._board.close()
 
@@ -79,7 +79,7 @@ class RunLog:
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a run in this folder has left anything in its log."""
+    """Whether this folder has a log with at least one figure."""
     return bool(_rows(folder / LOG))
 
 

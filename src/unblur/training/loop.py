@@ -1,7 +1,7 @@
 """The training loop of every method, on one device or many.
 
-All randomness depends on the run's seed and the number of the step, and everything else that a run is made of is in its
-last checkpoint. So a run that was killed goes on as if nothing had happened: on a CPU bit for bit.
+All random numbers depend only on the run's seed and the number of the step, and the rest of the state is in the last
+checkpoint. So a run that was killed continues from there with the same result: on a CPU bit for bit.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _SAVE_EVERY = 120.0  # seconds between two checkpoints
 
 @dataclass
 class _State:
-    """What changes in the course of a run.
+    """The state of a run.
 
     Attributes:
         networks: the modules by name.
-        average: a copy of them with the running average of their weights.
-        step: steps done.
+        average: a copy of the networks with the running average of their weights.
+        step: number of steps done.
         score: PSNR in dB of the last validation; NaN before the first.
-        optimizers: the state of the present stage's optimisers, in a checkpoint.
-        unwritten: losses that are not in the log yet.
+        optimizers: the state of the current stage's optimisers, as read from a checkpoint.
+        unwritten: losses by name that are not in the log yet.
     """
 
     networks: nn.ModuleDict
@@ -56,16 +56,16 @@ class _State:
 
 
 def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *, resume: bool) -> float:
-    """Train from the beginning, or from the last checkpoint in the run's folder.
+    """Train from the beginning or, with `resume`, from the last checkpoint in the run's folder.
 
-    `weights.safetensors` in the folder then holds the running average of the weights.
+    The running average of the weights is written to `weights.safetensors` in this folder.
 
     Returns:
-        The last validation's PSNR in dB.
+        PSNR in dB of the last validation.
 
     Raises:
-        UnblurError: when the checkpoint is that of another recipe, or the loss is no longer a number.
-        Cancelled: after `progress.cancel()` in any of the processes, and a last checkpoint.
+        UnblurError: when the checkpoint is that of another recipe, or the loss is not finite.
+        Cancelled: after `progress.cancel()` in one of the processes; a checkpoint has been written.
     """
     recipe, source = run.recipe, run.source
     check_recipe(recipe, trainable)
@@ -81,7 +81,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
     samples = Samples(source.shared_by(run.workers), "training", run.make, recipe.seed)
     shown = fabric.to_device(validation_batch(source, run.make, recipe.validation))
     log = RunLog(run.folder if fabric.is_global_zero else None, state.step, state.unwritten)
-    with suppress(Cancelled):  # all processes stop together, after a step
+    with suppress(Cancelled):  # all processes stop after the same step, see `any_process`
         progress.stage(f"training {run.method}", recipe.steps)
         progress.advance(state.step)
     saved_at = time.monotonic()
@@ -131,7 +131,7 @@ def train(run: Run, trainable: Trainable, fabric: Fabric, progress: Progress, *,
 
 
 def _stages_left(recipe: Recipe, done: int) -> Iterator[tuple[StagePlan, range]]:
-    """The stages that are not over after `done` steps, each with its steps."""
+    """The stages that are not finished after `done` steps, each with the range of its steps."""
     start = 0
     for stage in recipe.stages:
         steps = range(start, start + stage.steps)
@@ -157,10 +157,13 @@ def _set_rate(optimizer: Optimizer, rate: float) -> None:
 def _descend(
     fabric: Fabric, optimizer: Optimizer, losses: Mapping[str, Tensor], plan: OptimizerPlan
 ) -> dict[str, float]:
-    """One step of an optimiser on the sum of its losses, unless they or the gradient are no numbers.
+    """One step of an optimiser on the sum of its losses.
 
     Returns:
-        The losses, averaged over the devices.
+        The losses by name, averaged over the devices.
+
+    Raises:
+        UnblurError: when a loss or the gradient is not finite.
     """
     optimizer.zero_grad(set_to_none=True)
     each = torch.stack(list(losses.values()))
@@ -170,8 +173,8 @@ def _descend(
     norm = nn.utils.clip_grad_norm_(weights, math.inf if plan.clip is None else plan.clip)
     if not (means.isfinite().all() and norm.isfinite()):
         raise UnblurError(
-            "the loss or its gradient is no longer a number. Begin another run from this one's weights (--init) with a "
-            "lower `rate` in the recipe, or a smaller `clip`."
+            "the loss or its gradient is no longer a number. Start a new run from the weights of this one (--init) "
+            "with a lower `rate` or a smaller `clip` in the recipe."
         )
     optimizer.step()
     return dict(zip(losses, means.tolist(), strict=True))
@@ -179,7 +182,7 @@ def _descend(
 
 @torch.no_grad()
 def _restored(trainable: Trainable, averages: Mapping[str, nn.Module], shown: Mapping[str, Tensor]) -> Tensor:
-    """Validation observations restored with the average weights, one by one: `(N, C, H, W)`."""
+    """The validation samples, restored one by one with the average weights: `(N, C, H, W)`."""
     trained = dict(trainable.modules)
     trainable.modules.update(averages)
     try:
@@ -191,7 +194,7 @@ def _restored(trainable: Trainable, averages: Mapping[str, nn.Module], shown: Ma
 
 
 class _Clock:
-    """Samples per second, a running average."""
+    """Measures samples per second as a running average."""
 
     def __init__(self, batch: int) -> None:
         self._batch, self._last, self.rate = batch, time.monotonic(), 0.0
@@ -208,7 +211,7 @@ class _Clock:
 
 
 def _save(run: Run, state: _State, optimizers: Mapping[str, Optimizer], log: RunLog) -> None:
-    """Everything needed to go on, and the average weights by themselves."""
+    """Write the checkpoint and, in a file of their own, the average weights."""
     average = state.average.module.state_dict()
     parts = {
         "weights": state.networks.state_dict(),
@@ -220,23 +223,25 @@ def _save(run: Run, state: _State, optimizers: Mapping[str, Optimizer], log: Run
     shipped = {name: tensor for name, tensor in average.items() if name.partition(".")[0] in ships}
     done = {"step": state.step, "score": state.score}
     about = {"method": run.method, "preset": run.preset, "network": run.recipe.network, "steps": run.recipe.steps}
-    # The weights first: a run that is killed in between writes them again when it goes on.
+    # The weights first: a run that is killed between the two writes them again when it continues.
     checkpoint.save(run.folder / WEIGHTS, checkpoint.halved(shipped), {**about, **done})
     checkpoint.save(run.folder / CHECKPOINT, tensors, {**run.facts(), **done, "log": log.unwritten})
 
 
 def _resume(run: Run, state: _State) -> None:
-    """Put the last checkpoint into a state."""
+    """Load the last checkpoint into `state`."""
     path = run.folder / CHECKPOINT
     try:
         tensors, facts = read_tensors(path)
     except UnblurError as error:
-        remedy = f"To begin again with what was learned: --init {path.with_name(WEIGHTS)} and another -o."
+        remedy = f"To start a new run from its weights: --init {path.with_name(WEIGHTS)} and another -o."
         raise UnblurError(f"{error} {remedy}") from None
     for key, value in run.facts().items():
         if facts.get(key) != value:
             was = difference(facts.get(key), value)
-            raise UnblurError(f"{path} is of another run: not the same {key}{was}. Take another -o, or the same {key}.")
+            raise UnblurError(
+                f"{path} is of another run: not the same {key}{was}. Name another -o, or use the same {key}."
+            )
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimizers": {}}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")

@@ -1,4 +1,4 @@
-"""Pictures to train on: decoded when they are needed, and areas cut out of them at random."""
+"""Pictures for training: decoded when they are needed; random areas are cut out of them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from unblur.image_io import ImageFileError, read_photo
 from unblur.types import UnblurError
 
 CACHE = 4 << 30  # bytes
-_TRIES = 2  # places in a picture, of which the one with more detail is taken: a clear sky teaches little
+_TRIES = 2  # random places; the one with most detail is taken, since little is learned from a clear sky
 
 
 class PictureCache:
-    """Decoded pictures by path. Those used longest ago are dropped when all together exceed a number of bytes.
+    """Decoded pictures by path. Those used longest ago are dropped when the cache exceeds a number of bytes.
 
-    A pickled cache is empty when it comes back: each process decodes for itself.
+    A cache is empty after pickling, so that each process has its own pictures.
     """
 
     def __init__(self, limit: int = CACHE) -> None:
-        """Begin empty; `limit` is in bytes. A picture that is larger by itself is kept until the next one is read."""
+        """An empty cache; `limit` is in bytes. The last picture is kept even if it is larger than the limit."""
         self._limit, self._bytes = limit, 0
         self._pictures: OrderedDict[Path, np.ndarray] = OrderedDict()
 
@@ -34,11 +34,11 @@ class PictureCache:
         return PictureCache, (self._limit,)
 
     def shared_by(self, processes: int) -> PictureCache:
-        """An empty cache of which so many processes may have one each."""
+        """An empty cache with the share of the limit that each of so many processes may use."""
         return PictureCache(self._limit // max(processes, 1))
 
     def read(self, path: Path) -> np.ndarray:
-        """A picture as it is displayed, at full size: `(H, W, 3)`, uint8 or uint16 as in the file.
+        """A picture, upright and at full size: `(H, W, 3)`, uint8 or uint16 as in the file.
 
         Raises:
             UnblurError: when the file cannot be read.
@@ -66,17 +66,20 @@ def _decode(path: Path) -> np.ndarray:
 def cut_area(
     pictures: Sequence[np.ndarray], side: int, generator: torch.Generator, *, smallest_scale: float = 1.0
 ) -> Tensor:
-    """The same square of several pictures of one scene, turned by quarters and mirrored at random.
+    """Cut the same random square out of several pictures of one scene, and rotate and mirror it at random.
+
+    Of two random places, the one with more detail in the first picture is taken. Rotations are by multiples of 90
+    degrees.
 
     Args:
-        pictures: `(H, W, 3)` uint8 or uint16, all of one size. Those too small are mirrored at their borders.
-        side: of the square in pixels.
-        generator: where all randomness comes from.
-        smallest_scale: the pictures are reduced to a scale between this and 1 (Lanczos), which makes them sharper and
-            their details finer; less makes for more variety.
+        pictures: N pictures `(H, W, 3)`, uint8 or uint16, all of one size. Too small ones are padded by reflection.
+        side: side of the square in pixels.
+        generator: the random generator.
+        smallest_scale: the pictures are reduced to a random scale between this and 1 (Lanczos), which makes them
+            sharper and their details finer. A lower value gives more variety.
 
     Returns:
-        `(N, 3, side, side)` in [0, 1]; of two places, the one with more detail in the first picture.
+        `(N, 3, side, side)` float32 in [0, 1].
     """
     smallest = min(pictures[0].shape[:2])
     scale = smallest_scale + (1 - smallest_scale) * float(torch.rand((), generator=generator))
@@ -98,7 +101,7 @@ def _place(picture: np.ndarray, side: int, generator: torch.Generator) -> tuple[
 
 
 def _detail(area: np.ndarray) -> float:
-    """The mean difference of neighbouring pixels, in every other row and the green channel."""
+    """The mean absolute difference of neighbouring pixels, in every second row of the green channel."""
     return float(np.abs(np.diff(area[::2, :, 1].astype(np.float32), axis=1)).mean())
 
 

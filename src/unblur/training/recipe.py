@@ -1,4 +1,4 @@
-"""What a training run does, as written in `methods/<name>/recipe.toml`: one table per preset."""
+"""Recipes of training runs, read from `methods/<name>/recipe.toml`: one table per preset."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _TABLES = {"constant": Constant, "cosine": Cosine, "steps": Steps, "power": Powe
 
 
 class OptimizerPlan(Table):
-    """One AdamW: which modules it trains, and how.
+    """The settings of one AdamW optimiser.
 
     Attributes:
-        trains: names of modules.
-        rate: learning rate at its highest.
-        schedule: how the rate falls after the warm-up.
-        clip: the greatest Euclidean norm of the gradient of all its weights together; None: any.
+        trains: names of the modules that it trains.
+        rate: the highest learning rate.
+        schedule: how the learning rate falls after the warm-up.
+        clip: the largest Euclidean norm of the gradient of all its weights together; None: no limit.
         betas: decay of the mean gradient and of the mean squared gradient.
-        weight_decay: share of the weights (times the rate) taken away at each step.
+        weight_decay: share of the weights (times the rate) that is subtracted at each step.
     """
 
     trains: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -37,13 +37,13 @@ class OptimizerPlan(Table):
 
 
 class StagePlan(Table):
-    """A part of a run, with optimisers of its own.
+    """A stage of a run, with its own optimisers.
 
     Attributes:
-        name: tells the method which losses to give.
-        steps: how many batches.
-        warmup: steps over which all rates rise from 0.
-        optimizers: by the names that the losses use.
+        name: name of the stage; the method chooses its losses by it.
+        steps: number of steps, one batch each.
+        warmup: number of steps over which all learning rates rise from 0.
+        optimizers: by the names that the method's losses use.
     """
 
     name: str
@@ -58,7 +58,7 @@ class StagePlan(Table):
         return self
 
     def rate_at(self, optimizer: str, step: int) -> float:
-        """An optimiser's learning rate at a step of this stage, from 0: a linear rise, then its schedule."""
+        """The learning rate of an optimiser at a step of this stage, counted from 0."""
         plan = self.optimizers[optimizer]
         if step < self.warmup:
             return plan.rate * (step + 1) / self.warmup
@@ -67,19 +67,19 @@ class StagePlan(Table):
 
 
 class Recipe(Table):
-    """A training run.
+    """The recipe of a training run.
 
     Attributes:
-        batch: samples per step, over all devices.
-        seed: of weights and samples.
-        precision: of the networks' arithmetic; weights stay float32.
-        average: decay of the running average of the weights, which is what is validated and kept.
-        ships: the modules whose weights a method restores with, and which `weights.safetensors` holds; None: all.
-        validation: how many observations are restored in a validation.
-        validate_every: steps from one validation to the next.
-        stages: one after the other.
-        network: for the method: its network.
-        observations: for the method: how samples are made.
+        batch: number of samples per step, over all devices.
+        seed: seed of the initial weights and the samples.
+        precision: precision of the networks' arithmetic; the weights are always float32.
+        average: decay of the running average of the weights. This average is validated and written.
+        ships: the modules that `weights.safetensors` holds; a method restores with these. None: all.
+        validation: number of samples in a validation.
+        validate_every: number of steps between two validations.
+        stages: the stages, in their order.
+        network: settings of the networks, defined by the method.
+        observations: settings for making samples, defined by the method.
     """
 
     batch: Annotated[int, Field(ge=1)]
@@ -95,11 +95,14 @@ class Recipe(Table):
 
     @property
     def steps(self) -> int:
-        """Steps of all stages together."""
+        """The number of steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
     def with_steps(self, steps: int) -> Recipe:
-        """The same in about `steps` steps: every stage, and its warm-up, in proportion."""
+        """The recipe with about `steps` steps in total: every stage is scaled in proportion.
+
+        Warm-ups are shortened with their stages, and not lengthened.
+        """
         share = steps / self.steps
         stages = [
             stage.model_copy(
@@ -111,10 +114,10 @@ class Recipe(Table):
 
 
 def read_recipe(method: str, preset: str, path: Path | None = None) -> Recipe:
-    """A method's recipe, from the method's folder or from `path`.
+    """The recipe of a method, from the method's folder or from `path`.
 
     Raises:
-        UnblurError: when the method learns nothing, the preset is not there, or the recipe is not there or wrong.
+        UnblurError: when the method has no network, or the recipe or the preset does not exist or is not valid.
     """
     chosen = unblur.methods.get(method)
     if chosen.trainable is None or chosen.trained is None:
@@ -124,15 +127,15 @@ def read_recipe(method: str, preset: str, path: Path | None = None) -> Recipe:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise UnblurError(f"{path}: cannot be read as a recipe ({reason}). --recipe names one.") from None
+        raise UnblurError(f"{path}: cannot be read as a recipe ({reason}). Name a recipe with --recipe.") from None
     return parse_recipe(text, preset, path.name)
 
 
 def parse_recipe(text: str, preset: str, source: str) -> Recipe:
-    """The recipe for `preset` in a TOML text that came from `source`.
+    """The recipe `preset` of a TOML text; error messages name `source`.
 
     Raises:
-        UnblurError: naming what is wrong, and the nearest key that there is.
+        UnblurError: when the text is not valid; for an unknown key, the message suggests the nearest valid one.
     """
     try:
         presets = tomllib.loads(text)
@@ -145,7 +148,7 @@ def parse_recipe(text: str, preset: str, source: str) -> Recipe:
 
 
 def difference(was: object, now: object) -> str:
-    """Where two nested tables first differ, to be said: ` (batch was 8, is 4)`."""
+    """The first difference of two nested tables, for a message: ` (batch was 8, is 4)`; empty if there is none."""
     if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         was, now = ({str(number): value for number, value in enumerate(values, 1)} for values in (was, now))
     if not isinstance(was, dict) or not isinstance(now, dict):
@@ -160,4 +163,4 @@ def difference(was: object, now: object) -> str:
 
 def _trainable_methods() -> str:
     names = [name for name in unblur.methods.names() if unblur.methods.get(name).trainable is not None]
-    return f"There is: {', '.join(names)}."
+    return f"Methods with a network: {', '.join(names)}."

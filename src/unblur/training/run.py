@@ -1,4 +1,4 @@
-"""A training run: what is to be done, and the folder that it is done in."""
+"""A training run and its folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be done, and where.
+    """A training run.
 
     Attributes:
         method: the name on the method's card.
         preset: name of the preset.
-        recipe: what to do.
-        source: what to make samples of.
-        make: gives a trainable for making samples; it can be pickled.
-        folder: for checkpoint, weights, log and pictures.
-        workers: processes that make samples; 0: the loop does.
+        recipe: the recipe.
+        source: what samples are made from.
+        make: returns a trainable for making samples; it can be pickled.
+        folder: folder of checkpoint, weights, log and pictures.
+        workers: number of processes that make samples; 0: the main process makes them.
     """
 
     method: str
@@ -41,43 +41,43 @@ class Run:
     workers: int = 0
 
     def facts(self) -> dict[str, object]:
-        """What a checkpoint must agree in to go on from."""
+        """What must be the same in a checkpoint to resume from it."""
         recipe = self.recipe.model_dump(mode="json")
         return {"method": self.method, "preset": self.preset, "recipe": recipe, "samples": self.source.digest()}
 
 
 def maker(method: str, recipe: Recipe) -> Callable[[], Trainable]:
-    """What gives trainables of a method by name or file, in any process."""
+    """A function that returns a trainable of a method, given by name or file. It can be pickled."""
     return partial(_make, method, recipe.network, recipe.observations)
 
 
 def _make(method: str, network: Mapping[str, Any], observations: Mapping[str, Any]) -> Trainable:
     trainable = unblur.methods.get(method).trainable
-    assert trainable is not None, "read_recipe has seen to it"
+    assert trainable is not None, "read_recipe has checked it"
     return trainable(network, observations)
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
-    """Refuse to overwrite a run, and to resume none.
+    """Check that a new run overwrites nothing, or that a run can be resumed.
 
     Raises:
-        UnblurError: with the remedy.
+        UnblurError: otherwise; the message names the remedy.
     """
     begun = (folder / CHECKPOINT).exists()
     if begun and not resume:
-        raise UnblurError(f"{folder} holds a run already. Add --resume to go on with it, or take another -o.")
+        raise UnblurError(f"{folder} holds a run already. Add --resume to continue it, or name another folder with -o.")
     if resume and not begun:
-        raise UnblurError(f"{folder} holds no checkpoint to resume from. Leave --resume out to begin.")
+        raise UnblurError(f"{folder} holds no checkpoint to resume from. Leave --resume out to start a new run.")
     if not resume and ((folder / WEIGHTS).exists() or is_begun(folder)):
         kept = WEIGHTS if (folder / WEIGHTS).exists() else LOG
-        raise UnblurError(f"{folder / kept} is there already and would be overwritten. Take another -o.")
+        raise UnblurError(f"{folder / kept} is there already and would be overwritten. Name another folder with -o.")
 
 
 def check_recipe(recipe: Recipe, trainable: Trainable) -> None:
-    """Refuse a recipe that asks for what there is not, before hours have gone into an earlier stage.
+    """Check that a recipe fits the method, in all stages, before the first one starts.
 
     Raises:
-        UnblurError: naming the nearest that there is.
+        UnblurError: when a module, stage or optimiser is unknown or missing; the message suggests the nearest name.
     """
     modules = trainable.modules
     for name in recipe.ships or ():

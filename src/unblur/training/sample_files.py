@@ -1,7 +1,7 @@
-"""Samples in a folder: each in a folder of its own, and `samples.json`, which says how they were made.
+"""Samples in a folder: each has a folder of its own, and `samples.json` says how they were made.
 
-Numbers are stored as JSON, and pictures at the precision they have: those of 8 bits as PNG, others in [0, 1] as TIFF of
-16 bits (which rounds by less than 1e-5), the rest and all PSFs as TIFF of 32-bit floats.
+Numbers are stored as JSON. Pictures of 8 bits are stored as PNG, other pictures in [0, 1] as 16-bit TIFF (with a
+rounding error below 1e-5), all others and PSFs as 32-bit float TIFF.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from unblur.types import UnblurError
 
 MANIFEST = "samples.json"
 _CONTENT = "sample.json"
-HELD_OUT = 20  # one in so many samples is for validation, beginning with number 0
-_NUMBERS = 16  # entries of the largest tensor that is written as text
+HELD_OUT = 20  # every twentieth sample is for validation, beginning with number 0
+_NUMBERS = 16  # largest number of entries of a tensor that is written to JSON
 
 
 def write_sample(folder: Path, sample: Mapping[str, Tensor]) -> None:
-    """Write a sample's tensors to a folder that is not there yet; it is there whole or not at all.
+    """Write the tensors of a sample to a new folder. The folder appears only when it is complete.
 
-    What is called a PSF is also written stretched to white, as `NAME.view.png`, to look at.
+    A tensor whose name ends in `psf` is also written as `NAME.view.png`, scaled to its maximum, to look at.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -54,22 +54,22 @@ def write_sample(folder: Path, sample: Mapping[str, Tensor]) -> None:
 
 
 def read_sample(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a sample by name, as they were given to `write_sample`.
+    """The tensors of a sample by name, as they were passed to `write_sample`.
 
     Raises:
-        UnblurError: when the sample is not there, or damaged.
+        UnblurError: when the sample does not exist or is damaged.
     """
     try:
         content = json.loads((folder / _CONTENT).read_text())
         return {name: _read(folder, entry) for name, entry in content.items()}
-    except Exception as error:  # whatever the decoders raise
+    except Exception as error:  # decoders raise many kinds of exceptions
         raise UnblurError(
-            f"{folder}: not a whole sample ({error}). Delete it; `synth --resume` makes it again."
+            f"{folder}: not a whole sample ({error}). Delete it; `unblur synth --resume` makes it again."
         ) from None
 
 
 def _levels(array: np.ndarray) -> np.ndarray:
-    """An array as 8 or 16 bits, if it is a picture that these hold."""
+    """An array in [0, 1] as uint8 where this is exact, else as uint16; any other array as float32."""
     if array.min() < 0 or array.max() > 1:
         return array.astype(np.float32)
     levels = np.rint(255 * array)
@@ -79,7 +79,7 @@ def _levels(array: np.ndarray) -> np.ndarray:
 
 
 def _write_picture(folder: Path, name: str, stored: np.ndarray) -> str:
-    """Write an array; grey and RGB pictures so that they can be looked at. The file's name."""
+    """Write an array and return the name of the file. Grey and RGB arrays become pictures that can be displayed."""
     if _is_picture(stored.shape):
         stored = stored.transpose(1, 2, 0).squeeze(-1) if len(stored) == 1 else stored.transpose(1, 2, 0)
         if stored.dtype == np.uint8:
@@ -111,20 +111,20 @@ def _is_picture(shape: Any) -> bool:
 
 
 def sample_name(number: int) -> str:
-    """The folder of a sample."""
+    """The name of a sample's folder."""
     return f"{number:07d}"
 
 
 def is_for_validation(number: int) -> bool:
-    """Whether a sample is held out. It is then made of what the source holds out, too."""
+    """Whether a sample is for validation. It is then made from the validation part of the source."""
     return number % HELD_OUT == 0
 
 
 def begin(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
-    """Make a folder of samples, or see that it holds samples made in the same way.
+    """Make a folder for samples or, with `resume`, check that its samples were made in the same way.
 
     Raises:
-        UnblurError: when there is something else in it, or something at all without `resume`.
+        UnblurError: when the folder holds anything else or, without `resume`, anything at all.
     """
     path = folder / MANIFEST
     facts = {**facts, "validation": f"every {HELD_OUT}th"}
@@ -142,15 +142,15 @@ def begin(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
 
 
 def check_facts(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse a folder whose samples were made in another way.
+    """Check that the samples of a folder were made in the same way.
 
     Raises:
-        UnblurError: naming what is different.
+        UnblurError: when they were not; the message names the difference.
     """
     for key, value in json.loads(json.dumps(now)).items():
         if was.get(key) != value:
             said = difference(was.get(key), value) or f" (was {was.get(key)}, is {value})"
-            raise UnblurError(f"{folder} holds samples that were made otherwise: not the same {key}{said}.")
+            raise UnblurError(f"{folder} holds samples that were made differently: not the same {key}{said}.")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -163,12 +163,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StoredSamples(Source):
-    """Samples as `unblur synth` wrote them, one in twenty for validation. An entry is a sample's folder.
+    """Samples written by `unblur synth`, every twentieth for validation. An entry is a sample's folder.
 
-    Those of the method itself are what `observe` gave; those of another method are given to `observe`, as pairs.
+    Samples of the trained method are used directly. Samples of another method are passed to `Trainable.observe` as
+    pairs.
 
     Attributes:
-        own: whether they were made for the method that is trained.
+        own: whether the samples were made for the method that is trained.
     """
 
     own: bool = True
@@ -179,7 +180,7 @@ class StoredSamples(Source):
         """The samples of a folder, for a method and its recipe's table `observations`.
 
         Raises:
-            UnblurError: when there are none, or they were made for this method by other `observations`.
+            UnblurError: when there are too few, or they were made for this method with other `observations`.
         """
         manifest = _manifest(folder)
         own = manifest.get("method") == method
@@ -219,7 +220,7 @@ class StoredSamples(Source):
         yield from (path / _CONTENT for path in (*self.training, *self.validation))
 
     def digest(self) -> str:
-        """Of how they were made, and of how many there are."""
+        """A digest of `samples.json` and of the number of samples."""
         count = len(self.training) + len(self.validation)
         made = (self.training[0].parent / MANIFEST).read_text()
         return hashlib.sha256(f"{count} {made}".encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""How a learning rate falls in the course of a stage, as a share of its highest value."""
+"""Learning-rate schedules: the rate during a stage, as a share of the highest rate."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Table(BaseModel):
-    """A table of a recipe: an unknown key is an error."""
+    """A table of a recipe; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Constant(Table):
-    """It stays."""
+    """A constant rate."""
 
     kind: Literal["constant"]
 
     def share(self, done: float) -> float:
-        """1, whatever share of the stage is done."""
+        """Share of the highest rate: always 1."""
         return 1.0
 
 
@@ -28,23 +28,23 @@ class Cosine(Table):
     """Half a cosine (Loshchilov & Hutter 2017, SGDR, Eq. 5).
 
     Attributes:
-        last: where it ends.
+        last: the last rate, as a share of the highest.
     """
 
     kind: Literal["cosine"] = "cosine"
     last: Annotated[float, Field(ge=0, le=1)] = 0.01
 
     def share(self, done: float) -> float:
-        """Of the highest rate when a share `done` of the stage is over."""
+        """Share of the highest rate when a share `done` of the stage is done."""
         return self.last + (1 - self.last) * (1 + math.cos(math.pi * done)) / 2
 
 
 class Steps(Table):
-    """Multiplied by a factor at several moments.
+    """A rate that is multiplied by a factor at several moments.
 
     Attributes:
-        at: the moments, as shares of the stage, rising.
-        factor: what the rate is multiplied by at each.
+        at: the moments as shares of the stage, in rising order.
+        factor: the factor at each moment.
     """
 
     kind: Literal["steps"]
@@ -58,7 +58,7 @@ class Steps(Table):
         return self
 
     def share(self, done: float) -> float:
-        """Of the highest rate when a share `done` of the stage is over."""
+        """Share of the highest rate when a share `done` of the stage is done."""
         return self.factor ** sum(done >= moment for moment in self.at)
 
 
@@ -66,8 +66,8 @@ class Power(Table):
     """A power of what is left of the stage: `last + (1 - last) (1 - done)^exponent`.
 
     Attributes:
-        exponent: 1 is a straight line; less stays high for longer.
-        last: where it ends.
+        exponent: 1 is a straight line; with a lower value the rate stays high for longer.
+        last: the last rate, as a share of the highest.
     """
 
     kind: Literal["power"]
@@ -75,7 +75,7 @@ class Power(Table):
     last: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def share(self, done: float) -> float:
-        """Of the highest rate when a share `done` of the stage is over."""
+        """Share of the highest rate when a share `done` of the stage is done."""
         return self.last + (1 - self.last) * (1 - done) ** self.exponent
 
 

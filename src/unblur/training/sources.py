@@ -1,6 +1,6 @@
-"""What samples are made of: folders of sharp photos, of pairs of a blurry and a sharp picture, or of frames.
+"""Sources of samples: folders of sharp photos, of pairs of a blurry and a sharp picture, or of frames.
 
-Each source is split once and for all into what is trained on and what is only validated with, by the files' names.
+Each source has a training part and a validation part. The division depends only on the names of the files.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from unblur.training.pictures import PictureCache, cut_area
 from unblur.types import UnblurError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
-_SMALLEST_SCALE = 0.5  # of photos and frames; pairs stay as they are, since their blur would become another
-_HELD_OUT = 10  # one in so many groups of pairs or frames is for validation
+_SMALLEST_SCALE = 0.5  # for photos and frames; reducing a pair would change its blur
+_HELD_OUT = 10  # every tenth scene or clip is for validation
 
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """A folder to learn from. It can be pickled, without the pictures that it has decoded.
+    """A folder of pictures for training. It can be pickled; the decoded pictures are left out then.
 
     Attributes:
-        training: what samples for training are made of, one entry each.
-        validation: the same for validation.
-        cache: of decoded pictures.
+        training: the entries for training; a sample is made from one entry.
+        validation: the entries for validation.
+        cache: decoded pictures.
     """
 
     training: Sequence[Any]
@@ -42,22 +42,22 @@ class Source(ABC):
 
     @abstractmethod
     def sample(self, entry: Any, area: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """A sample of an entry, as `Trainable.observe` wants it, with pictures of side `area`."""
+        """A sample from an entry, with pictures of side `area`, as the input of `Trainable.observe`."""
 
     @abstractmethod
     def files(self) -> Iterator[Path]:
         """All files, in the order of the entries."""
 
     def observed(self, entry: Any, trainable: Trainable, generator: torch.Generator) -> dict[str, Tensor]:
-        """What the networks learn from, made of an entry."""
+        """The tensors that the networks are trained on, made from an entry."""
         return trainable.observe(self.sample(entry, trainable.area, generator), generator)
 
     def shared_by(self, processes: int) -> Source:
-        """The same with a cache of which so many processes may have one each."""
+        """The source with a cache of the size that each of so many processes may use."""
         return replace(self, cache=self.cache.shared_by(processes))
 
     def digest(self) -> str:
-        """Other files, another digest: of kind, names and sizes."""
+        """A digest of the kind of source and of the names and sizes of its files."""
         facts = [self.kind, *(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in self.files())]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
@@ -69,22 +69,23 @@ class Photos(Source):
 
     @classmethod
     def of(cls, folder: Path, *, out: Path | None = None) -> Photos:
-        """The photos of a folder and its subfolders, but not of hidden ones.
+        """The photos of a folder and its subfolders, without hidden ones.
 
         Args:
-            folder: where they are.
-            out: where results will be written; it must not lie among the photos.
+            folder: the folder of photos.
+            out: the folder of results, which must not lie in `folder`.
 
         Raises:
-            UnblurError: no such folder, `out` in it, or nothing to train on or to validate with.
+            UnblurError: when `folder` does not exist, `out` lies in it, or there are no photos for training or for
+                validation.
         """
         paths = _pictures_in(folder, "--photos", out)
         validation = [path for path in paths if path.stem[-1] in "01"]
         training = [path for path in paths if path.stem[-1] not in "01"]
         if not training or not validation:
             raise UnblurError(
-                f"{folder}: {len(training)} photos to train on and {len(validation)} to validate with (those whose "
-                "name ends in 0 or 1); there must be some of both."
+                f"{folder}: {len(training)} photos for training and {len(validation)} for validation (those whose name "
+                "ends in 0 or 1); there must be some of both."
             )
         return cls(training, validation)
 
@@ -99,10 +100,10 @@ class Photos(Source):
 
 
 class Pairs(Source):
-    """Pairs of pictures in the layout that GoPro's data set was published in: `SCENE/blur/*.png`, `SCENE/sharp/*.png`.
+    """Pairs of pictures in the layout of the GoPro data set: `SCENE/blur/*.png`, `SCENE/sharp/*.png`.
 
-    Every tenth scene is for validation; of a single scene, its last tenth. Where there is a folder `train`, only that
-    is read: `test` is for the benchmark. An entry is the paths of the sharp and of the blurry picture.
+    Every tenth scene is for validation; if there is only one scene, its last tenth. If there is a folder `train`, only
+    that is read, since `test` is for benchmarks. An entry holds the paths of the sharp and the blurry picture.
     """
 
     kind = "pairs"
@@ -112,7 +113,7 @@ class Pairs(Source):
         """The pairs of a folder and its subfolders.
 
         Raises:
-            UnblurError: no such folder, no pairs in it, or a blurry picture without a sharp one.
+            UnblurError: when `folder` does not exist, holds no pairs, or a blurry picture has no sharp one.
         """
         scenes: dict[Path, list[tuple[Path, Path]]] = {}
         for blurry in _pictures_in(_training_part(folder), "--pairs", out):
@@ -143,11 +144,11 @@ class Pairs(Source):
 class Frames(Source):
     """Folders of consecutive frames, in the order of their names.
 
-    Every tenth folder is for validation; of a single folder, its last tenth. Where there is a folder `train`, only that
-    is read. An entry is the paths of a folder's frames.
+    Every tenth folder is for validation; if there is only one folder, its last tenth. If there is a folder `train`,
+    only that is read. An entry holds the paths of the frames of one folder.
 
     Attributes:
-        count: frames in a sample.
+        count: number of frames in a sample.
     """
 
     count: int = 1
@@ -158,7 +159,7 @@ class Frames(Source):
         """The frames of a folder and its subfolders, for samples of `count` frames.
 
         Raises:
-            UnblurError: no such folder, or one with fewer frames.
+            UnblurError: when `folder` does not exist, or one of its folders has fewer frames.
         """
         clips: dict[Path, list[Path]] = {}
         for path in _pictures_in(_training_part(folder), "--frames", out):
@@ -166,7 +167,9 @@ class Frames(Source):
         training, validation = _split(list(clips.values()), count, f"{folder}: not enough folders of frames")
         for clip in (*training, *validation):
             if len(clip) < count:
-                raise UnblurError(f"{clip[0].parent}: {len(clip)} frames, and a sample takes {count}. Take it out.")
+                raise UnblurError(
+                    f"{clip[0].parent}: {len(clip)} frames, and a sample takes {count}. Remove this folder."
+                )
         return cls(training, validation, count=count)
 
     def sample(self, entry: list[Path], area: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -185,7 +188,7 @@ _T = TypeVar("_T")
 
 
 def _split(groups: list[list[_T]], least: int, fault: str) -> tuple[list[list[_T]], list[list[_T]]]:
-    """Groups to train on, and groups to validate with, of at least so many entries."""
+    """Divide groups into training and validation. A single group is divided; `least` entries are for validation."""
     if len(groups) == 1:
         (only,) = groups
         held_out = max(len(only) // _HELD_OUT, least)
@@ -193,7 +196,7 @@ def _split(groups: list[list[_T]], least: int, fault: str) -> tuple[list[list[_T
     validation = groups[::_HELD_OUT]
     training = [group for number, group in enumerate(groups) if number % _HELD_OUT]
     if not training or not training[0]:
-        raise UnblurError(f"{fault}. There must be some to train on and some to validate with.")
+        raise UnblurError(f"{fault}. There must be some for training and some for validation.")
     return training, validation
 
 
@@ -210,11 +213,13 @@ def _all_of_one_size(cache: PictureCache, paths: Sequence[Path]) -> list[Any]:
 
 
 def _pictures_in(folder: Path, option: str, out: Path | None) -> list[Path]:
-    """Paths of pictures in a folder and its subfolders, sorted, without hidden ones."""
+    """The sorted paths of the pictures in a folder and its subfolders, without hidden files and folders."""
     if not folder.is_dir():
         raise UnblurError(f"{folder}: no such folder. {option} names a folder of pictures.")
     if out is not None and folder.resolve() in (out.resolve(), *out.resolve().parents):
-        raise UnblurError(f"{out} lies in {folder}, where its pictures would be taken for ones to learn from. Move -o.")
+        raise UnblurError(
+            f"{out} lies in {folder}, so its pictures would be used for training. Name another folder with -o."
+        )
     return sorted(
         path
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""Filling a folder with samples, in as many processes as there are workers."""
+"""Fill a folder with samples, in several processes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from unblur.types import Progress
 
 
 class SampleWriter(Dataset[int]):
-    """Writes sample number i of a source when item i is asked for."""
+    """Item i writes sample number i of a source to its folder, and returns i."""
 
     def __init__(self, folder: Path, source: Source, make: Callable[[], Trainable], seed: int) -> None:
-        """`folder` is where to; for the others see `Samples`."""
+        """Write to `folder`; for the other arguments see `Samples`."""
         self.folder = folder
         self._training = Samples(source, "training", make, seed)
         self._validation = Samples(source, "validation", make, seed)
 
     def __getitem__(self, number: int) -> int:
-        """Samples for validation are made of what the source holds out."""
+        """Write sample `number`; those for validation are made from the validation part of the source."""
         held_out = is_for_validation(number)
         sample = self._validation[number // HELD_OUT] if held_out else self._training[number]
         write_sample(self.folder / sample_name(number), sample)
@@ -33,10 +33,10 @@ class SampleWriter(Dataset[int]):
 
 
 def write_missing(writer: SampleWriter, count: int, workers: int, progress: Progress) -> None:
-    """Write those of `count` samples that are not there yet.
+    """Write the missing samples of the first `count`.
 
     Raises:
-        Cancelled: after `progress.cancel()`; what is written by then is whole.
+        Cancelled: after `progress.cancel()`; all samples written until then are complete.
     """
     for partial in writer.folder.glob(".*.partial"):
         shutil.rmtree(partial)
