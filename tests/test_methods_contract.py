@@ -310,7 +310,7 @@ def test_a_method_by_itself_leaves_flat_pictures_flat(name, sigma):
     assert {colour: float(c) for colour, c in zip(COLOURS, changes, strict=True) if c >= LEVEL} == {}
 
 
-@pytest.mark.parametrize("size", [(8, 40), (37, 53), (64, 24), (96, 80)], ids=str)
+@pytest.mark.parametrize("size", [(12, 40), (37, 53), (64, 24), (96, 80)], ids=str)
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("name", RESTORING)
 def test_flat_photos_stay_flat(name, colour, size):
