@@ -19,7 +19,7 @@ ESTIMATING = [name for name, card in CARDS.items() if card.needs == {"blurry"} a
 
 
 def restored(name: str) -> tuple[Tensor | None, Tensor | None]:
-    scene = blurred_scene(64, 72, sigma=0.005)
+    scene = blurred_scene(48, 56, sigma=0.005)
     psf = scene.psf if "psf" in CARDS[name].needs else None
     method = methods.get(name)
     result = method(Observation(blurry=scene.blurry, psf=psf), method.quick)
@@ -42,12 +42,13 @@ def test_several_threads_restore_the_picture_of_one(name, several_threads):
 
 
 @pytest.mark.parametrize("name", ESTIMATING)
-def test_several_threads_find_the_psf_of_one(name, several_threads):
-    found, expected = restored(name)[1], restored_on_one_thread(name)[1]
-    assert float(kernel_similarity(found, expected)) > 0.99
+def test_several_threads_find_the_psf_of_one_and_always_the_same(name, several_threads):
+    (_, found), (_, again) = restored(name), restored(name)
+    assert torch.equal(found, again)
+    assert float(kernel_similarity(found, restored_on_one_thread(name)[1])) > 0.99
 
 
-@pytest.mark.parametrize("name", DECONVOLVING + ESTIMATING)
+@pytest.mark.parametrize("name", DECONVOLVING)
 def test_the_same_number_of_threads_gives_the_same_bits(name, several_threads):
     for once, again in zip(restored(name), restored(name), strict=True):
         assert (once is None and again is None) or torch.equal(once, again)

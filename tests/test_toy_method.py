@@ -108,6 +108,7 @@ def test_it_passes_the_tests_of_all_methods_once_its_folder_lies_among_theirs():
         sys.executable,
         "-m",
         "pytest",
+        "-n0",
         "-p",
         "toy_installed",
         "-p",
