@@ -293,7 +293,7 @@ from unblur.training import loop
 from unblur.training.sources import Photos
 loop._SAVE_EVERY = -1.0
 photos = Photos.of(Path({str(photos.training[0].parent)!r}))
-here.run_in(Path(sys.argv[1]), photos, steps=40, resume=sys.argv[2] == "on")
+here.run_in(Path(sys.argv[1]), photos, steps=300, resume=sys.argv[2] == "on")
 """
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run([sys.executable, "-c", script, str(whole), "off"], check=True, env=_environment())
@@ -303,7 +303,7 @@ here.run_in(Path(sys.argv[1]), photos, steps=40, resume=sys.argv[2] == "on")
     time.sleep(0.3)
     process.kill()
     process.wait()
-    assert int(read_tensors(parts / CHECKPOINT)[1]["step"]) < 40
+    assert int(read_tensors(parts / CHECKPOINT)[1]["step"]) < 300
     subprocess.run([sys.executable, "-c", script, str(parts), "on"], check=True, env=_environment())
     assert_same(state(parts), state(whole))
 
