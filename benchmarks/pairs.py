@@ -20,8 +20,9 @@ from rich.table import Table
 
 from unblur.imaging.noise import quantise
 from unblur.metrics import psnr
-from unblur.pipeline.picture import Options, restore_picture
-from unblur.types import Progress
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import restore_picture
+from unblur.types import Observation, Progress
 
 
 def main(
@@ -40,7 +41,7 @@ def main(
     for truth in truths:
         name = truth.stem.removesuffix("_gt")
         blurry, sharp = read(folder / f"{name}.png"), read(truth)
-        outcome = restore_picture(blurry, Options(method, force=force), Progress())
+        outcome = restore_picture(Observation(blurry=blurry), Options(method, force=force), Progress())
         before, after = (float(psnr(quantise(image, clip=True), sharp)) for image in (blurry, outcome.image))
         gains.append(after - before)
         why_not = "" if outcome.changed else " ".join(outcome.notes)
