@@ -101,7 +101,10 @@ def test_its_network_can_be_exported():
 
 
 def test_it_passes_the_tests_of_all_methods_once_its_folder_lies_among_theirs():
-    files = [HERE / f"{name}.py" for name in ("test_methods_contract", "test_trained", "test_training_recipe")]
+    files = [
+        HERE / f"{name}.py"
+        for name in ("test_methods_contract", "test_methods_contract_flat", "test_trained", "test_training_recipe")
+    ]
     path = os.pathsep.join((str(HERE), *filter(None, sys.path)))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [
