@@ -115,9 +115,9 @@ class Run:
             if step % 4 == 0:  # many samples at a time, since small batches would wait for the CPU
                 self.pool.refresh(4 * args.fresh)
             sharp, blurry = self.pool.batch(args.batch)
-            taken = self.degrade(sharp, blurry, self.generator)
+            observed = self.degrade(sharp, blurry, self.generator)
             with torch.autocast(self.device.type, torch.bfloat16):
-                loss = self.loss(*taken)
+                loss = self.loss(*observed)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             limit = 2 * longest if step > 50 else 1e9
