@@ -28,6 +28,8 @@ class Observations(BaseModel):
         side: side of the pictures in pixels.
         half: smallest and largest `l` of the PSFs of side `2 l + 1` pixels.
         sigmas: standard deviations of the noise, on the scale 0..255; equally frequent.
+        joint: True: the stage `joint` minimises Eq. 5. False: it continues to train both networks separately, with Eqs. 3
+            and 4, as the paper does for comparison.
         loss: "l2": Eqs. 3 to 5 as published; "psnr": the same with the logarithm of each picture's error, so that easy
             and difficult pictures have the same weight.
     """
@@ -37,6 +39,7 @@ class Observations(BaseModel):
     side: Annotated[int, Field(ge=16)] = 256
     half: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 24)
     sigmas: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (10, 20, 30, 40)
+    joint: bool = True
     loss: Literal["l2", "psnr"] = "l2"
 
 
@@ -77,7 +80,7 @@ class NidfTraining(Trainable):
             yield "net2", {"sharp": self._error(net2(B), I)}  # Eq. 4
         else:
             B1 = net1(N)
-            I1 = net2(B1)
+            I1 = net2(B1 if self._observations.joint else B)
             yield "both", {"denoised": self._error(B1, B), "sharp": 0.5 * self._error(I1, I)}  # Eq. 5
 
     def _error(self, made: Tensor, truth: Tensor) -> Tensor:
