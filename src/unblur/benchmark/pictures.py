@@ -19,7 +19,7 @@ def prepare_folders(out: Path, labels: Sequence[str]) -> None:
         UnblurError: when a folder cannot be made or is not empty, since no file is overwritten.
     """
     for label in labels:
-        folder = out / label
+        folder = folder_of(out, label)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             occupied = any(folder.iterdir())
@@ -27,6 +27,11 @@ def prepare_folders(out: Path, labels: Sequence[str]) -> None:
             raise UnblurError(f"cannot write pictures to {folder}: {error.strerror}. Name another folder.") from None
         if occupied:
             raise UnblurError(f"{folder} holds files already. Name another folder with --out, or empty it.")
+
+
+def folder_of(out: Path, label: str) -> Path:
+    """The folder of a method; a path among its settings in brackets makes no further folders."""
+    return out / label.replace("/", "_").replace("\\", "_")
 
 
 def write_pictures(folder: Path, name: str, chain: Chain, restoration: Restoration) -> None:

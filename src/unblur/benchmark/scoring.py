@@ -2,6 +2,9 @@
 
 The denominator of an error ratio is the error of the same non-blind step with the true PSF; the row names that step.
 It is computed once per picture, and its time is not part of any method's time.
+
+Where the protocol has gains, the blurry picture and, where it is known, the blurry picture without noise are scored as
+if a method had returned them. Their rows are called `input` and `noise-free`.
 """
 
 from __future__ import annotations
@@ -13,16 +16,24 @@ from typing import Any
 from torch import Tensor
 
 from unblur.benchmark.batching import Attempt, in_words
-from unblur.benchmark.entries import Entry, Identity, identity
+from unblur.benchmark.entries import UNRESTORED, Entry, Identity, identity
 from unblur.datasets.base import Dataset, Sample
 from unblur.imaging.noise import estimate_noise_sigma
 from unblur.metrics import kernel_similarity
 from unblur.pipeline.chain import Chain
 from unblur.types import Restoration, UnblurError
 
-SCORES = ("psnr", "ssim", "error_ratio_ssd", "error_ratio_norm2")
-
 Row = dict[str, Any]
+
+GAINS = dict(zip(("gain", "gain_noise_free"), UNRESTORED, strict=True))
+"""The picture over whose PSNR each gain is."""
+
+_OTHER_FIGURES = ("seconds", "kernel_similarity")  # of a summary's columns, those that are no scores
+
+
+def score_names(dataset: Dataset) -> tuple[str, ...]:
+    """The names of the scores and gains in the rows of a data set."""
+    return tuple(name for name in dataset.columns if name not in _OTHER_FIGURES and not name.startswith("worst_"))
 
 
 class References:
@@ -62,18 +73,22 @@ class References:
         return made.restoration.image
 
 
-def row(entry: Entry, dataset: Dataset, sample: Sample, attempt: Attempt, references: References) -> Row:
-    """The row of one picture restored by one method. After a failure it has an `error` and no figures."""
-    line: Row = {
-        "method": entry.label,
-        "image": sample.name,
-        **dict.fromkeys((*SCORES, "seconds")),
+def row(
+    entry: Entry, dataset: Dataset, sample: Sample, attempt: Attempt, references: References, unrestored: Sequence[Row]
+) -> Row:
+    """The row of one picture restored by one method. After a failure it has an `error` and no figures.
+
+    Args:
+        entry: the method.
+        dataset: the data set.
+        sample: the picture.
+        attempt: what the method made of it.
+        references: where the denominators of error ratios come from.
+        unrestored: the rows `input` and `noise-free` of this picture, as far as there are any.
+    """
+    line = _empty_row(entry.label, dataset, sample) | {
         "steps": [step.method.card.name for step in entry.chain.steps],
-        "reference": None if sample.psf is None else entry.reference.name,
-        "kernel_similarity": None,
-        "psf_size": None,
-        "sigma": float(estimate_noise_sigma(sample.blurry).mean()) if sample.sigma is None else sample.sigma,
-        "notes": [],
+        "reference": entry.reference.name if _has_reference(dataset, sample) else None,
         "error": attempt.error,
     }
     if attempt.restoration is not None:
@@ -81,9 +96,55 @@ def row(entry: Entry, dataset: Dataset, sample: Sample, attempt: Attempt, refere
         try:
             line |= _about_psf(entry.chain, sample, attempt.restoration)
             line |= _scores(entry, dataset, sample, attempt.restoration, references)
+            line |= _gains(line, dataset, unrestored)
         except Exception as error:  # a method may return a picture that cannot be scored
             line["error"] = in_words(error)
     return {key: _finite(value) for key, value in line.items()}
+
+
+def unrestored_rows(dataset: Dataset, sample: Sample) -> list[Row]:
+    """The rows `input` and `noise-free` of one picture; none where the protocol has no gains, or no sharp picture."""
+    pictures = dict(zip(UNRESTORED, (sample.blurry, sample.noise_free), strict=True))
+    wanted = {picture: pictures[picture] for gain, picture in GAINS.items() if gain in dataset.columns}
+    rows: list[Row] = []
+    for label, picture in wanted.items():
+        if picture is not None and sample.sharp is not None:
+            rows.append(_empty_row(label, dataset, sample) | dataset.score(picture, sample))
+    # Both rows are needed for the gains of either.
+    gains = [_gains(line, dataset, rows) for line in rows]
+    return [{key: _finite(value) for key, value in (line | own).items()} for line, own in zip(rows, gains, strict=True)]
+
+
+def _empty_row(label: str, dataset: Dataset, sample: Sample) -> Row:
+    """A row without figures."""
+    return {
+        "method": label,
+        "image": sample.name,
+        **dict.fromkeys((*score_names(dataset), "seconds")),
+        "group": sample.group,
+        "steps": [],
+        "reference": None,
+        "kernel_similarity": None,
+        "psf_size": None,
+        "sigma": float(estimate_noise_sigma(sample.blurry).mean()) if sample.sigma is None else sample.sigma,
+        "notes": [],
+        "error": None,
+    }
+
+
+def _gains(line: Row, dataset: Dataset, unrestored: Sequence[Row]) -> Row:
+    """The PSNR of a row minus those of the pictures that were not restored; exactly 0 for the same picture."""
+    over = {other["method"]: other["psnr"] for other in unrestored}
+    return {
+        gain: line["psnr"] - over[picture]
+        for gain, picture in GAINS.items()
+        if gain in dataset.columns and line["psnr"] is not None and over.get(picture) is not None
+    }
+
+
+def _has_reference(dataset: Dataset, sample: Sample) -> bool:
+    """Whether the protocol has error ratios, and the true PSF is known."""
+    return sample.psf is not None and any(name.startswith("error_ratio") for name in dataset.columns)
 
 
 def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
@@ -103,29 +164,33 @@ def _scores(
     assert restoration.image is not None
     if sample.sharp is None:
         return {}
-    if sample.psf is None:
+    if not _has_reference(dataset, sample):
         return dataset.score(restoration.image, sample)
     return dataset.score(restoration.image, sample, reference=references.picture(entry.reference, sample))
 
 
-def summary(label: str, rows: Sequence[Row]) -> Row:
-    """The means of one method's rows, its lowest PSNR, and the number of pictures it failed on."""
+def summaries(label: str, rows: Sequence[Row], dataset: Dataset) -> list[Row]:
+    """The summary of one method: of each group of pictures in their order, then of all. Without groups, of all only."""
+    groups = list(dict.fromkeys(row["group"] for row in rows if row["group"] is not None))
+    if not groups:
+        return [{"method": label, **_summary(rows, dataset)}]
+    parts = [(group, [row for row in rows if row["group"] == group]) for group in groups]
+    return [{"method": label, "group": group, **_summary(own, dataset)} for group, own in [*parts, ("all", rows)]]
+
+
+def _summary(rows: Sequence[Row], dataset: Dataset) -> Row:
+    """The means and minima of some rows' figures, and the number of pictures that the method failed on."""
     scored = [row for row in rows if row["error"] is None]
-    worst = [row["psnr"] for row in scored if row["psnr"] is not None]
-    return {
-        "method": label,
-        **{key: _mean(row[key] for row in scored) for key in SCORES},
-        "worst_psnr": min(worst, default=None),
-        "seconds": _mean(row["seconds"] for row in scored),
-        "count": len(scored),
-        "failed": len(rows) - len(scored),
-    }
+    figures = {}
+    for name in dataset.columns:
+        key = name.removeprefix("worst_")
+        values = [row[key] for row in scored if row[key] is not None]
+        figures[name] = min(values, default=None) if name != key else _mean(values)
+    return {**figures, "count": len(scored), "failed": len(rows) - len(scored)}
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are not None."""
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _finite(value: Any) -> Any:

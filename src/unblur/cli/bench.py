@@ -16,7 +16,12 @@ def bench(
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the data set.")],
     method: Annotated[
         str,
-        typer.Option("--method", "-m", metavar="A,B,...", help="Methods or chains a+b, separated by commas."),
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="A,B,...",
+            help="Methods or chains a+b, separated by commas; a[key=value] has a setting of its own.",
+        ),
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write protocol, versions and rows as JSON.")
@@ -26,6 +31,16 @@ def bench(
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the methods; may be repeated."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="S", min=0, help="Seed of the pictures, for data sets that are made here."),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            "--noise", metavar="SIGMA", min=0, help="Add white noise of SIGMA of 255, where the data set can."
+        ),
     ] = None,
     weights: Weights = None,
     device: Device = "cpu",
@@ -48,15 +63,16 @@ def bench(
 
     if json_file is not None:
         check_place(json_file, overwrite=overwrite, option="--json")
-    methods = [name.strip() for name in method.split(",") if name.strip()]
+    options = {name: value for name, value in (("seed", seed), ("noise", noise)) if value is not None}
     with progress_bar(dataset, quiet=quiet) as progress:
         result = benchmark.run(
             dataset,
             data,
-            methods,
+            benchmark.split_names(method),
             limit=limit,
             out=out,
             settings=with_weights(parse_settings(settings or []), weights),
+            options=options,
             device=device,
             together=together,
             progress=progress,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from unblur.contract import nearest
 from unblur.types import UnblurError
@@ -16,7 +17,7 @@ from unblur.types import UnblurError
 if TYPE_CHECKING:
     from unblur.datasets.base import Dataset
 
-__all__ = ["get", "names"]
+__all__ = ["configured", "get", "names"]
 
 
 def names() -> list[str]:
@@ -33,3 +34,21 @@ def get(name: str) -> Dataset:
     if name not in names():
         raise UnblurError(f"there is no data set '{name}'.{nearest(name, names())}")
     return importlib.import_module(f"unblur.datasets.{name}").DATASET
+
+
+def configured(dataset: Dataset, options: Mapping[str, Any]) -> Dataset:
+    """A data set with some of its options changed.
+
+    Args:
+        dataset: the data set.
+        options: values by name, see `Dataset.options`.
+
+    Raises:
+        UnblurError: when it does not accept such an option, naming the data sets that do; or a value is out of range.
+    """
+    for option in options:
+        if option not in dataset.options:
+            accept = [name for name in names() if option in get(name).options]
+            which = f"These have: {', '.join(accept)}." if accept else "No data set has."
+            raise UnblurError(f"the data set '{dataset.name}' has no option --{option}. {which}")
+    return dataset.with_options(options)
