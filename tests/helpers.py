@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from unblur.imaging.convolution import convolve
 from unblur.types import Observation, Progress
@@ -36,6 +39,14 @@ def structured_picture(height: int, width: int, channels: int = 1, seed: int = 0
         paint = 0.1 + 0.8 * torch.tensor(colour)[:, None, None]
         picture = picture * (1 - inside) + paint * inside
     return picture.contiguous()
+
+
+def save_photo(path: Path, height: int, width: int, channels: int = 3, seed: int = 0) -> None:
+    """Write a smooth photo of many colours, as the format that the suffix names; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = torch.rand(1, channels, 24, 24, generator=torch.Generator().manual_seed(seed))
+    smooth = interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)[0].movedim(0, -1)  # (H, W, C)
+    Image.fromarray((smooth * 255).byte().numpy().squeeze()).save(path)
 
 
 def hook_psf() -> Tensor:

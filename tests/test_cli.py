@@ -335,11 +335,16 @@ def test_bench_prints_a_table_and_writes_json(tmp_path, monkeypatch):
         "limit": 2,
         "out": tmp_path / "out",
         "settings": {"wiener.strength": "2"},
+        "options": {},
         "device": "cpu",
         "together": 1,
     }
     assert run("bench", "levin", *arguments, "--device", "cuda:1", "--together", 8).exit_code == 0
     assert (asked["device"], asked["together"]) == ("cuda:1", 8)
+    assert run("bench", "gopro", *arguments, "--seed", 3, "--noise", "7.5").exit_code == 0
+    assert asked["options"] == {"seed": 3, "noise": 7.5}
+    assert run("bench", "levin", "--data", tmp_path, "--method", "wiener, nlm[strength=1,size=3]+l0_psf").exit_code == 0
+    assert asked["methods"] == ["wiener", "nlm[strength=1,size=3]+l0_psf"]
 
     before = json_file.read_bytes()
     again = run("bench", "levin", *arguments, "--json", json_file)

@@ -7,7 +7,7 @@ along its trajectory, `Image1/Kernel1/GroundTruth1_1_1.png` and so on.
 A restored picture is compared with each frame, and the best frame counts. As in the authors' script `eval_image.m`, the
 restored picture z, in 8 bits, is made similar to a frame x first:
 
-1. gain: z is multiplied by <x, z> / <z, z>, over all channels and pixels;
+1. gain: z is multiplied by <x, z> / <z, z>, over all channels and pixels, before it is shifted;
 2. shift: z is shifted by the whole pixels at which the circular cross-correlation of the channels' means is greatest.
    What comes in from outside is 0, and x is set to 0 there as well;
 3. PSNR of their luminance 0.299 R + 0.587 G + 0.114 B over the whole picture, with these zeros, with a peak of 255.
