@@ -93,16 +93,15 @@ class Kohler(Dataset):
             raise ValueError(f"'{sample.name}' has no sharp frames to score against.")
         if restored.shape != sample.blurry.shape:
             raise ValueError(f"{sample.name} is of shape {tuple(sample.blurry.shape)}, not {tuple(restored.shape)}.")
-        rounded = quantise(restored, clip=True).double()  # z, (1, 3, H, W)
-        best, pair = -torch.inf, None
+        compared = _Compared(quantise(restored, clip=True).double())
+        least, pair = torch.inf, None
         for path in sample.frame_files:
-            frame = self._frame(path, sample)
-            alike = _as_similar_as_possible(rounded, frame.double())
-            figure = psnr(*alike).item()
-            if figure > best or pair is None:
-                best, pair = figure, alike
+            alike = compared.with_frame(self._frame(path, sample).double())
+            error = float((alike[0] - alike[1]).square().sum())
+            if error < least or pair is None:
+                least, pair = error, alike
         assert pair is not None
-        return {"psnr": best, "ssim": ssim(*pair).item()}
+        return {"psnr": psnr(*pair).item(), "ssim": ssim(*pair).item()}
 
     def _frame(self, path: Path, sample: Sample) -> Tensor:
         frame = read_picture(path, self.layout)
@@ -134,26 +133,33 @@ class Kohler(Dataset):
         return KohlerSample(sample.name, sample.blurry, middle, frame_files=frame_files)
 
 
-def _as_similar_as_possible(restored: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-    """The luminance of `restored` with its best gain and shift, and of `frame`, both `(1, 1, H, W)` and 0 outside."""
-    energy = restored.square().sum()
-    gain = (frame * restored).sum() / energy if energy > 0 else 1.0  # a black picture stays black
-    dy, dx = _best_whole_shift(restored.mean((0, 1)), frame.mean((0, 1)))
-    shifted, cut = torch.zeros_like(restored), torch.zeros_like(frame)
-    there, here = _overlap(dy, restored.shape[-2]), _overlap(dx, restored.shape[-1])
-    to, source = (..., there[0], here[0]), (..., there[1], here[1])
-    shifted[to] = gain * restored[source]
-    cut[to] = frame[to]
-    return luminance(shifted), luminance(cut)
+class _Compared:
+    """A restored picture z `(1, 3, H, W)`, float64, that is compared with many frames."""
 
+    def __init__(self, restored: Tensor) -> None:
+        self._restored = restored
+        self._luminance = luminance(restored)  # (1, 1, H, W); gain and shift do not change its weights
+        self._energy = restored.square().sum()
+        self._spectrum = torch.fft.rfft2(restored.mean((0, 1)))  # (H, W // 2 + 1)
 
-def _best_whole_shift(restored: Tensor, frame: Tensor) -> tuple[int, int]:
-    """The shift (dy, dx) of `restored` `(H, W)` with the greatest circular cross-correlation with `frame`."""
-    spectrum = torch.fft.rfft2(frame) * torch.fft.rfft2(restored).conj()
-    correlation = torch.fft.irfft2(spectrum, s=(frame.shape[0], frame.shape[1]))  # (H, W)
-    place = divmod(int(correlation.argmax()), frame.shape[1])
-    dy, dx = (p - side if p >= side // 2 else p for p, side in zip(place, frame.shape, strict=True))
-    return dy, dx
+    def with_frame(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """The luminance of z with its best gain and shift, and of the frame, both `(1, 1, H, W)` and 0 outside."""
+        # A black picture stays black.
+        gain = (frame * self._restored).sum() / self._energy if self._energy > 0 else 1.0
+        dy, dx = self._best_whole_shift(frame.mean((0, 1)))
+        (to_y, from_y), (to_x, from_x) = _overlap(dy, frame.shape[-2]), _overlap(dx, frame.shape[-1])
+        shifted, cut = torch.zeros_like(self._luminance), torch.zeros_like(self._luminance)
+        shifted[..., to_y, to_x] = gain * self._luminance[..., from_y, from_x]
+        cut[..., to_y, to_x] = luminance(frame)[..., to_y, to_x]
+        return shifted, cut
+
+    def _best_whole_shift(self, frame: Tensor) -> tuple[int, int]:
+        """The shift (dy, dx) of z with the greatest circular cross-correlation with a frame's mean `(H, W)`."""
+        size = (frame.shape[0], frame.shape[1])
+        correlation = torch.fft.irfft2(torch.fft.rfft2(frame) * self._spectrum.conj(), s=size)  # (H, W)
+        place = divmod(int(correlation.argmax()), size[1])
+        dy, dx = (p - side if p >= side // 2 else p for p, side in zip(place, size, strict=True))
+        return dy, dx
 
 
 def _overlap(shift: int, side: int) -> tuple[slice, slice]:
