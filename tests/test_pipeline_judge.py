@@ -12,7 +12,7 @@ from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods import get
 from unblur.pipeline.judge import judge, why_not_local
-from unblur.pipeline.psf_evidence import share_explained_no_better
+from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.types import Observation, Progress, Restoration
 
@@ -133,8 +133,8 @@ def test_a_shaken_scene_is_explained_by_its_psf_everywhere():
 
 
 def test_of_a_large_photo_some_areas_tell(monkeypatch):
-    monkeypatch.setattr("unblur.pipeline.psf_evidence._WHOLE_UP_TO", 400 * 480 - 1)
-    monkeypatch.setattr("unblur.pipeline.psf_evidence._AREA", 120)
+    monkeypatch.setattr("unblur.solvers.psf_evidence._WHOLE_UP_TO", 400 * 480 - 1)
+    monkeypatch.setattr("unblur.solvers.psf_evidence._AREA", 120)
     psf = hook_psf()
     shaken = noisy(convolve(structured_picture(400, 480, seed=1), psf))
     assert share_explained_no_better(shaken, psf) < 0.1

@@ -11,7 +11,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import kernel_similarity
 from unblur.solvers.canvas import gradient
-from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, _seamless, _start, revise_psf, search_psf
+from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, periodic_extension, _start, revise_psf, search_psf
 from unblur.types import Cancelled, Progress
 
 # --- the pyramid ------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_a_psf_off_its_middle_is_brought_back_when_enlarged():
 @pytest.mark.parametrize("size", [(30, 41), (33, 40)], ids=str)
 def test_the_extended_picture_wraps_around_without_a_jump(size, reach):
     ramp = torch.linspace(0, 1, size[0])[:, None] + torch.linspace(0, 1, size[1])  # the largest jump there is
-    seamless = _seamless(ramp[None, None], reach)
+    seamless = periodic_extension(ramp[None, None], reach)
     height, width = seamless.shape[-2:]
     assert height >= size[0] + 2 * reach and width >= size[1] + 2 * reach
     assert torch.equal(seamless[0, 0, : size[0], : size[1]], ramp)
@@ -77,7 +77,7 @@ def test_the_passage_begins_and_ends_level_with_the_picture():
     """Its first step, like its last, is a small one, so that no edge appears at the border."""
     picture = torch.zeros(1, 1, 40, 50)
     picture[..., 25:] = 1.0
-    steps = gradient(_seamless(picture, 8))[0, 0, 0, 0].abs()[49:]
+    steps = gradient(periodic_extension(picture, 8))[0, 0, 0, 0].abs()[49:]
     assert steps[0] < 0.5 * steps.max() and steps[-1] < 0.5 * steps.max()
     assert float(steps.sum()) == pytest.approx(1, abs=1e-5)
 

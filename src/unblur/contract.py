@@ -41,6 +41,8 @@ class Card:
         needs: the fields of `Observation` that it cannot work without.
         gives: the fields of `Restoration` that it fills.
         undoes: the defects that it removes: blur, noise, or both. Empty for a method that gives no image.
+        undoes_when: values of settings with which it undoes less, by the setting's name, such as
+            `{"output": {"denoised": frozenset({"noise"})}}`.
         takes: further fields of `Observation` that it uses if they are there.
         channels: the numbers of channels it accepts.
         multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
@@ -60,6 +62,7 @@ class Card:
     needs: frozenset[Input]
     gives: frozenset[Output]
     undoes: frozenset[Defect] = frozenset()
+    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
     takes: frozenset[Input] = frozenset()
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
@@ -87,6 +90,14 @@ class Card:
     def tiles(self, settings: Settings) -> bool:
         """Whether a large picture may be restored in tiles with these settings."""
         return self.tiling and not any(getattr(settings, key) == value for key, value in self.whole_when.items())
+
+
+    def under(self, settings: Settings) -> Card:
+        """The card of the method with these settings: `undoes` is what it then undoes."""
+        for key, undone in self.undoes_when.items():
+            if getattr(settings, key) in undone:
+                return replace(self, undoes=undone[getattr(settings, key)])
+        return self
 
 
 class Settings(BaseModel):

@@ -36,6 +36,12 @@ class Step:
     settings: Settings
 
 
+def _step(method: Method, values: Mapping[str, Any]) -> Step:
+    """A step with the card that the method has under these settings."""
+    settings = method.configure(values)
+    return Step(replace(method, card=method.card.under(settings)), settings)
+
+
 @dataclass(frozen=True)
 class Chain:
     """Methods in the order they run. Make one with `Chain.parse`.
@@ -68,11 +74,10 @@ class Chain:
                 have, a value out of range, a chain that would deblur twice, or a file that is not allowed.
         """
         parts = _methods(name, allow_files)
-        _plan([method.card for method in parts])  # before the settings: what is wrong with the chain comes first
         values = _settings_by_method(parts, settings or {})
         if not allow_files:
             _refuse_files(parts, values)
-        return cls(tuple(Step(method, method.configure(values[method.card.name])) for method in parts))
+        return cls(tuple(_step(method, values[method.card.name]) for method in parts))
 
     @property
     def name(self) -> str:
@@ -288,25 +293,30 @@ def _unmet(need: Input, step: str, chain: str) -> str:
 # --- names and settings ---------------------------------------------------------------------------
 
 
-def complete(name: str, *, psf_known: bool, allow_files: bool = True) -> str:
+def complete(
+    name: str, *, psf_known: bool, settings: Mapping[str, Any] | None = None, allow_files: bool = True
+) -> str:
     """The chain that gives a picture: a PSF estimator by itself is followed by a quick non-blind method.
 
     Args:
         name: what the person typed.
         psf_known: whether a true PSF is there for the methods that need one.
+        settings: as for `Chain.parse`; those of other methods are left out.
         allow_files: as for `Chain.parse`.
 
     Raises:
         UnblurError: no such method, or one that needs a psf when none is known.
     """
-    chain = Chain.parse(name, allow_files=allow_files)
+    keys = setting_keys(name, allow_files)
+    own = {key: value for key, value in (settings or {}).items() if key in keys}
+    chain = Chain.parse(name, own, allow_files=allow_files)
     chain.check(chain.needs - (set() if psf_known else {"psf"}))
     return name if "image" in chain.gives else f"{name}+{QUICK_NON_BLIND}"
 
 
-def setting_keys(name: str) -> set[str]:
+def setting_keys(name: str, allow_files: bool = True) -> set[str]:
     """Every `key` and `method.key` that `Chain.parse(name)` may be given, ambiguous ones included."""
-    keys = {method.card.name: _keys(method) for method in _methods(name)}
+    keys = {method.card.name: _keys(method) for method in _methods(name, allow_files)}
     return {key for own in keys.values() for key in own} | {
         f"{method}.{key}" for method, own in keys.items() for key in own
     }

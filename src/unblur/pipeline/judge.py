@@ -21,7 +21,7 @@ from unblur.contract import Defect
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import estimate_noise_sigma
-from unblur.pipeline.psf_evidence import share_explained_no_better
+from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import (
     DEFAULT_SEARCH,

@@ -58,7 +58,8 @@ class Options:
                 given, or a picture or PSF that was given and of which no step makes use.
         """
         choice = choose(self.method, given)
-        name = complete(choice.name, psf_known="psf" in given, allow_files=self.allow_files)
+        psf_known = "psf" in given
+        name = complete(choice.name, psf_known=psf_known, settings=self.settings, allow_files=self.allow_files)
         chain = self.chain(name)
         used = chain.needs | chain.takes
         for name, words in (
@@ -82,7 +83,7 @@ class Options:
         """
         settings = dict(self.settings)
         if self.psf_size is not None:
-            cards = [step.method.card for step in Chain.parse(name, allow_files=self.allow_files).steps]
+            cards = [step.method.card for step in Chain.parse(name, settings, allow_files=self.allow_files).steps]
             estimators = [card.name for card in cards if "psf" in card.gives]
             if not estimators:
                 raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")

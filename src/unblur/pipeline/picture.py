@@ -250,8 +250,10 @@ def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool) -> Meth
 
 
 def _estimate(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    """Estimate a PSF on the luminance of every picture."""
+    """Estimate a PSF on the luminance of every picture, or in colour where the method wants it."""
     progress.stage("estimating the PSF")
+    if 1 not in method.card.channels:
+        return run_on_any_shape(method, observation, settings, progress)
     sigma = _luminance_sigma(observation)
     return run_on_any_shape(method, replace(observation.with_pictures(in_grey), sigma=sigma), settings, progress)
 

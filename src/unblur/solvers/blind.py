@@ -50,6 +50,8 @@ def estimate_psf(
     weight: float = 1.0,
     smoothness: float = 0.3,
     iterations: int = 5,
+    exemplar: Tensor | None = None,
+    exemplar_weight: float = 1e-3,
     progress: Progress | None = None,
 ) -> Tensor:
     """Estimate the PSF of a grey picture with L0-regularised gradients (see `solvers.l0`) at several PSF sizes.
@@ -61,6 +63,8 @@ def estimate_psf(
         weight: multiplies the L0 weights; with a higher value only larger edges are used.
         smoothness: quadratic penalty on the PSF; higher is smoother.
         iterations: alternations between sharp picture and PSF per pyramid level.
+        exemplar: an estimate of the sharp picture, same shape as `blurry`; None: there is none.
+        exemplar_weight: weight of the exemplar's gradients; with a higher value they are followed more closely.
         progress: advanced once per pyramid level of each size tried.
 
     Returns:
@@ -68,7 +72,9 @@ def estimate_psf(
         smaller than 32 px or without edges, a single pixel (no blur).
     """
     progress = progress or Progress()
-    area = informative_area(blurry)
+    rows, columns = informative_place(blurry, _CROP)
+    area = blurry[..., rows, columns]
+    guide = None if exemplar is None else exemplar[..., rows, columns]
     height, width = area.shape[-2:]
     if min(height, width) < SMALLEST_PICTURE or is_flat(area):
         return delta_psf().to(blurry)
@@ -77,21 +83,21 @@ def estimate_psf(
     ladder = (
         [(size, 2e-3), (size, 4e-3)] if size else [rung for rung in _LADDER if rung[0] <= max(largest, _LADDER[0][0])]
     )
-    searches = [L0Search(side, weight * base, smoothness, iterations) for side, base in ladder]
+    searches = [L0Search(side, weight * base, smoothness, iterations, exemplar_weight) for side, base in ladder]
     progress.stage("estimating the PSF", sum(len(search.scales()) for search in searches))
-    answers = side_by_side(lambda search: _answer(area, search, progress), searches, area.device)
+    answers = side_by_side(lambda search: _answer(area, search, progress, guide), searches, area.device)
     best = min(answers, key=lambda answer: answer.implausibility)
     while size is None and best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
         side = 2 * round(searches[-1].size * _NEXT / 2) + 1
         if side > largest:
             break
-        searches.append(L0Search(side, searches[-1].weight, smoothness, iterations))
+        searches.append(replace(searches[-1], size=side))
         progress.stage(f"estimating a larger PSF ({side} px)", len(searches[-1].scales()))
-        answers.append(_answer(area, searches[-1], progress))
+        answers.append(_answer(area, searches[-1], progress, guide))
         best = min(answers, key=lambda answer: answer.implausibility)
     if area.numel() > blurry.numel() / 2:
         return best.psf
-    return _consensus(blurry, best.psf, replace(searches[-1], size=size or size_around(best.psf)), progress)
+    return _consensus(blurry, best.psf, replace(searches[-1], size=size or size_around(best.psf)), progress, exemplar)
 
 
 def size_around(psf: Tensor) -> int:
@@ -99,12 +105,12 @@ def size_around(psf: Tensor) -> int:
     return (max(psf.shape) + 4) // 2 * 2 + 1
 
 
-def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress) -> Tensor:
+def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None) -> Tensor:
     """Choose between `psf` and the PSFs of four areas of a large picture: the most plausible one in these four areas.
 
     `psf` is that of the most detailed area, which may contain texture without clear edges, such as foliage.
     """
-    regions = regional_psfs(blurry, search, progress)
+    regions = regional_psfs(blurry, search, progress, exemplar)
     areas = [area for area, _ in regions]
     candidates = [psf, *(own for _, own in regions)]
     pairs = [(area, candidate) for candidate in candidates for area in areas]
@@ -113,8 +119,8 @@ def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress
     return candidates[totals.index(min(totals))]
 
 
-def _answer(area: Tensor, search: L0Search, progress: Progress) -> _Answer:
-    psf = tidy(search_psf(area, search, progress))
+def _answer(area: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None) -> _Answer:
+    psf = tidy(search_psf(area, search, progress, exemplar))
     return _Answer(psf, implausibility(area, psf))
 
 
@@ -156,13 +162,16 @@ def inner_gradient(picture: Tensor) -> Tensor:
     return gradient(picture)[..., 2:-2, 2:-2]
 
 
-def regional_psfs(blurry: Tensor, search: L0Search, progress: Progress) -> list[tuple[Tensor, Tensor]]:
+def regional_psfs(
+    blurry: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None = None
+) -> list[tuple[Tensor, Tensor]]:
     """Estimate a PSF from the most informative area of each quarter of a picture.
 
     Args:
         blurry: `(1, 1, H, W)`.
         search: parameters of each estimation.
         progress: advanced once per pyramid level and area.
+        exemplar: an estimate of the sharp picture, same shape; None: there is none.
 
     Returns:
         Pairs of an area `(1, 1, n, m)` and its PSF `(h, w)`. Areas without edges are left out. Empty if the picture is
@@ -172,11 +181,17 @@ def regional_psfs(blurry: Tensor, search: L0Search, progress: Progress) -> list[
     if min(height, width) < _REGION // 2:
         return []
     progress.stage("comparing the blur of four areas", 4 * len(search.scales()))
-    quarters = (blurry[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width))
-    areas = [informative_area(quarter, _REGION) for quarter in quarters]
-    areas = [area for area in areas if not is_flat(area)]
-    psfs = side_by_side(lambda area: tidy(search_psf(area, search, progress)), areas, blurry.device)
-    return list(zip(areas, psfs, strict=True))
+    pictures = blurry if exemplar is None else torch.cat((blurry, exemplar), 1)
+    quarters = [pictures[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width)]
+    places = [informative_place(quarter[:, :1], _REGION) for quarter in quarters]
+    areas = [quarter[..., rows, columns] for quarter, (rows, columns) in zip(quarters, places, strict=True)]
+    areas = [area for area in areas if not is_flat(area[:, :1])]
+
+    def psf_of(area: Tensor) -> Tensor:
+        return tidy(search_psf(area[:, :1], search, progress, None if exemplar is None else area[:, 1:]))
+
+    psfs = side_by_side(psf_of, areas, blurry.device)
+    return [(area[:, :1], psf) for area, psf in zip(areas, psfs, strict=True)]
 
 
 def is_flat(picture: Tensor) -> bool:

@@ -3,6 +3,10 @@
 The L0 penalty on gradients makes the estimate of the sharp picture piecewise constant. Only strong edges remain, and
 the PSF is estimated from them. The method is that of Xu, Zheng & Jia 2013 ("Unnatural L0 sparse representation"), with
 the continuation and schedules of Pan et al. 2014 and 2017.
+
+If another method has restored the picture already, its result can be given as an exemplar. The gradients of the
+estimated sharp picture are then drawn towards those of the exemplar (Pan et al. 2014, "Deblurring face images with
+exemplars"; Miao & Zhu, Eq. 8).
 """
 
 from __future__ import annotations
@@ -38,12 +42,14 @@ class L0Search:
         weight: weight of the L0 norm of the sharp picture's gradients at the coarsest level; higher keeps fewer edges.
         smoothness: quadratic penalty on the PSF, relative to the gradients' energy.
         iterations: alternations between sharp picture and PSF per pyramid level.
+        exemplar_weight: weight of the squared difference from the exemplar's gradients, if there is an exemplar.
     """
 
     size: int
     weight: float
     smoothness: float
     iterations: int
+    exemplar_weight: float = 1e-3
 
     def scales(self) -> list[float]:
         """Scales of the pyramid, from the coarsest to 1."""
@@ -51,13 +57,14 @@ class L0Search:
         return [_SCALE**level for level in range(levels, -1, -1)]
 
 
-def search_psf(blurry: Tensor, search: L0Search, progress: Progress) -> Tensor:
+def search_psf(blurry: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None = None) -> Tensor:
     """Estimate the PSF of a grey picture.
 
     Args:
         blurry: `(1, 1, H, W)`, [0, 1].
         search: parameters of the estimation.
         progress: advanced once per pyramid level.
+        exemplar: an estimate of the sharp picture, same shape; None: there is none.
 
     Returns:
         `(h, w)`, odd sides of at most `search.size`, non-negative, sums to 1.
@@ -65,11 +72,9 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress) -> Tensor:
     psf, weight, threshold = None, search.weight, None
     for scale in search.scales():
         size = max(_odd(search.size * scale), 3)
-        picture = blurry
-        if scale < 1:
-            picture = F.interpolate(blurry, scale_factor=scale, mode="bicubic", antialias=True)
         psf = _start(size, blurry) if psf is None else _enlarge(psf, size)
-        level = _Level.of(picture, size)
+        guide = None if exemplar is None else _reduced(exemplar, scale)
+        level = _Level.of(_reduced(blurry, scale), size, guide, search.exemplar_weight)
         for _ in range(search.iterations):
             sharp = level.sharpen(psf, weight)  # (2, H', W') gradients
             threshold = salient(sharp, 4 * size) if threshold is None else threshold / _WEIGHT_DECAY
@@ -105,41 +110,65 @@ def revise_psf(blurry: Tensor, psf: Tensor, smoothness: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Level:
-    """The picture at one pyramid level, extended so that it is periodic, with what all iterations use of it."""
+    """The picture at one pyramid level, extended so that it is periodic, with what all iterations use of it.
+
+    Attributes:
+        spectrum: of the extended picture.
+        start: the first estimate of the sharp picture: the exemplar, or the extended picture.
+        inside: 1 inside the picture, 0 in the extension.
+        blurry_gradient: gradient of the picture, `(2, H', W')`.
+        guide: spectrum of the exemplar's gradients, with the adjoint of the gradient applied; 0 without an exemplar.
+        guide_weight: weight of the exemplar; 0 without one.
+    """
 
     spectrum: Tensor
-    seamless: Tensor
+    start: Tensor
     inside: Tensor
     blurry_gradient: Tensor
+    guide: Tensor | float
+    guide_weight: float
 
     @classmethod
-    def of(cls, picture: Tensor, psf_size: int) -> _Level:
-        seamless = _seamless(picture, psf_size // 2 + 1)  # (1, 1, H', W')
-        inside = torch.zeros_like(seamless[0, 0])
+    def of(cls, picture: Tensor, psf_size: int, exemplar: Tensor | None = None, guide_weight: float = 0.0) -> _Level:
+        extended = periodic_extension(picture, psf_size // 2 + 1)  # (1, 1, H', W')
+        inside = torch.zeros_like(extended[0, 0])
         # Inside, gradients do not depend on the extension.
         inside[1 : picture.shape[-2] - 1, 1 : picture.shape[-1] - 1] = 1
-        blurry_gradient = gradient(seamless)[:, 0, 0] * inside
-        return cls(torch.fft.rfft2(seamless), seamless, inside, blurry_gradient)
+        blurry_gradient = gradient(extended)[:, 0, 0] * inside
+        spectrum = torch.fft.rfft2(extended)
+        if exemplar is None:
+            return cls(spectrum, extended, inside, blurry_gradient, 0.0, 0.0)
+        start = periodic_extension(exemplar, psf_size // 2 + 1)
+        guide = torch.fft.rfft2(gradient_adjoint(gradient(start)))
+        return cls(spectrum, start, inside, blurry_gradient, guide, guide_weight)
 
     def sharpen(self, psf: Tensor, weight: float) -> Tensor:
-        """Estimate the sharp picture, `argmin_x |k * x - y|^2 + weight |grad x|_0`: its gradients, `(2, H', W')`.
+        """Estimate the sharp picture: its gradients, `(2, H', W')`.
 
-        Half-quadratic splitting, in which beta is doubled (Xu et al. 2011, Algorithm 1; Pan et al. 2014, Eq. 8-10).
+        It is `argmin_x |k * x - y|^2 + weight |grad x|_0 + guide_weight |grad x - grad exemplar|^2`, by half-quadratic
+        splitting in which beta is doubled (Xu et al. 2011, Algorithm 1; Pan et al. 2014, Eq. 8-10).
         """
-        shape = (self.seamless.shape[-2], self.seamless.shape[-1])
+        shape = (self.start.shape[-2], self.start.shape[-1])
         otf = psf_to_otf(psf, shape)
-        data, power = otf.conj() * self.spectrum, otf.abs().square()
-        laplacian = gradient_power(shape, self.seamless)
-        sharp, beta = self.seamless, 2 * weight
+        fixed = otf.conj() * self.spectrum + self.guide_weight * self.guide
+        power, laplacian = otf.abs().square(), gradient_power(shape, self.start)
+        sharp, beta = self.start, 2 * weight
         while beta < _BETA_MAX:
             edges = hard_threshold(gradient(sharp), weight / beta)
-            right = data + beta * torch.fft.rfft2(gradient_adjoint(edges))
-            sharp = torch.fft.irfft2(right / (power + beta * laplacian), s=shape)
+            right = fixed + beta * torch.fft.rfft2(gradient_adjoint(edges))
+            sharp = torch.fft.irfft2(right / (power + (beta + self.guide_weight) * laplacian), s=shape)
             beta *= 2
         return gradient(sharp)[:, 0, 0] * self.inside
 
 
-def _seamless(picture: Tensor, reach: int) -> Tensor:
+def _reduced(picture: Tensor, scale: float) -> Tensor:
+    """A picture `(1, 1, H, W)` at one scale of the pyramid."""
+    if scale == 1:
+        return picture
+    return F.interpolate(picture, scale_factor=scale, mode="bicubic", antialias=True)
+
+
+def periodic_extension(picture: Tensor, reach: int) -> Tensor:
     """Extend a picture below and to the right so that it is periodic without a discontinuity.
 
     The extension changes smoothly from the last row (column) to the first. The new size is fast for FFTs, and at least

@@ -1,28 +1,49 @@
 """Miao & Zhu, "Handling Noise in Image Deblurring via Joint Learning" (NIDF): one photo that is blurred and noisy.
 
-`network` defines the network, and `training` its samples and losses. The noise level and the PSF are
-not needed.
+`network` defines the network, and `training` its samples and losses. The noise level and the PSF are not needed.
+Differences from the paper: the result is the mean over several orientations of the picture, and with the setting
+`final` a deconvolution follows (`final_step`).
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from unblur.contract import Card, Method, setting
-from unblur.layers.precision import Precision, autocast, dtype_for
-from unblur.methods.nidf.network import Nidf, network_of
+from unblur.layers.precision import Precision
+from unblur.methods.nidf.final_step import FinalStep, prepared
+from unblur.methods.nidf.restoring import TRAINED, denoise_and_deblur, informative_part
 from unblur.methods.nidf.training import NidfTraining
-from unblur.trained import Trained, TrainedSettings
+from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration
-
-TRAINED = Trained("nidf", Path(__file__).parent, network_of)
 
 
 class NidfSettings(TrainedSettings):
     """Settings of `nidf`."""
 
+    output: Literal["sharp", "denoised"] = setting(
+        "sharp",
+        "sharp: the picture without noise and blur; denoised: the picture without noise, as blurred as the photo",
+        probe=("sharp", "denoised"),
+    )
+    final: bool = setting(
+        False,
+        "estimate a PSF with the sharp picture as exemplar, and deconvolve the noisy photo with it, if the PSF explains "
+        "the blur; better where the blur is the same everywhere, and slower",
+        probe=None,
+    )
+    orientations: int = setting(
+        4,
+        "number of rotated and mirrored copies of the picture that are restored and averaged; higher is better and "
+        "slower",
+        probe=(1, 4),
+        ge=1,
+        le=8,
+    )
     precision: Precision = setting(
         "auto",
         "number format of the network; auto: bfloat16 if the processor has instructions for it, else float32",
@@ -30,20 +51,76 @@ class NidfSettings(TrainedSettings):
     )
 
 
-@torch.no_grad()
-def restore(observation: Observation, settings: NidfSettings, progress: Progress) -> Restoration:
-    """Compute `B1, I1 = NIDF(N)` (Eq. 2): `I1` is the image, `B1` the stage `denoised`."""
+@dataclass(frozen=True)
+class PhotoSettings:
+    """Settings for all tiles of one photo: those of the method, and the final step if there is one."""
+
+    method: NidfSettings
+    final_step: FinalStep | None
+
+
+def prepare(
+    observation: Observation, settings: NidfSettings, progress: Progress
+) -> tuple[Observation, PhotoSettings]:
+    """Estimate the PSF of a large photo from a part of it, if there is to be a final step."""
+    photo = observation.blurry
+    assert photo is not None
+    if settings.final and settings.output == "sharp":
+        found = prepared(observation, *_pictures(informative_part(photo), settings, progress), progress)
+        if found is not None:
+            return found[0], PhotoSettings(settings, found[1])
+    return observation, PhotoSettings(settings, None)
+
+
+def restore(observation: Observation, settings: NidfSettings | PhotoSettings, progress: Progress) -> Restoration:
+    """Compute `B1, I1 = NIDF(N)` (Eq. 2): `I1` is the image, `B1` the stage `denoised`.
+
+    After a final step the image is its result, and `I1` the stage `network`.
+    """
     noisy = observation.blurry
     assert noisy is not None
-    network = TRAINED.load(settings.weights, noisy.device)
-    assert isinstance(network, Nidf)
-    progress.stage("denoising and deblurring", 2)
-    with autocast(noisy.device, dtype_for(settings.precision, noisy.device)):
-        denoised = network.net1(noisy)  # (B, 3, H, W)
-        progress.advance()
-        sharp = network.net2(denoised)  # (B, 3, H, W)
-        progress.advance()
-    return Restoration(image=sharp, stages={"denoised": denoised})
+    method = settings if isinstance(settings, NidfSettings) else settings.method
+    deconvolve = method.final and method.output == "sharp"
+    if deconvolve and len(noisy) > 1:
+        return _one_by_one(observation, settings, progress)
+    denoised, sharp = _pictures(noisy, method, progress)
+    if method.output == "denoised":
+        return Restoration(image=denoised)
+    found = None
+    if isinstance(settings, PhotoSettings):
+        found = settings.final_step and (observation, settings.final_step)
+    elif deconvolve:
+        found = prepared(observation, denoised, sharp, progress)
+    if found is None:
+        return Restoration(image=sharp, stages={"denoised": denoised})
+    observation, final_step = found
+    image = final_step.apply(observation, sharp, progress)
+    return Restoration(image=image, psf=observation.psf, stages={"denoised": denoised, "network": sharp})
+
+
+def _pictures(noisy: Tensor, settings: NidfSettings, progress: Progress) -> tuple[Tensor, Tensor]:
+    """`B1` and `I1` with these settings; `B1` twice if no other is wanted."""
+    return denoise_and_deblur(
+        noisy,
+        settings.weights,
+        precision=settings.precision,
+        orientations=settings.orientations,
+        progress=progress,
+        deblur=settings.output == "sharp",
+    )
+
+
+def _one_by_one(
+    observation: Observation, settings: NidfSettings | PhotoSettings, progress: Progress
+) -> Restoration:
+    """Restore each picture of a batch by itself, since some may have a final step and others not."""
+    assert observation.blurry is not None
+    alone = [replace(observation, blurry=picture, psf=None) for picture in observation.blurry.split(1)]
+    results = [restore(one, settings, progress) for one in alone]
+    return Restoration(
+        image=torch.cat([result.image for result in results if result.image is not None]),
+        stages={"denoised": torch.cat([result.stages["denoised"] for result in results])},
+    )
 
 
 METHOD = Method(
@@ -54,6 +131,7 @@ METHOD = Method(
         needs=frozenset({"blurry"}),
         gives=frozenset({"image"}),
         undoes=frozenset({"blur", "noise"}),
+        undoes_when={"output": {"denoised": frozenset({"noise"})}},
         channels=(3,),
         multiple_of=16,
         tiling=True,
@@ -62,5 +140,7 @@ METHOD = Method(
     NidfSettings,
     restore,
     NidfTraining,
+    prepare,
+    quick={"orientations": 1},
     trained=TRAINED,
 )
