@@ -130,7 +130,7 @@ def test_an_object_that_the_camera_follows_keeps_its_edges_before_a_moving_backg
 
 def test_a_still_background_is_sharp_where_no_object_passes(monkeypatch):
     motions = [STILL, Motion(along=(16.0, 0.0))]
-    sharp, blurry, background, (layer,) = rendered(monkeypatch, motions, [disc(0, 0, 8)], PLAIN)
+    sharp, blurry, background, _ = rendered(monkeypatch, motions, [disc(0, 0, 8)], PLAIN)
     y = torch.arange(SIDE) - (SIDE - 1) / 2
     beyond = y.abs() > 10  # rows above and below the object's way
     edge = slice((TILE - SIDE) // 2, (TILE + SIDE) // 2)

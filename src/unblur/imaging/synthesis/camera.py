@@ -1,4 +1,4 @@
-"""What a camera does to the light it has recorded: noise, demosaicking, clipping, 8 bits, JPEG; for batches on any device."""
+"""What a camera adds to a picture: noise, demosaicking, clipping, 8 bits, JPEG; for batches on any device."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def add_linear_noise(pictures: Tensor, sigma: Tensor, photons: Tensor, noise: Te
 
 
 def demosaicked(noise: Tensor) -> Tensor:
-    """Keep one channel of each pixel, as the colour filters of a sensor do (RGGB), and interpolate the others bilinearly.
+    """Keep one channel of each pixel, as the filters of a sensor do (RGGB), and interpolate the others bilinearly.
 
     Applied to noise: the values of neighbouring pixels then depend on each other, as in a photo. An interpolated value
     has a smaller variance. The picture itself is not changed by this, as if the interpolation had been perfect.

@@ -23,8 +23,7 @@ class MixedRecipe:
         sharp: share of the pictures without blur.
         moving: share of the scenes in which the camera and objects move.
         half: smallest and largest l of the PSFs of side `2 l + 1` pixels; equally frequent.
-        scene: `side` of all pictures; motion of the moving scenes; shares of the pictures blurred in linear light and of
-            those with saturated lights, also for blur by one PSF.
+        scene: `side` of all pictures; motion of the moving scenes. `linear` and `lights` are also for blur by one PSF.
     """
 
     sharp: float = 0.0

@@ -5,8 +5,8 @@ applied one after the other and trained together. Each adapts to the other.
 
 The paper publishes neither the widths of its two U-shaped networks nor their layers. There are two architectures here:
 
-- `UNet` is our reading of the paper: the U-Net of Ronneberger et al. 2015, which it cites, with a global skip connection
-  as in DeblurGAN, which it also cites. The widths are chosen for about 0.3 M multiply-adds a pixel.
+- `UNet` is our reading of the paper: the U-Net of Ronneberger et al. 2015, which it cites, with a global skip
+  connection as in DeblurGAN, which it also cites. The widths are chosen for about 0.3 M multiply-adds a pixel.
 - `ResidualUShape` is the compact one of this package, without normalisation and biases. Its input is the picture minus
   the mean of each pixel's surroundings.
 """

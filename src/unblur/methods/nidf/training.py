@@ -42,8 +42,8 @@ class Observations(BaseModel):
         demosaicked: share with noise that demosaicking has correlated.
         jpeg: share that is stored as JPEG.
         clipped: share of all pictures that are clipped and rounded to 8 bits.
-        joint: True: the stage `joint` minimises Eq. 5. False: it continues to train both networks separately, with Eqs. 3
-            and 4, as the paper does for comparison.
+        joint: True: the stage `joint` minimises Eq. 5. False: it continues to train both networks separately, with
+            Eqs. 3 and 4, as the paper does for comparison.
         loss: "l2": Eqs. 3 to 5 as published; "psnr": the same with the logarithm of each picture's error, so that easy
             and difficult pictures have the same weight.
     """

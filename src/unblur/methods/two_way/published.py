@@ -79,13 +79,14 @@ class PublishedTwoWay(nn.Module):
 
     def scales(self, blurry: Tensor) -> Iterator[Scale]:
         """Restore the picture at each scale (Eq. 1), coarsest first, and yield each result when it is ready."""
-        made: Scale | None = None
+        result = at_scale(blurry, self.plan.scales - 1)  # the coarsest scale is given the blurry picture twice
         state: State | None = None
         for number, scale in enumerate(reversed(range(self.plan.scales))):
             B = at_scale(blurry, scale)  # (B, 3, h, w)
-            before = B if made is None else F.interpolate(made.I, size=B.shape[-2:], mode="bilinear")
+            before = F.interpolate(result, size=B.shape[-2:], mode="bilinear")  # I^{i+1}
             made, state = self.nets[0 if self.plan.shared else number](B, before, state)
             yield made
+            result = made.I
 
 
 class Net(nn.Module):
