@@ -9,7 +9,7 @@ from helpers import structured_picture
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import pad_psf
 from unblur.imaging.synthesis import mixed
-from unblur.imaging.synthesis.mixed import MixedRecipe, mix
+from unblur.imaging.synthesis.mixed import MixedRecipe, average, mix
 from unblur.imaging.synthesis.moving import GAMMA, SceneRecipe
 from unblur.imaging.trajectory import shake_psf
 
@@ -77,3 +77,16 @@ def test_the_kinds_have_the_shares_that_are_asked_for(monkeypatch):
         kinds["sharp"] += torch.equal(sharp, blurry)
         kinds["moving"] += not torch.equal(sharp, photo[..., 64:80, 64:80])  # an object before the photo
     assert 10 < kinds["sharp"] < 27 and 5 < kinds["moving"] < 27
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_frames_are_averaged_in_srgb_or_in_linear_light_and_the_middle_one_is_the_sharp_picture(linear):
+    frames = torch.cat([structured_picture(40, 40, 3, seed) for seed in range(5)])
+    recipe = MixedRecipe(scene=replace(SCENE, linear=float(linear)))
+    sharp, blurry = average(frames, recipe, torch.Generator())
+    power = GAMMA if linear else 1.0
+    total = torch.zeros(3, 32, 32, dtype=torch.float64)
+    for frame in frames.double():
+        total += frame[:, 4:36, 4:36] ** power / 5
+    torch.testing.assert_close(blurry[0], (total ** (1 / power)).float(), atol=1e-5, rtol=0)
+    assert torch.equal(sharp[0], frames[2, :, 4:36, 4:36])

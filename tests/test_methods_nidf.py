@@ -116,6 +116,15 @@ def test_of_a_pair_the_blurry_picture_is_the_noise_free_one():
     assert not torch.equal(made["blurry"], made["noise_free"])
 
 
+def test_of_frames_their_mean_is_the_noise_free_picture_and_the_middle_one_the_sharp_one():
+    training = NidfTraining(TINY, {**OBSERVATIONS, "frames": 3})
+    assert training.frames == 3
+    frames = torch.cat([structured_picture(training.area, training.area, 3, seed) for seed in range(3)])
+    made = training.observe({"frames": frames}, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(made["noise_free"], frames.mean(0)[:, 4:-4, 4:-4])
+    assert torch.equal(made["sharp"], frames[1, :, 4:-4, 4:-4])
+
+
 @pytest.mark.parametrize(
     "changed",
     [

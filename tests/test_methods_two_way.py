@@ -86,6 +86,16 @@ def test_samples_of_photos_are_moving_scenes_and_samples_of_pairs_are_cut():
     torch.testing.assert_close(pair["blurry"], 1 - pair["sharp"])
 
 
+def test_of_frames_their_mean_is_blurry_and_the_middle_one_sharp():
+    training = TwoWayTraining(TINY, {**OBSERVATIONS, "frames": 3, "sigma": 0, "jpeg": 0})
+    frames = torch.full((3, 3, training.area, training.area), 0.5)
+    frames[1] = structured_picture(training.area, training.area, 3)[0]
+    made = training.observe({"frames": frames}, torch.Generator().manual_seed(0))
+    edge = (training.area - 64) // 2
+    assert torch.equal(made["sharp"], frames[1, :, edge : edge + 64, edge : edge + 64])
+    assert 0 < (made["blurry"] - 0.5).std() < 0.7 * (made["sharp"] - 0.5).std()
+
+
 def test_the_finest_scale_weighs_five_times_as_much():
     training = TwoWayTraining(TINY, OBSERVATIONS)
     sharp = structured_picture(64, 64, 3)

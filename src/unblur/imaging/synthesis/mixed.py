@@ -1,4 +1,4 @@
-"""Blurry pictures of several kinds from one photo: moving scenes, blur by one PSF, no blur."""
+"""Blurry pictures of several kinds from one photo (moving scenes, blur by one PSF, no blur), or from video frames."""
 
 from __future__ import annotations
 
@@ -70,6 +70,23 @@ def _blur(photo: Tensor, recipe: MixedRecipe, generator: torch.Generator) -> tup
     light = with_lights(middle(photo, side + 2 * largest) ** gamma, torch.full((1, 1, 1, 1), gain))
     sharp, blurry = middle(light, side), convolve(light, psf, "valid")
     return sharp.clamp(0, 1) ** (1 / gamma), blurry.clamp(0, 1) ** (1 / gamma)
+
+
+def average(frames: Tensor, recipe: MixedRecipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Average the frames of a video of high frame rate, as in the GOPRO data set (Nah et al. 2017).
+
+    Args:
+        frames: `(T, 3, S, S)` in [0, 1], consecutive.
+        recipe: side of the pictures, and share that is averaged in linear light.
+        generator: random generator.
+
+    Returns:
+        The sharp picture, which is the frame in the middle, and the blurry one: `(1, 3, side, side)` each, in [0, 1].
+    """
+    frames = middle(frames, recipe.scene.side)
+    gamma = GAMMA if _rand(generator) < recipe.scene.linear else 1.0
+    half = len(frames) // 2
+    return frames[half : half + 1], (frames**gamma).mean(0, keepdim=True) ** (1 / gamma)
 
 
 def middle(photo: Tensor, side: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unblur.contract import Trainable, checked
 from unblur.imaging.synthesis.camera import CameraRecipe, photograph
-from unblur.imaging.synthesis.mixed import MixedRecipe, middle, mix
+from unblur.imaging.synthesis.mixed import MixedRecipe, average, middle, mix
 from unblur.imaging.synthesis.moving import SceneRecipe
 from unblur.losses import log_error
 from unblur.methods.nidf.network import network_of
@@ -25,7 +25,7 @@ _Level = Annotated[float, Field(ge=0)]
 
 
 class Observations(BaseModel):
-    """The recipe's table `observations`; by default as published. For pairs, the blur is that of the pair.
+    """The recipe's table `observations`; by default as published. Pairs and frames have their own blur.
 
     Attributes:
         side: side of the pictures in pixels.
@@ -42,6 +42,7 @@ class Observations(BaseModel):
         demosaicked: share with noise that demosaicking has correlated.
         jpeg: share that is stored as JPEG.
         clipped: share of all pictures that are clipped and rounded to 8 bits.
+        frames: number of frames whose mean is a blurry picture, for a source of frames.
         joint: True: the stage `joint` minimises Eq. 5. False: it continues to train both networks separately, with
             Eqs. 3 and 4, as the paper does for comparison.
         loss: "l2": Eqs. 3 to 5 as published; "psnr": the same with the logarithm of each picture's error, so that easy
@@ -63,6 +64,7 @@ class Observations(BaseModel):
     demosaicked: _Share = 0.5
     jpeg: _Share = 0.4
     clipped: _Share = 0.0
+    frames: Annotated[int, Field(ge=1)] = 11
     joint: bool = True
     loss: Literal["l2", "psnr"] = "l2"
 
@@ -94,22 +96,25 @@ class NidfTraining(Trainable):
     """Train both networks separately (stages `denoise` and `deblur`), then together (`joint`)."""
 
     stages: Mapping[str, set[str]] = {"denoise": {"net1"}, "deblur": {"net2"}, "joint": {"both"}}
-    sources = frozenset({"photos", "pairs"})
+    sources = frozenset({"photos", "pairs", "frames"})
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
         self._observations = checked(Observations, observations, "nidf, observations")
         self._blur, self._camera = self._observations.blur(), self._observations.camera()
-        self.area = self._blur.area
+        self.area, self.frames = self._blur.area, self._observations.frames
         nidf = network_of(network)
         self.modules: dict[str, nn.Module] = {"net1": nidf.net1, "net2": nidf.net2}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Create `N` (`blurry`), `B` (`noise_free`) and `I` (`sharp`) from a photo: `(3, side, side)` each.
 
-        Of a pair, `B` is the blurry picture and `I` the sharp one, as with the GOPRO data set in section 2.3.
+        Of a pair, `B` is the blurry picture and `I` the sharp one, as with the GOPRO data set in section 2.3. Of
+        frames, `B` is their mean and `I` the middle one.
         """
         if "blurry" in sample:
             sharp, noise_free = (middle(sample[name][None], self._observations.side) for name in ("sharp", "blurry"))
+        elif "frames" in sample:
+            sharp, noise_free = average(sample["frames"], self._blur, generator)
         else:
             sharp, noise_free = mix(sample["sharp"][None], self._blur, generator)
         noisy = photograph(noise_free, self._camera, generator)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unblur.contract import Trainable, checked
 from unblur.imaging.synthesis.camera import CameraRecipe, photograph
-from unblur.imaging.synthesis.mixed import MixedRecipe, middle, mix
+from unblur.imaging.synthesis.mixed import MixedRecipe, average, middle, mix
 from unblur.imaging.synthesis.moving import SceneRecipe
 from unblur.losses import log_error
 from unblur.methods.two_way.network import at_scale, network_of
@@ -36,6 +36,7 @@ class Observations(BaseModel):
         half: smallest and largest `l` of these PSFs, of side `2 l + 1` pixels.
         sigma: largest standard deviation of the noise, on the [0, 1] scale; weak noise is more frequent.
         jpeg: share of the pictures stored as JPEG.
+        frames: number of frames whose mean is a blurry picture, for a source of frames.
         loss: "l2": Eq. 2 as published; "psnr": the same with the logarithm of each picture's error.
     """
 
@@ -50,6 +51,7 @@ class Observations(BaseModel):
     half: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 24)
     sigma: Annotated[float, Field(ge=0)] = 0.03
     jpeg: _Share = 0.5
+    frames: Annotated[int, Field(ge=1)] = 11
     loss: Literal["l2", "psnr"] = "psnr"
 
     @model_validator(mode="after")
@@ -69,23 +71,26 @@ class Observations(BaseModel):
 
 
 class TwoWayTraining(Trainable):
-    """Train in one stage, with blurry pictures made of photos, or with pairs of blurry and sharp pictures."""
+    """Train in one stage, with blurry pictures made of photos or frames, or with pairs of blurry and sharp pictures."""
 
     stages: Mapping[str, set[str]] = {"restore": {"network"}}
-    sources = frozenset({"photos", "pairs"})
+    sources = frozenset({"photos", "pairs", "frames"})
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
         self._observations = checked(Observations, observations, "two_way, observations")
         self._blur, self._camera = self._observations.blur(), self._observations.camera()
-        self.area = self._blur.area
+        self.area, self.frames = self._blur.area, self._observations.frames
         self.modules: dict[str, nn.Module] = {"network": network_of(network)}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Create `blurry` and `sharp` from a photo, or crop them from a pair: `(3, side, side)` each."""
+        """Create `blurry` and `sharp` from a photo or from frames, or crop them from a pair: `(3, side, side)` each."""
         if "blurry" in sample:
             names = ("blurry", "sharp")
             return {name: middle(sample[name][None], self._observations.side)[0].contiguous() for name in names}
-        sharp, blurry = mix(sample["sharp"][None], self._blur, generator)
+        if "frames" in sample:
+            sharp, blurry = average(sample["frames"], self._blur, generator)
+        else:
+            sharp, blurry = mix(sample["sharp"][None], self._blur, generator)
         return {"blurry": photograph(blurry, self._camera, generator)[0], "sharp": sharp[0].contiguous()}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
