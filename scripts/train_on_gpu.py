@@ -26,18 +26,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unblur.imaging.synthesis.moving import SceneRecipe, blur_each, jpeg, render, shaken_paths, shaken_psfs
+from unblur.imaging.synthesis import drawn
+from unblur.imaging.synthesis.camera import CameraRecipe, photograph
+from unblur.imaging.synthesis.moving import SceneRecipe, blur_each, render, shaken_paths, shaken_psfs
+from unblur.losses import log_error
 from unblur.methods.nidf.network import Nidf, NidfPlan
 from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale
 
 TILE, SIDE, PSF = 384, 256, 49  # px
-FLOOR = 3e-5  # added to the mean squared error, so that errors far below it (45 dB) count little
 KINDS = {"two_way": (0.60, 0.25, 0.15), "nidf": (0.18, 0.72, 0.10)}  # shares of moving, uniform and sharp samples
+CAMERAS = {
+    "two_way": CameraRecipe(sigma=0.03 * 255, skew=3.0, photons=0.35, demosaicked=0.35, clipped=0.7, jpeg=0.5),
+    "nidf": CameraRecipe(plain=0.65, clipped=0.7),
+}
 
 
 def main() -> None:
@@ -138,25 +143,7 @@ class Run:
 
     def degrade(self, sharp: Tensor, blurry: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The sharp pictures, the blurry ones, and the blurry ones after noise, rounding and JPEG."""
-        count, rand = len(sharp), lambda: torch.rand(len(sharp), 1, 1, 1, generator=generator, device=self.device)
-        if self.args.method == "nidf":
-            published = torch.randint(1, 5, (count, 1, 1, 1), generator=generator, device=self.device) * (10 / 255)
-            plain = rand() < 0.65
-            sigma = torch.where(plain, published, rand() * (50 / 255))
-        else:
-            plain, sigma = rand() < 0.3, 0.03 * rand() ** 3
-        noise = torch.randn(blurry.shape, generator=generator, device=self.device)
-        smooth = F.avg_pool2d(F.pad(noise, [1, 0, 1, 0], "replicate"), 2, 1) * 2  # correlated, as in a camera
-        noise = torch.where(plain | (rand() < 0.5), noise, smooth)
-        photons = torch.where(plain | (rand() < 0.5), 1.0, (0.1 + 1.5 * blurry).sqrt())
-        taken = blurry + sigma * photons * noise
-        clipped = (taken.clamp(0, 1) * 255).round() / 255
-        taken = torch.where(rand() < 0.3, taken, clipped)
-        compressed = ~plain & (rand() < (0.4 if self.args.method == "nidf" else 0.7))
-        quality = 70 + 28 * rand().flatten()
-        chosen = compressed.flatten().nonzero()[:, 0]
-        taken[chosen] = jpeg(clipped[chosen], quality[chosen])
-        return sharp, blurry, taken
+        return sharp, blurry, photograph(blurry, CAMERAS[self.args.method], generator)
 
     def loss(self, sharp: Tensor, blurry: Tensor, taken: Tensor) -> Tensor:
         """Minus the PSNR, in units of 8.7 dB."""
@@ -236,8 +223,7 @@ class Pool:
         self.tiles, self.generator, self.device = tiles, generator, tiles.device
         self.recipe = SceneRecipe(side=SIDE, instants=24, crooked=0.15)
         self.shares = KINDS[args.method]
-        self.sizes = (3, PSF) if args.method == "two_way" else (7, PSF)
-        self.psfs = shaken_psfs(256 if capacity else min(args.pool, 8192), self.sizes, generator)
+        self.psfs = shaken_psfs(256 if capacity else min(args.pool, 8192), (3, PSF), generator)
         self.paths = shaken_paths(len(self.psfs), self.recipe.instants, generator)
         shape = (capacity or args.pool, 3, SIDE, SIDE)
         self.sharp, self.blurry = (torch.zeros(shape, dtype=torch.uint8, device=self.device) for _ in range(2))
@@ -301,7 +287,7 @@ class Pool:
 
 def error(made: Tensor, truth: Tensor) -> Tensor:
     """Half the logarithm of the mean squared error of each picture, averaged over pictures."""
-    return 0.5 * ((made.float() - truth).square().mean((1, 2, 3)) + FLOOR).log().mean()
+    return 0.5 * log_error(made.float(), truth).mean()
 
 
 def psnr(made: Tensor, truth: Tensor) -> Tensor:
@@ -355,44 +341,12 @@ def _tiles(path: Path) -> Iterator[Tensor]:
 def drawn_tiles(count: int) -> list[Tensor]:
     """`count` tiles with dead leaves (random shapes that hide each other), and `count` with lines of text."""
     with ProcessPoolExecutor(16) as pool:
-        pictures = [pool.submit(_drawn, kind, number) for number in range(count) for kind in ("leaves", "text")]
-        return [torch.from_numpy(picture.result()) for picture in pictures]
+        return [torch.from_numpy(tile) for tile in pool.map(_drawn, range(2 * count))]
 
 
-def _drawn(kind: str, number: int) -> np.ndarray:
-    chance = random.Random(f"{kind} {number}")
-    side = 2 * TILE
-    colour = lambda: tuple(chance.randrange(256) for _ in range(3))  # noqa: E731
-    picture = Image.new("RGB", (side, side), colour())
-    draw = ImageDraw.Draw(picture)
-    if kind == "leaves":
-        for _ in range(chance.randrange(40, 400)):
-            radius = 4 * 60 ** chance.random()
-            x, y = chance.randrange(side), chance.randrange(side)
-            if chance.random() < 0.5:
-                flat = chance.uniform(0.3, 1)
-                draw.ellipse((x - radius, y - flat * radius, x + radius, y + flat * radius), fill=colour())
-            else:
-                corners = chance.randrange(3, 7)
-                angles = sorted(chance.uniform(0, 2 * math.pi) for _ in range(corners))
-                draw.polygon([(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles], fill=colour())
-    else:
-        y = -10
-        ink = colour()
-        while y < side:
-            size = chance.choice((22, 28, 36, 52, 80))
-            words = " ".join(
-                "".join(chance.choices("etaoinshrdlucmfwypvbgkETAOINSHR0123456789.,", k=chance.randrange(1, 9)))
-                for _ in range(14)
-            )
-            draw.text(
-                (chance.randrange(-60, 40), y),
-                words,
-                fill=ink if chance.random() < 0.8 else colour(),
-                font=ImageFont.load_default(size),
-            )
-            y += int(size * 1.25)
-    return np.asarray(picture.resize((TILE, TILE), Image.Resampling.LANCZOS)).transpose(2, 0, 1).copy()
+def _drawn(number: int) -> np.ndarray:
+    generator = torch.Generator().manual_seed(number)
+    return to_bytes(drawn.draw(drawn.KINDS[number % 2], TILE, generator)).numpy()
 
 
 if __name__ == "__main__":

@@ -191,6 +191,17 @@ def test_synth_writes_what_training_sees(tmp_path, photos, small):
     assert torch.equal(read["psf"], sample["psf"]) and torch.equal(read["blurry"], sample["blurry"])
 
 
+def test_synth_draws_a_share_of_the_samples(tmp_path, photos, small):
+    words = ("synth", "wiener_stack", "--photos", photos, "--count", "4", "--workers", "0", "-o")
+    assert unblur_says(*words, tmp_path / "plain")[0] == 0
+    assert unblur_says(*words, tmp_path / "drawn", "--drawn", "0.9")[0] == 0
+    same = [
+        torch.equal(*(read_sample(tmp_path / folder / f"{number:07d}")["sharp"] for folder in ("plain", "drawn")))
+        for number in range(4)
+    ]
+    assert same[0] and not any(same[1:]), "number 0 is for validation"
+
+
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -217,6 +228,8 @@ def test_a_run_learns_from_samples_and_the_folder_is_filled_on(tmp_path, photos,
         (("--photos", "{photos}", "--samples", "{photos}"), "Name one folder"),
         (("--pairs", "{pairs}"), "'wiener_stack' learns from --photos, not from pairs"),
         (("--samples", "{photos}"), "samples.json: missing or damaged"),
+        (("--samples", "{photos}", "--drawn", "0.2"), "--drawn is a share beside --photos"),
+        (("--photos", "{photos}", "--drawn", "1"), "--drawn is a share of the samples, from 0 to below 1, not 1."),
     ],
 )
 def test_a_source_that_will_not_do_is_refused(tmp_path, photos, words, said):

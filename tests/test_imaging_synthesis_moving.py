@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from helpers import structured_picture
 from unblur.imaging.convolution import convolve
@@ -82,14 +79,3 @@ def test_each_picture_is_blurred_by_its_own_psf():
     pictures = torch.cat([structured_picture(40, 44, 3, seed) for seed in (1, 2)])
     expected = torch.cat([convolve(one[None], psf[0], "valid") for one, psf in zip(pictures, psfs, strict=True)])
     torch.testing.assert_close(moving.blur_each(pictures, psfs), expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("quality", [50, 75, 95])
-def test_jpeg_is_what_pillow_makes_of_it(quality):
-    picture = structured_picture(64, 72, 3)
-    levels = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(levels).save(file, "JPEG", quality=quality, subsampling=0)
-    expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None] / 255
-    made = moving.jpeg(torch.from_numpy(levels).permute(2, 0, 1)[None] / 255, torch.tensor([float(quality)]))
-    assert (made - expected).square().mean().sqrt() < 1.5 / 255

@@ -10,10 +10,12 @@ from helpers import errors_while_learning, structured_picture
 from unblur import methods
 from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale, network_of
 from unblur.methods.two_way.training import TwoWayTraining
+from unblur.training.checkpoint import save
 from unblur.types import Observation, UnblurError
 
+TINY_PUBLISHED = {"widths": [4, 6, 8], "blocks": 1}
 TINY = {"widths": [8, 8], "blocks": [1, 1]}
-OBSERVATIONS = {"side": 64, "instants": 4, "shake": 8, "speed": 8, "loss": "l2"}
+OBSERVATIONS = {"side": 64, "instants": 4, "shake": 8, "speed": 8, "uniform": 0, "half": [1, 4], "loss": "l2"}
 
 
 def with_random_weights(network):
@@ -84,6 +86,16 @@ def test_samples_of_photos_are_moving_scenes_and_samples_of_pairs_are_cut():
     torch.testing.assert_close(pair["blurry"], 1 - pair["sharp"])
 
 
+def test_of_frames_their_mean_is_blurry_and_the_middle_one_sharp():
+    training = TwoWayTraining(TINY, {**OBSERVATIONS, "frames": 3, "sigma": 0, "jpeg": 0})
+    frames = torch.full((3, 3, training.area, training.area), 0.5)
+    frames[1] = structured_picture(training.area, training.area, 3)[0]
+    made = training.observe({"frames": frames}, torch.Generator().manual_seed(0))
+    edge = (training.area - 64) // 2
+    assert torch.equal(made["sharp"], frames[1, :, edge : edge + 64, edge : edge + 64])
+    assert 0 < (made["blurry"] - 0.5).std() < 0.7 * (made["sharp"] - 0.5).std()
+
+
 def test_the_finest_scale_weighs_five_times_as_much():
     training = TwoWayTraining(TINY, OBSERVATIONS)
     sharp = structured_picture(64, 64, 3)
@@ -101,4 +113,107 @@ def test_a_batch_can_be_learned_by_heart():
     made = training.observe({"sharp": area}, torch.Generator().manual_seed(1))
     batch = {key: tensor[None] for key, tensor in made.items()}
     errors = errors_while_learning(training, "restore", batch, rate=5e-3, steps=120)
+    assert errors[-1] < 0.5 * errors[0]
+
+
+# --- the network as published ---------------------------------------------------------------------
+
+
+def published(**changed):
+    return network_of({"published": {**TINY_PUBLISHED, **changed}})
+
+
+@pytest.mark.parametrize(
+    ("switches", "parameters", "multiply_adds"),
+    [
+        ({}, 1_997_030, 36.0e9),
+        ({"second_way": False}, 1_626_851, 25.6e9),
+        ({"shared": False}, 3 * 1_997_030, 36.0e9),
+        ({"recurrent": True}, 3_177_190, 42.3e9),
+    ],
+)
+def test_the_published_network_and_those_it_is_compared_with_have_these_sizes(switches, parameters, multiply_adds):
+    network = network_of({"published": switches})
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, 64, 64))
+    assert counter.get_total_flops() / 2 * 16 == pytest.approx(multiply_adds, rel=0.005)  # at 256 x 256 pixels
+
+
+def test_an_encoder_is_a_convolution_and_three_residual_blocks_a_level_and_a_decoder_a_deconvolution_and_three():
+    (net,) = network_of({"published": {}}).nets
+    for levels, kind, count in (
+        (net.encoder, torch.nn.Conv2d, 3),
+        (net.upper.levels, torch.nn.ConvTranspose2d, 2),
+        (net.lower.levels, torch.nn.ConvTranspose2d, 2),
+    ):
+        assert len(levels) == count
+        for first, *blocks in levels:
+            assert isinstance(first[0], kind) and len(blocks) == 3
+    kernels = {layer.kernel_size for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)}
+    assert kernels == {(3, 3)}
+
+
+@pytest.mark.parametrize("switches", [{}, {"second_way": False}, {"shared": False}, {"recurrent": True}])
+def test_the_published_network_gives_the_sum_of_its_ways_at_each_scale(switches):
+    made = published(**switches)(structured_picture(37, 53, 3))
+    assert [scale.I.shape[-2:] for scale in made] == [(10, 14), (19, 27), (37, 53)]
+    for scale in made:
+        assert (scale.down is None) == (switches == {"second_way": False})
+        torch.testing.assert_close(scale.I, scale.up if scale.down is None else scale.up + scale.down)  # Eq. 1
+
+
+@pytest.mark.parametrize("switch", [{"second_way": False}, {"shared": False}, {"recurrent": True}, {"scales": 2}])
+def test_each_switch_changes_what_the_published_network_computes(switch):
+    blurry = structured_picture(32, 40, 3)
+    one, other = published(), published(**switch)
+    mine, weights = other.state_dict(), one.state_dict()
+    for name in mine:  # the same weights wherever both have them, at all scales
+        same = f"nets.0.{name.split('.', 2)[2]}"
+        mine[name] = weights.get(same, mine[name]) + 0.01 * ("nets.1" in name)
+    other.load_state_dict(mine)
+    assert not torch.allclose(one(blurry)[-1].I, other(blurry)[-1].I, atol=1e-5)
+
+
+def test_only_the_upper_decoder_of_the_published_network_sees_the_skip_connections():
+    (net,) = published().nets
+    bottom = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    kept = [torch.zeros(1, width, 16 // 2**level, 16 // 2**level) for level, width in enumerate((4, 6, 8))]
+    other = [features + 1 for features in kept]
+    assert not torch.allclose(net.upper(bottom, kept), net.upper(bottom, other))
+    picture = structured_picture(16, 16, 3)
+    scale, _ = net(picture, picture, None)
+    x = torch.cat((picture, picture), 1)
+    for level in net.encoder:
+        x = level(x)
+    torch.testing.assert_close(scale.down, net.lower(x, None))
+
+
+def test_the_state_of_the_coarser_scale_reaches_the_finer_one():
+    (net,) = published(recurrent=True).nets
+    picture = structured_picture(16, 16, 3)
+    alone, (hidden, cell) = net(picture, picture, None)
+    after, _ = net(picture, picture, (hidden[..., ::2, ::2] + 1, cell[..., ::2, ::2]))
+    assert hidden.shape == cell.shape == (1, 8, 4, 4)
+    assert not torch.allclose(alone.I, after.I)
+
+
+def test_the_published_network_restores_through_the_method_with_both_ways_among_the_stages(tmp_path):
+    network, path = published(), tmp_path / "paper.safetensors"
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    save(path, state, {"method": "two_way", "network": {"published": TINY_PUBLISHED}})
+    blurry = structured_picture(33, 41, 3)
+    result = methods.get("two_way")(Observation(blurry=blurry), {"precision": "float32", "weights": path})
+    assert set(result.stages) == {"up", "down"}
+    torch.testing.assert_close(result.image, network(blurry)[-1].I)
+    torch.testing.assert_close(result.image, result.stages["up"] + result.stages["down"])
+
+
+@pytest.mark.parametrize("switches", [{}, {"second_way": False}, {"recurrent": True, "shared": False}])
+def test_the_published_network_and_its_ablations_learn(switches):
+    torch.manual_seed(0)
+    training = TwoWayTraining({"published": {**TINY_PUBLISHED, **switches}}, OBSERVATIONS)
+    sharp = structured_picture(64, 64, 3)
+    batch = {"blurry": torch.nn.functional.avg_pool2d(sharp, 5, 1, 2), "sharp": sharp}
+    errors = errors_while_learning(training, "restore", batch, rate=3e-3, steps=40)
     assert errors[-1] < 0.5 * errors[0]

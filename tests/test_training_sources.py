@@ -74,6 +74,29 @@ def test_other_photos_have_another_digest(tmp_path):
     assert len(digests) == 2
 
 
+def test_a_share_of_the_training_samples_is_drawn_and_none_of_the_validation(tmp_path):
+    folder = photo_folder(tmp_path, count=20)
+    photos, drawn = Photos.of(folder), Photos.of(folder, drawn=0.5)
+    kinds = [entry for entry in drawn.training if not isinstance(entry, Path)]
+    assert len(kinds) / len(drawn.training) == 0.5
+    assert kinds.count("leaves") == kinds.count("text")
+    assert [entry for entry in drawn.training if isinstance(entry, Path)] == photos.training
+    assert drawn.validation == photos.validation and list(drawn.files()) == list(photos.files())
+    assert drawn.digest() != photos.digest()
+
+
+def test_a_drawn_sample_is_a_new_picture_each_time(tmp_path):
+    photos = Photos.of(photo_folder(tmp_path), drawn=0.5)
+    first, same, other = (photos.sample("leaves", 40, generator(seed))["sharp"] for seed in (0, 0, 1))
+    assert first.shape == (3, 40, 40) and torch.equal(first, same) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_of_drawn_samples_that_is_none_is_refused(tmp_path, share):
+    with pytest.raises(UnblurError, match=f"--drawn is a share.*not {share:g}"):
+        Photos.of(photo_folder(tmp_path), drawn=share)
+
+
 # --- pairs ----------------------------------------------------------------------------------------
 
 

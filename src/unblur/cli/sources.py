@@ -20,6 +20,10 @@ PairsOption = Annotated[
 FramesOption = Annotated[
     Path | None, typer.Option("--frames", metavar="DIR", help="Sharp consecutive frames, one folder per clip.")
 ]
+DrawnOption = Annotated[
+    float,
+    typer.Option("--drawn", metavar="SHARE", help="Share of the samples that show drawn shapes and text, not photos."),
+]
 CacheOption = Annotated[
     float,
     typer.Option("--cache", min=0, metavar="GB", help="Memory for decoded pictures, in GB for all workers together."),
@@ -33,6 +37,7 @@ def chosen_source(
     out: Path,
     cache: float,
     photos: Path | None = None,
+    drawn: float = 0.0,
     pairs: Path | None = None,
     frames: Path | None = None,
     samples: Path | None = None,
@@ -46,6 +51,7 @@ def chosen_source(
         out: folder of the results; it must not lie in the source.
         cache: memory for decoded pictures, in GB.
         photos: folder of sharp photos.
+        drawn: share of the samples that are drawn at random, beside those of photos.
         pairs: folder of pairs.
         frames: folder of frames.
         samples: folder of samples.
@@ -64,12 +70,14 @@ def chosen_source(
     if sum(folder is not None for folder in (photos, pairs, frames, samples)) != 1:
         options = ", ".join(f"--{kind}" for kind in sorted(trainable.sources))
         raise UnblurError(f"Name one folder to learn from. '{method}' learns from {options}, or from --samples.")
+    if drawn and photos is None:
+        raise UnblurError("--drawn is a share beside --photos. Name a folder of photos, or leave it out.")
     if samples is not None:
         source = StoredSamples.of(samples, method, observations)
         if source.own:
             return source
     elif photos is not None:
-        source = Photos.of(photos, out=out)
+        source = Photos.of(photos, drawn=drawn, out=out)
     elif pairs is not None:
         source = Pairs.of(pairs, out=out)
     else:

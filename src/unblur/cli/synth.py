@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from unblur.cli.console import make_folder, progress_bar
-from unblur.cli.sources import CacheOption, FramesOption, PairsOption, PhotosOption, chosen_source
+from unblur.cli.sources import CacheOption, DrawnOption, FramesOption, PairsOption, PhotosOption, chosen_source
 
 
 def synth(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="METHOD or METHOD:PRESET, such as wiener_stack.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A folder for the samples.")],
     photos: PhotosOption = None,
+    drawn: DrawnOption = 0.0,
     pairs: PairsOption = None,
     frames: FramesOption = None,
     recipe_file: Annotated[
@@ -44,7 +45,7 @@ def synth(
     preset = preset or "compact"
     plan = read_recipe(method, preset, recipe_file)
     make, name = maker(method, plan), methods.get(method).card.name
-    source = chosen_source(make(), name, out=out, cache=cache, photos=photos, pairs=pairs, frames=frames)
+    source = chosen_source(make(), name, out=out, cache=cache, photos=photos, drawn=drawn, pairs=pairs, frames=frames)
     facts = {
         "method": name,
         "preset": preset,

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from unblur.cli.console import INTERRUPTED, make_folder, progress_bar
-from unblur.cli.sources import CacheOption, FramesOption, PairsOption, PhotosOption, chosen_source
+from unblur.cli.sources import CacheOption, DrawnOption, FramesOption, PairsOption, PhotosOption, chosen_source
 from unblur.types import Cancelled, Progress, UnblurError
 
 
@@ -21,6 +21,7 @@ def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="The name of a method with a network.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for weights, log and pictures.")],
     photos: PhotosOption = None,
+    drawn: DrawnOption = 0.0,
     pairs: PairsOption = None,
     frames: FramesOption = None,
     samples: Annotated[
@@ -91,6 +92,7 @@ def train(
         out=out,
         cache=cache,
         photos=photos,
+        drawn=drawn,
         pairs=pairs,
         frames=frames,
         samples=samples,

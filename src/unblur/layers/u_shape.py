@@ -109,9 +109,9 @@ def surroundings(picture: Tensor) -> Tensor:
 class ResidualBlock(nn.Module):
     """`x + conv(relu(conv(x)))`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, bias: bool = False) -> None:
         super().__init__()
-        self.body = nn.Sequential(_conv(width, width), nn.ReLU(inplace=True), _conv(width, width))
+        self.body = nn.Sequential(_conv(width, width, bias), nn.ReLU(inplace=True), _conv(width, width, bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block: `(B, width, H, W)` -> same shape."""
@@ -136,5 +136,5 @@ def _blocks(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+def _conv(inputs: int, outputs: int, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)

@@ -6,6 +6,7 @@ Each source has a training part and a validation part. The division depends only
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unblur.contract import SourceKind, Trainable
+from unblur.imaging.synthesis.drawn import KINDS, DrawnKind, draw
 from unblur.training.pictures import PictureCache, cut_area
 from unblur.types import UnblurError
 
@@ -57,22 +59,31 @@ class Source(ABC):
         return replace(self, cache=self.cache.shared_by(processes))
 
     def digest(self) -> str:
-        """A digest of the kind of source and of the names and sizes of its files."""
-        facts = [self.kind, *(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in self.files())]
-        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+        """A digest of the kind of source, its options, and the names and sizes of its files."""
+        return hashlib.sha256("\n".join(self._facts()).encode()).hexdigest()[:16]
+
+    def _facts(self) -> Iterator[str]:
+        yield self.kind
+        for path in self.files():
+            yield f"{path.parent.name}/{path.name} {path.stat().st_size}"
 
 
 class Photos(Source):
-    """Sharp photos; those whose name ends in 0 or 1 (before the suffix) are for validation."""
+    """Sharp photos; those whose name ends in 0 or 1 (before the suffix) are for validation.
+
+    An entry is the path of a photo or, for training only, a kind of picture that is drawn anew for each sample.
+    """
 
     kind = "photos"
 
     @classmethod
-    def of(cls, folder: Path, *, out: Path | None = None) -> Photos:
+    def of(cls, folder: Path, *, drawn: float = 0.0, out: Path | None = None) -> Photos:
         """The photos of a folder and its subfolders, without hidden ones.
 
         Args:
             folder: the folder of photos.
+            drawn: share of the training samples that are drawn at random, with leaves or text, from 0 to below 1. With
+                few photos the true share differs, since it is a ratio of numbers of entries.
             out: the folder of results, which must not lie in `folder`.
 
         Raises:
@@ -87,16 +98,26 @@ class Photos(Source):
                 f"{folder}: {len(training)} photos for training and {len(validation)} for validation (those whose name "
                 "ends in 0 or 1); there must be some of both."
             )
-        return cls(training, validation)
+        if not 0 <= drawn < 1:
+            raise UnblurError(f"--drawn is a share of the samples, from 0 to below 1, not {drawn:g}.")
+        # An entry is chosen at random, so a share of the entries is a share of the samples.
+        each = math.ceil(drawn / (1 - drawn) * len(training) / len(KINDS))
+        return cls([*training, *each * KINDS], validation)
 
-    def sample(self, entry: Path, area: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def sample(self, entry: Path | DrawnKind, area: int, generator: torch.Generator) -> dict[str, Tensor]:
         """`sharp`, `(3, area, area)`."""
+        if not isinstance(entry, Path):
+            return {"sharp": draw(entry, area, generator)}
         picture = self.cache.read(entry)
         return {"sharp": cut_area([picture], area, generator, smallest_scale=_SMALLEST_SCALE)[0]}
 
     def files(self) -> Iterator[Path]:
         """See `Source`."""
-        yield from (*self.training, *self.validation)
+        yield from (entry for entry in (*self.training, *self.validation) if isinstance(entry, Path))
+
+    def _facts(self) -> Iterator[str]:
+        yield from super()._facts()
+        yield from (entry for entry in self.training if not isinstance(entry, Path))
 
 
 class Pairs(Source):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_GAMMA = 2.2  # exponent that approximates the sRGB curve
+GAMMA = 2.2  # exponent that approximates the sRGB curve
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class SceneRecipe:
         shake: length in pixels of the camera's longest trajectory.
         roll: twice the standard deviation, in degrees, of the rotation during the exposure.
         zoom: twice the standard deviation of the growth during the exposure, as a share of the size.
+        objects: share of the objects that are in the scene; the others are left out.
         speed: length in pixels of an object's longest trajectory relative to the background.
         crooked: share of the trajectories that are camera shake; the others are smooth.
         linear: share of the pictures averaged in linear light; the others are averaged in sRGB, like the common data
@@ -39,6 +40,7 @@ class SceneRecipe:
     shake: float = 24.0
     roll: float = 2.0
     zoom: float = 0.02
+    objects: float = 0.7
     speed: float = 24.0
     crooked: float = 0.3
     linear: float = 0.5
@@ -65,9 +67,9 @@ def render(
     camera = _motion(count, recipe.shake, shaken, recipe, generator)
     mattes = [_mattes(count, tiles.shape[-1], generator) for _ in textures]
     layers = [torch.cat((texture, matte), 1) for texture, matte in zip(textures, mattes, strict=True)]
-    present = [_rand(generator, count, 1, 1, 1) < 0.7 for _ in layers]
+    present = [_rand(generator, count, 1, 1, 1) < recipe.objects for _ in layers]
     own = [_motion(count, recipe.speed, shaken, recipe, generator) for _ in layers]
-    gamma = torch.where(_rand(generator, count, 1, 1, 1) < recipe.linear, _GAMMA, 1.0)
+    gamma = torch.where(_rand(generator, count, 1, 1, 1) < recipe.linear, GAMMA, 1.0)
     lit = _rand(generator, count, 1, 1, 1) < recipe.lights
     gain = torch.where(lit, 1 + 5 * _rand(generator, count, 1, 1, 1), 1.0)
 
@@ -80,8 +82,7 @@ def render(
             seen = _seen(layer, grid, both)
             matte = seen[:, 3:] * there
             scene = scene + matte * (seen[:, :3] - scene)
-        scene = scene.clamp_min(0) ** gamma
-        return scene * (1 + (gain - 1) * ((scene.amax(1, keepdim=True) - 0.85) / 0.15).clamp(0, 1))
+        return with_lights(scene.clamp_min(0) ** gamma, gain)
 
     total = light(0)
     for instant in range(1, recipe.instants):
@@ -89,6 +90,20 @@ def render(
     blurry = (total / recipe.instants).clamp(0, 1) ** (1 / gamma)
     sharp = light(None).clamp(0, 1) ** (1 / gamma)
     return sharp, blurry
+
+
+def with_lights(light: Tensor, gain: Tensor) -> Tensor:
+    """Multiply the brightest parts of pictures by `gain`, so that lights are brighter than white.
+
+    Args:
+        light: `(B, 3, H, W)` in [0, 1]. A pixel whose largest channel is 0.85 or less is not changed; a gain of g makes
+            white g times as bright.
+        gain: `(B, 1, 1, 1)`, 1 or more.
+
+    Returns:
+        `(B, 3, H, W)`, not clipped.
+    """
+    return light * (1 + (gain - 1) * ((light.amax(1, keepdim=True) - 0.85) / 0.15).clamp(0, 1))
 
 
 @dataclass(frozen=True)
@@ -206,52 +221,6 @@ def blur_each(pictures: Tensor, psfs: Tensor) -> Tensor:
     shape = pictures.shape[-2:]
     product = torch.fft.rfft2(pictures) * torch.fft.rfft2(psfs, s=shape)
     return torch.fft.irfft2(product, s=shape)[..., side - 1 :, side - 1 :]
-
-
-def jpeg(pictures: Tensor, quality: Tensor) -> Tensor:
-    """Compress pictures as JPEG, without chroma subsampling, and decompress them.
-
-    Args:
-        pictures: `(B, 3, H, W)` in [0, 1]; the sides are multiples of 8.
-        quality: 1 to 99 for each picture, `(B,)`; higher is better.
-
-    Returns:
-        `(B, 3, H, W)` in [0, 1].
-    """
-    count, _, height, width = pictures.shape
-    device = pictures.device
-    to_ycc = pictures.new_tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-    dct = _dct(device)
-    planes = torch.einsum("dc,bchw->bdhw", to_ycc, pictures * 255).round()
-    planes = planes - pictures.new_tensor([128.0, 0, 0])[:, None, None]
-    blocks = planes.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, 3, H/8, W/8, 8, 8)
-    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(-1, 1, 1, 1, 1, 1)
-    table = torch.stack([_table(name, device) for name in ("luma", "chroma", "chroma")])[None, :, None, None]
-    steps = (table * scale).round().clamp_min(1)
-    blocks = dct.T @ (((dct @ blocks @ dct.T) / steps).round() * steps) @ dct
-    planes = blocks.permute(0, 1, 2, 4, 3, 5).reshape(count, 3, height, width)
-    planes = planes.round() + pictures.new_tensor([128.0, 0, 0])[:, None, None]
-    return (torch.einsum("dc,bchw->bdhw", torch.linalg.inv(to_ycc), planes) / 255).clamp(0, 1)
-
-
-def _dct(device: torch.device) -> Tensor:
-    position = torch.arange(8, device=device)
-    rows = torch.cos(math.pi / 8 * (position + 0.5) * position[:, None]) / 2
-    rows[0] /= math.sqrt(2)
-    return rows
-
-
-# ITU-T T.81, tables K.1 and K.2.
-_TABLES = {
-    "luma": "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
-    "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99",
-    "chroma": "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99 "
-    + "99 " * 32,
-}
-
-
-def _table(name: str, device: torch.device) -> Tensor:
-    return torch.tensor([float(step) for step in _TABLES[name].split()], device=device).view(8, 8)
 
 
 def _normalised(paths: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network": one photo of a moving scene, or by a rotating camera.
 
-`network` defines the network, and `training` its samples and losses. No PSF is needed, and the blur may
-vary over the photo.
+`network` defines the compact network, `published` that of the paper, and `training` their samples and losses. No PSF is
+needed, and the blur may vary over the photo.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from unblur.contract import Card, Method, setting
 from unblur.layers.precision import Precision, autocast, dtype_for
 from unblur.methods.two_way.network import TwoWay, network_of
+from unblur.methods.two_way.published import PublishedTwoWay
 from unblur.methods.two_way.training import TwoWayTraining
 from unblur.trained import Trained, TrainedSettings
 from unblur.types import Observation, Progress, Restoration
@@ -36,7 +37,7 @@ def restore(observation: Observation, settings: TwoWaySettings, progress: Progre
     blurry = observation.blurry
     assert blurry is not None
     network = TRAINED.load(settings.weights, blurry.device)
-    assert isinstance(network, TwoWay)
+    assert isinstance(network, (TwoWay, PublishedTwoWay))
     progress.stage("deblurring, scale", network.plan.scales)
     with autocast(blurry.device, dtype_for(settings.precision, blurry.device)):
         scales = []

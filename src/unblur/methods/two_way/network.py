@@ -1,9 +1,7 @@
-"""Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network for Non-uniform Single Image Deblurring", compact.
+"""The compact network of `two_way`: Cheng et al. 2021, "Multi-scale Two-Way Deblurring Network ...", for a laptop.
 
-One encoder and two decoders: the upper one has the encoder's skip connections and restores from the blurry picture; the
-lower one has none and restores from the coarsest features alone ("from blank"). The sum of both is the sharp picture.
-The network restores the picture at a quarter of its size first. Each result is enlarged and is a further input at the
-next scale.
+The idea is that of the paper (`published` has its network): one encoder, an upper decoder with its skip connections, a
+lower one without, restoration from the coarsest scale to the finest.
 
 Differences from the paper: the U-shaped network is the compact one of this package (2 x 2 pixels as channels, no
 biases, no normalisation). All scales share the same weights. The sum of both outputs is added to the blurry picture.
@@ -13,7 +11,7 @@ The inputs are pictures minus the mean of each pixel's surroundings, so that a c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 
 from unblur.contract import checked
 from unblur.layers.u_shape import COMPACT_BLOCKS, COMPACT_WIDTHS, Decoder, UShape, surroundings
+from unblur.methods.two_way.published import PublishedPlan, PublishedTwoWay, Scale, at_scale
 
 
 class TwoWayPlan(BaseModel):
@@ -40,14 +39,6 @@ class TwoWayPlan(BaseModel):
     blocks: tuple[PositiveInt, ...] = COMPACT_BLOCKS
     scales: PositiveInt = 3
     second_way: bool = True
-
-
-class Scale(NamedTuple):
-    """The restored picture `I` at one scale, and the outputs `up` and `down` of both decoders: `(B, 3, h, w)` each."""
-
-    I: Tensor  # noqa: E741
-    up: Tensor
-    down: Tensor | None
 
 
 class TwoWay(nn.Module):
@@ -93,19 +84,23 @@ class TwoWay(nn.Module):
         return Scale(B + up + down, up, down)
 
 
-def at_scale(picture: Tensor, scale: int) -> Tensor:
-    """Average blocks of `2^scale` x `2^scale` pixels: `(B, C, H, W)` -> `(B, C, ceil(H / 2^scale), ...)`."""
-    side = 2**scale
-    if side == 1:
-        return picture
-    height, width = picture.shape[-2:]
-    return F.avg_pool2d(F.pad(picture, (0, -width % side, 0, -height % side), "replicate"), side)
-
-
-def network_of(measures: Mapping[str, Any]) -> TwoWay:
+def network_of(measures: Mapping[str, Any]) -> TwoWay | PublishedTwoWay:
     """Create the network that a recipe's table `network` describes.
+
+    It is the published one if the table has a table `published`, else the compact one.
 
     Raises:
         UnblurError: an unknown key, or a value that is not allowed.
     """
+    if "published" in measures:
+        tables = {"published": PublishedPlan}
+        return PublishedTwoWay(checked(_Published, measures, "two_way, network", tables).published)
     return TwoWay(checked(TwoWayPlan, measures, "two_way, network"))
+
+
+class _Published(BaseModel):
+    """A table `network` that contains only the table `published`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    published: PublishedPlan

@@ -1,4 +1,4 @@
-"""How `unblur train two_way` trains: scenes in which the camera and objects move, rendered from a photo.
+"""How `unblur train two_way` trains: mostly scenes in which the camera and objects move, rendered from a photo.
 
 The weights that ship were trained with more kinds of samples, by `scripts/train_on_gpu.py`; docs/models.md names them.
 """
@@ -9,17 +9,18 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from unblur.contract import Trainable, checked
-from unblur.imaging.noise import add_gaussian_noise, quantise
-from unblur.imaging.synthesis.moving import SceneRecipe, render, shaken_paths
+from unblur.imaging.synthesis.camera import CameraRecipe, photograph
+from unblur.imaging.synthesis.mixed import MixedRecipe, average, middle, mix
+from unblur.imaging.synthesis.moving import SceneRecipe
 from unblur.losses import log_error
 from unblur.methods.two_way.network import at_scale, network_of
 
 _ALPHA_LAST = 5.0  # weight of the finest scale in Eq. 2; that of the others is 1
-_MARGIN = 128  # pixels by which the area of the photo exceeds the picture, for motion; chosen by hand
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Observations(BaseModel):
@@ -30,8 +31,12 @@ class Observations(BaseModel):
         instants: number of times at which a scene is rendered.
         shake: length in pixels of the camera's longest trajectory.
         speed: length in pixels of an object's longest trajectory.
-        still: share of the scenes without motion.
-        sigma: largest standard deviation of the noise, on the [0, 1] scale.
+        still: share of the pictures without blur.
+        uniform: share of the pictures blurred by one PSF of camera shake; the others are moving scenes.
+        half: smallest and largest `l` of these PSFs, of side `2 l + 1` pixels.
+        sigma: largest standard deviation of the noise, on the [0, 1] scale; weak noise is more frequent.
+        jpeg: share of the pictures stored as JPEG.
+        frames: number of frames whose mean is a blurry picture, for a source of frames.
         loss: "l2": Eq. 2 as published; "psnr": the same with the logarithm of each picture's error.
     """
 
@@ -41,40 +46,52 @@ class Observations(BaseModel):
     instants: Annotated[int, Field(ge=2)] = 24
     shake: Annotated[float, Field(ge=0)] = 24.0
     speed: Annotated[float, Field(ge=0)] = 24.0
-    still: Annotated[float, Field(ge=0, le=1)] = 0.15
-    sigma: Annotated[float, Field(ge=0)] = 0.01
+    still: _Share = 0.15
+    uniform: _Share = 0.25
+    half: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 24)
+    sigma: Annotated[float, Field(ge=0)] = 0.03
+    jpeg: _Share = 0.5
+    frames: Annotated[int, Field(ge=1)] = 11
     loss: Literal["l2", "psnr"] = "psnr"
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Observations:
+        if self.still + self.uniform > 1:
+            raise ValueError(f"still and uniform are shares of all pictures, and sum to {self.still + self.uniform:g}")
+        return self
+
+    def blur(self) -> MixedRecipe:
+        """The distribution of blur."""
+        scene = SceneRecipe(side=self.side, instants=self.instants, shake=self.shake, speed=self.speed)
+        return MixedRecipe(sharp=self.still, moving=1 - self.still - self.uniform, half=self.half, scene=scene)
+
+    def camera(self) -> CameraRecipe:
+        """The distribution of noise and compression."""
+        return CameraRecipe(sigma=255 * self.sigma, skew=3.0, jpeg=self.jpeg)
 
 
 class TwoWayTraining(Trainable):
-    """Train in one stage, with moving scenes rendered from photos, or with pairs of blurry and sharp pictures."""
+    """Train in one stage, with blurry pictures made of photos or frames, or with pairs of blurry and sharp pictures."""
 
     stages: Mapping[str, set[str]] = {"restore": {"network"}}
-    sources = frozenset({"photos", "pairs"})
+    sources = frozenset({"photos", "pairs", "frames"})
 
     def __init__(self, network: Mapping[str, Any], observations: Mapping[str, Any]) -> None:
         self._observations = checked(Observations, observations, "two_way, observations")
-        self.area = self._observations.side + _MARGIN
+        self._blur, self._camera = self._observations.blur(), self._observations.camera()
+        self.area, self.frames = self._blur.area, self._observations.frames
         self.modules: dict[str, nn.Module] = {"network": network_of(network)}
 
     def observe(self, sample: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Create `blurry` and `sharp` from a photo, or crop them from a pair: `(3, side, side)` each."""
-        plan = self._observations
-        edge = _MARGIN // 2
-        middle = (..., slice(edge, edge + plan.side), slice(edge, edge + plan.side))
+        """Create `blurry` and `sharp` from a photo or from frames, or crop them from a pair: `(3, side, side)` each."""
         if "blurry" in sample:
-            return {name: sample[name][middle].contiguous() for name in ("blurry", "sharp")}
-        photo = sample["sharp"][None]  # (1, 3, area, area)
-        if float(torch.rand((), generator=generator)) < plan.still:
-            sharp = blurry = photo[middle]
+            names = ("blurry", "sharp")
+            return {name: middle(sample[name][None], self._observations.side)[0].contiguous() for name in names}
+        if "frames" in sample:
+            sharp, blurry = average(sample["frames"], self._blur, generator)
         else:
-            recipe = SceneRecipe(side=plan.side, instants=plan.instants, shake=plan.shake, speed=plan.speed)
-            textures = [photo.rot90(turns, (-2, -1))[:, [1, 2, 0]] for turns in (1, 2)]
-            paths = shaken_paths(4, plan.instants, generator)
-            sharp, blurry = render(photo, textures, paths, recipe, generator)
-        sigma = plan.sigma * float(torch.rand((), generator=generator))
-        taken = quantise(add_gaussian_noise(blurry, sigma, generator), clip=True)
-        return {"blurry": taken[0].contiguous(), "sharp": sharp[0].contiguous()}
+            sharp, blurry = mix(sample["sharp"][None], self._blur, generator)
+        return {"blurry": photograph(blurry, self._camera, generator)[0], "sharp": sharp[0].contiguous()}
 
     def losses(self, stage: str, batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
         """Compute the loss of each scale (Eq. 2)."""
