@@ -91,7 +91,6 @@ class Card:
         """Whether a large picture may be restored in tiles with these settings."""
         return self.tiling and not any(getattr(settings, key) == value for key, value in self.whole_when.items())
 
-
     def under(self, settings: Settings) -> Card:
         """The card of the method with these settings: `undoes` is what it then undoes."""
         for key, undone in self.undoes_when.items():

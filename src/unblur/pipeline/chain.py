@@ -293,9 +293,7 @@ def _unmet(need: Input, step: str, chain: str) -> str:
 # --- names and settings ---------------------------------------------------------------------------
 
 
-def complete(
-    name: str, *, psf_known: bool, settings: Mapping[str, Any] | None = None, allow_files: bool = True
-) -> str:
+def complete(name: str, *, psf_known: bool, settings: Mapping[str, Any] | None = None, allow_files: bool = True) -> str:
     """The chain that gives a picture: a PSF estimator by itself is followed by a quick non-blind method.
 
     Args:

@@ -26,7 +26,9 @@ def spectral_ratio(denoised: Tensor, sharp: Tensor, size: int, regularisation: f
         `(size, size)`, non-negative, sums to 1.
     """
     reach = size // 2
-    B1, I1 = (periodic_extension(picture - picture.mean(), reach + 1) for picture in (denoised, sharp))  # (1, 1, H', W')
+    B1, I1 = (
+        periodic_extension(picture - picture.mean(), reach + 1) for picture in (denoised, sharp)
+    )  # (1, 1, H', W')
     numerator, power = torch.fft.rfft2(I1).conj() * torch.fft.rfft2(B1), torch.fft.rfft2(I1).abs().square()
     ratio = numerator / (power + regularisation * power.mean()).clamp_min(1e-12)  # (1, 1, H', W'//2 + 1)
     lags = torch.fft.irfft2(ratio, s=B1.shape[-2:])[0, 0]  # (H', W'), lag (0, 0) first

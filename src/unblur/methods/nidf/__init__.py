@@ -32,8 +32,8 @@ class NidfSettings(TrainedSettings):
     )
     final: bool = setting(
         False,
-        "estimate a PSF with the sharp picture as exemplar, and deconvolve the noisy photo with it, if the PSF explains "
-        "the blur; better where the blur is the same everywhere, and slower",
+        "estimate a PSF with the sharp picture as exemplar, and deconvolve the noisy photo with it, if the PSF "
+        "explains the blur; better where the blur is the same everywhere, and slower",
         probe=None,
     )
     orientations: int = setting(
@@ -59,9 +59,7 @@ class PhotoSettings:
     final_step: FinalStep | None
 
 
-def prepare(
-    observation: Observation, settings: NidfSettings, progress: Progress
-) -> tuple[Observation, PhotoSettings]:
+def prepare(observation: Observation, settings: NidfSettings, progress: Progress) -> tuple[Observation, PhotoSettings]:
     """Estimate the PSF of a large photo from a part of it, if there is to be a final step."""
     photo = observation.blurry
     assert photo is not None
@@ -110,9 +108,7 @@ def _pictures(noisy: Tensor, settings: NidfSettings, progress: Progress) -> tupl
     )
 
 
-def _one_by_one(
-    observation: Observation, settings: NidfSettings | PhotoSettings, progress: Progress
-) -> Restoration:
+def _one_by_one(observation: Observation, settings: NidfSettings | PhotoSettings, progress: Progress) -> Restoration:
     """Restore each picture of a batch by itself, since some may have a final step and others not."""
     assert observation.blurry is not None
     alone = [replace(observation, blurry=picture, psf=None) for picture in observation.blurry.split(1)]
