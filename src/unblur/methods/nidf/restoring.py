@@ -16,7 +16,7 @@ from unblur.types import Progress
 
 TRAINED = Trained("nidf", Path(__file__).parent, network_of)
 
-_ORDER = (
+_ORDER = (0, 6, 3, 5, 2, 4, 1, 7)  # orientations, see `_turned`; the first two and four are already varied
     0,
     6,
     3,
