@@ -16,16 +16,7 @@ from unblur.types import Progress
 
 TRAINED = Trained("nidf", Path(__file__).parent, network_of)
 
-_ORDER = (0, 6, 3, 5, 2, 4, 1, 7)  # orientations, see `_turned`; the first two and four are already varied
-    0,
-    6,
-    3,
-    5,
-    2,
-    4,
-    1,
-    7,
-)  # orientations, see `_turned`: any first few of them differ in direction and mirroring
+_ORDER = (0, 6, 3, 5, 2, 4, 1, 7)  # orientations, see `_turned`; the first few already differ much
 _PART = 1024  # pixels: side of the part of a photo from which its PSF is estimated; chosen by hand
 
 
