@@ -1,8 +1,8 @@
 """The final step of `nidf`, not in the paper: the noisy photo is deconvolved with a PSF.
 
-The PSF is estimated with the network's sharp picture as exemplar (Eq. 8), and `wiener_stack` deconvolves the noisy photo
-with it. The errors of this picture and of the network's are different, so the result is a weighted mean of both. Where
-no PSF explains the blur (see `solvers.psf_evidence`), the network's picture is the result.
+The PSF is estimated with the network's sharp picture as exemplar (Eq. 8), and `wiener_stack` deconvolves the noisy
+photo with it. The errors of this picture and of the network's are different, so the result is a weighted mean of both.
+Where no PSF explains the blur (see `solvers.psf_evidence`), the network's picture is the result.
 """
 
 from __future__ import annotations

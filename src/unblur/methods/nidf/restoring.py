@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unblur.imaging.colour import luminance
 from unblur.layers.precision import Precision, autocast, dtype_for
-from unblur.methods.nidf.network import network_of
+from unblur.methods.nidf.network import Nidf, network_of
 from unblur.solvers.blind import informative_place
 from unblur.trained import Trained
 from unblur.types import Progress
@@ -44,6 +44,7 @@ def denoise_and_deblur(
         `B1` and `I1`, `(B, 3, H, W)` each.
     """
     network = TRAINED.load(weights, noisy.device)
+    assert isinstance(network, Nidf)
     progress.stage("denoising and deblurring" if deblur else "denoising", orientations)
     sums = [torch.zeros_like(noisy), torch.zeros_like(noisy)]
     for orientation in _ORDER[:orientations]:
