@@ -41,8 +41,6 @@ class Card:
         needs: the fields of `Observation` that it cannot work without.
         gives: the fields of `Restoration` that it fills.
         undoes: the defects that it removes: blur, noise, or both. Empty for a method that gives no image.
-        undoes_when: values of settings with which it undoes less, by the setting's name, such as
-            `{"output": {"denoised": frozenset({"noise"})}}`.
         takes: further fields of `Observation` that it uses if they are there.
         channels: the numbers of channels it accepts.
         multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
@@ -54,6 +52,8 @@ class Card:
             their neighbours again. None: what suits most methods.
         whole_when: values of settings with which tiles are not allowed, such as `{"boundary": "circular"}`.
         presets: named groups of settings.
+        undoes_when: values of settings with which it undoes less, by the setting's name, such as
+            `{"output": {"denoised": frozenset({"noise"})}}`.
     """
 
     name: str
@@ -62,7 +62,6 @@ class Card:
     needs: frozenset[Input]
     gives: frozenset[Output]
     undoes: frozenset[Defect] = frozenset()
-    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
     takes: frozenset[Input] = frozenset()
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
@@ -71,6 +70,7 @@ class Card:
     tile: int | None = None
     whole_when: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a card that contradicts itself.

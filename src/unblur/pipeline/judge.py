@@ -36,7 +36,10 @@ from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation, Progress, Restoration
 
 NOISY = 3 / 255
-"""Noise of the luminance from which removing it improves a photo, blurred or not (benchmarks/auto.py)."""
+"""Noise of the luminance from which removing it improves a photo, blurred or not (benchmarks/auto.py).
+
+In a photo with so much noise it cannot be measured whether it is sharp.
+"""
 
 _SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
@@ -79,10 +82,11 @@ def _reasons(
     """The answers to all questions that can be asked, computed one by one: none after the first reason is used."""
     photo = observation.photo()
     grey = luminance(photo)
-    denoised = "noise" in undoes and (sigma >= NOISY or undoes == {"noise"})  # an improvement even of a sharp photo
+    noisy = sigma >= NOISY
+    denoised = "noise" in undoes and (noisy or undoes == {"noise"})  # an improvement even of a sharp photo
     if result.image is None and result.psf is None:
         yield why_not_flat(grey)
-        if not denoised and observation.psf is None:
+        if not noisy and undoes != {"noise"} and observation.psf is None:  # noise hides how sharp a photo is
             yield why_not_sharp(grey, sigma)
     psf_was_given = observation.psf is not None and not observation.psf_estimated
     if result.psf is not None and not psf_was_given:

@@ -24,7 +24,7 @@ from unblur.contract import Defect, Method, Settings
 from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.imaging.psf import pad_psf
-from unblur.pipeline.auto import ESTIMATOR, choose_estimator
+from unblur.pipeline.auto import AUTO, ESTIMATOR, choose_estimator
 from unblur.pipeline.chain import Chain, Step
 from unblur.pipeline.channels import in_grey, run_on_any_shape
 from unblur.pipeline.device import find_device
@@ -95,8 +95,10 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
         )
     progress.stage("measuring the noise")
     sigma = observation.sigma
-    # Whether the photo is sharp is not known yet. In a sharp photo only the plain estimate does not measure texture.
-    plans = options.plans(observation.given(), noise_of(photo) if sigma is None else sigma)
+    known = sigma
+    if known is None and options.method == AUTO:
+        known = noise_of(photo)  # it is not known yet whether the photo is sharp, so nothing else may be measured
+    plans = options.plans(observation.given(), known or 0.0)
     chain, choice = plans[0]
     if sigma is None:
         sigma = noise_of(photo, blurred="blur" in chain.undoes)

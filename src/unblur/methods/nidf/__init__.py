@@ -90,10 +90,15 @@ def restore(observation: Observation, settings: NidfSettings | PhotoSettings, pr
     elif deconvolve:
         found = prepared(observation, denoised, sharp, progress)
     if found is None:
-        return Restoration(image=sharp, stages={"denoised": denoised})
+        notes = ["No single PSF explains the blur, so the photo was not deconvolved."] if deconvolve else []
+        return Restoration(image=sharp, stages={"denoised": denoised}, notes=notes)
     observation, final_step = found
-    image = final_step.apply(observation, sharp, progress)
-    return Restoration(image=image, psf=observation.psf, stages={"denoised": denoised, "network": sharp})
+    return Restoration(
+        image=final_step.apply(observation, sharp, progress),
+        psf=observation.psf,
+        stages={"denoised": denoised, "network": sharp},
+        notes=["One PSF explains the blur, so the photo was also deconvolved with it."],
+    )
 
 
 def _pictures(noisy: Tensor, settings: NidfSettings, progress: Progress) -> tuple[Tensor, Tensor]:
