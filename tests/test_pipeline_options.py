@@ -146,7 +146,9 @@ def test_where_no_psf_explains_the_blur_a_network_for_moving_scenes_comes_next()
 
 
 def test_of_the_choices_of_auto_only_those_remain_that_have_the_settings_of_the_person():
-    names = lambda options, sigma: [chain.name for chain, _ in options.plans({"blurry"}, sigma)]
+    def names(options: Options, sigma: float) -> list[str]:
+        return [chain.name for chain, _ in options.plans({"blurry"}, sigma)]
+
     assert names(Options(settings={"passes": 2}), 0.0) == ["l0_psf+wiener_stack"]
     assert names(Options(settings={"passes": 2}), 0.1) == ["l0_psf+wiener_stack"], "else the setting would be ignored"
     assert names(Options(psf_size=15), 0.1) == ["l0_psf+wiener_stack"]
