@@ -27,10 +27,10 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import estimate_noise_sigma
 from unblur.metrics import psnr_aligned
 from unblur.pipeline import judge
-from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import inner_gradient, normalised_sparsity
 from unblur.solvers.data_term import SIGMA_FLOOR
+from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation
 
 HELPED, HARMED = 1.5, -0.3  # dB

@@ -11,7 +11,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import kernel_similarity
 from unblur.solvers.canvas import gradient
-from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, periodic_extension, _start, revise_psf, search_psf
+from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, _start, periodic_extension, revise_psf, search_psf
 from unblur.types import Cancelled, Progress
 
 # --- the pyramid ------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from unblur.contract import Defect
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import estimate_noise_sigma
-from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import (
     DEFAULT_SEARCH,
@@ -33,6 +32,7 @@ from unblur.solvers.blind import (
     size_around,
 )
 from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
+from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation, Progress, Restoration
 
 _SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
