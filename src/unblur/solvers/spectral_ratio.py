@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unblur.imaging.psf import delta_psf
+from unblur.solvers.blind import is_flat
 from unblur.solvers.l0 import periodic_extension
 from unblur.solvers.psf_fit import prune
 
@@ -26,12 +27,15 @@ def spectral_ratio(denoised: Tensor, sharp: Tensor, size: int, regularisation: f
     Returns:
         `(size, size)`, non-negative, sums to 1. For a flat picture, a single point (no blur).
     """
+    if is_flat(denoised) or is_flat(sharp):
+        return delta_psf(size).to(denoised)
     reach = size // 2
     B1, I1 = (periodic_extension(picture - picture.mean(), reach + 1) for picture in (denoised, sharp))
     shape = B1.shape[-2:]  # (H', W')
     blurry_spectrum, sharp_spectrum = torch.fft.rfft2(B1), torch.fft.rfft2(I1)  # (1, 1, H', W'//2 + 1)
-    power = sharp_spectrum.abs().square()
-    ratio = sharp_spectrum.conj() * blurry_spectrum / (power + regularisation * power.mean()).clamp_min(1e-12)
+    mean_power = I1.square().sum()  # by Parseval's theorem
+    power = (sharp_spectrum.abs().square() + regularisation * mean_power).clamp_min(1e-12)
+    ratio = sharp_spectrum.conj() * blurry_spectrum / power
     lags = torch.fft.irfft2(ratio, s=shape)[0, 0]  # (H', W'), lag (0, 0) first
     psf = lags.roll((reach, reach), (0, 1))[:size, :size].clamp_min(0)
     return prune(psf) if float(psf.sum()) > 0 else delta_psf(size).to(psf)
