@@ -57,7 +57,9 @@ def test_a_turned_photo_gives_a_turned_picture_with_all_orientations(noisy):
         for made, expected in zip(pictures(change(noisy), 8), pictures(noisy, 8), strict=True):
             torch.testing.assert_close(made, change(expected), atol=1e-5, rtol=0)
     one_way = pictures(noisy.flip(-1), 1)[1]
-    assert (one_way - pictures(noisy, 1)[1].flip(-1)).abs().max() > 1e-3, "the networks prefer no direction by themselves"
+    assert (one_way - pictures(noisy, 1)[1].flip(-1)).abs().max() > 1e-3, (
+        "the networks prefer no direction by themselves"
+    )
 
 
 def test_more_orientations_are_better():

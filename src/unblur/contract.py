@@ -41,8 +41,6 @@ class Card:
         needs: the fields of `Observation` that it cannot work without.
         gives: the fields of `Restoration` that it fills.
         undoes: the defects that it removes: blur, noise, or both. Empty for a method that gives no image.
-        undoes_when: what it undoes instead with some values of settings, by the setting's name and value, such as
-            `{"output": {"denoised": frozenset({"noise"})}}`. A part of `undoes`.
         takes: further fields of `Observation` that it uses if they are there.
         channels: the numbers of channels it accepts.
         multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
@@ -55,6 +53,8 @@ class Card:
         tile: largest side of a tile in pixels, without its margin. Larger tiles need more memory, but compute less of
             their neighbours again. None: what suits most methods.
         whole_when: values of settings with which tiles are not allowed, such as `{"boundary": "circular"}`.
+        undoes_when: what it undoes instead with some values of settings, by the setting's name and value, such as
+            `{"output": {"denoised": frozenset({"noise"})}}`. A part of `undoes`.
         presets: named groups of settings.
     """
 
@@ -64,7 +64,6 @@ class Card:
     needs: frozenset[Input]
     gives: frozenset[Output]
     undoes: frozenset[Defect] = frozenset()
-    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
     takes: frozenset[Input] = frozenset()
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
@@ -73,6 +72,7 @@ class Card:
     reach: int = 0
     tile: int | None = None
     whole_when: Mapping[str, Any] = field(default_factory=dict)
+    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
