@@ -233,3 +233,18 @@ def test_bench_nidf_runs_chains_that_denoise_before_and_after(tmp_path):
     assert lines(result, "nlm")["sigma 10"]["gain"] > 0.3
     similarity = {row["method"]: row["kernel_similarity"] for row in result["rows"]}
     assert similarity["nlm+l0_psf[size=9]+wiener"] > 0 and similarity["wiener+nlm"] is None
+
+
+def test_bench_nidf_compares_the_networks_with_chains_that_use_the_denoised_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("unblur.datasets.nidf.SIDE", 96)
+    for number in range(2):
+        save_photo(tmp_path / f"{number}.png", 304, 304, seed=number)
+    names = ["nidf", "nidf[output=denoised]", "nidf[output=denoised]+l0_psf[size=9]+wiener"]
+    settings = {"orientations": 1, "iterations": 1}
+    result = benchmark.run("nidf", tmp_path, names, limit=5, settings=settings, options={"seed": 1})
+    assert [row["error"] for row in result["rows"]] == [None] * 5 * (2 + len(names))
+    first = [row for row in result["rows"] if row["image"] == "0_40"]
+    assert [row["method"] for row in first] == ["input", "noise-free", *names]
+    assert [row["steps"] for row in first[2:]] == [["nidf"], ["nidf"], ["nidf", "l0_psf", "wiener"]]
+    assert lines(result, "nidf[output=denoised]")["sigma 40"]["gain"] > 5
+    assert first[-1]["kernel_similarity"] > 0 and first[-2]["kernel_similarity"] is None

@@ -81,6 +81,23 @@ def test_a_wrong_setting_is_explained(values, message):
         METHOD.configure(values)
 
 
+def test_with_some_settings_a_method_undoes_less():
+    card = replace(
+        CARD,
+        undoes=frozenset({"blur", "noise"}),
+        undoes_when={"rounds": {2: frozenset({"noise"}), 3: frozenset({"blur"})}},
+    )
+    for rounds, undone in ((1, {"blur", "noise"}), (2, {"noise"}), (3, {"blur"})):
+        under = card.under(BrightenSettings(rounds=rounds))
+        assert under.undoes == undone and replace(under, undoes=card.undoes, undoes_when=card.undoes_when) == card
+
+
+@pytest.mark.parametrize("wrong", [frozenset(), frozenset({"noise"}), frozenset({"blur", "noise"})], ids=str)
+def test_what_a_method_undoes_with_a_setting_is_a_part_of_what_it_undoes(wrong):
+    with pytest.raises(ValueError, match=r"the card of 'brighten': what it undoes with rounds=2 must be a part"):
+        replace(CARD, undoes_when={"rounds": {2: wrong}})
+
+
 def test_settings_cannot_be_changed_under_a_running_method():
     with pytest.raises(ValueError, match="frozen"):
         BrightenSettings().amount = 0.5

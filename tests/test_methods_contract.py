@@ -211,6 +211,11 @@ def test_the_card_describes_its_method(name):
     card = CARDS[name]
     assert card.name == name
     assert card.title and card.gives and card.needs and card.channels
+    for key, undone in card.undoes_when.items():
+        for value, defects in undone.items():
+            settings = methods.get(name).configure({key: value})
+            assert card.under(settings).undoes == defects != card.undoes
+    assert card.under(methods.get(name).configure({})).undoes == card.undoes
     for values in (
         {},
         methods.get(name).quick,
@@ -311,7 +316,7 @@ def test_borders_are_restored_too(name):
 @pytest.mark.parametrize("name", _named(lambda card: card.tiling and "image" in card.gives))
 def test_a_tile_with_a_halo_is_what_the_whole_picture_has_there(name):
     """Not bit by bit: where a prior is not convex, one pixel in a thousand falls to the other side."""
-    multiple = CARDS[name].multiple_of
+    multiple = max(CARDS[name].multiple_of, CARDS[name].grid)
     cut, halo, inside = (multiple * math.ceil(length / multiple) for length in (20, max(40, CARDS[name].reach), 56))
     side = 2 * halo + inside
     whole = scene_for(name, cut + side + 20, cut + side + 28)
@@ -326,13 +331,9 @@ def test_a_tile_with_a_halo_is_what_the_whole_picture_has_there(name):
 # --- estimating the psf ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def easy() -> Scene:
-    return blurred_scene(160, 176, sigma=0.003)
-
-
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_the_estimated_psf_is_the_true_one_and_not_its_flip(name, easy):
+def test_the_estimated_psf_is_the_true_one_and_not_its_flip(name):
+    easy = scene_for(name, 160, 176, sigma=0.003)
     psf = psf_of(name, observation_for(name, easy))
     assert_is_psf(psf)
     likeness = kernel_similarity(psf, easy.psf)
@@ -341,14 +342,16 @@ def test_the_estimated_psf_is_the_true_one_and_not_its_flip(name, easy):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_a_turned_picture_has_a_turned_psf(name, easy):
+def test_a_turned_picture_has_a_turned_psf(name):
+    easy = scene_for(name, 160, 176, sigma=0.003)
     turned = Scene(*(part.transpose(-2, -1).flip(-1) for part in (easy.sharp, easy.psf, easy.blurry)))
     assert kernel_similarity(psf_of(name, observation_for(name, turned)), turned.psf) > 0.8
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_picture_with_nothing_in_it_still_gives_a_psf(name):
-    flat = Scene(torch.full((1, 1, 48, 56), 0.6), hook_psf()[None, None], torch.full((1, 1, 48, 56), 0.6))
+    picture = torch.full((1, min(CARDS[name].channels), 48, 56), 0.6)
+    flat = Scene(picture, hook_psf()[None, None], picture)
     assert_is_psf(psf_of(name, observation_for(name, flat)))
 
 

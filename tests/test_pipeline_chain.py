@@ -22,6 +22,13 @@ class Strength(Settings):
     strength: float = setting(1.0, "how much", probe=(1.0, 2.0), ge=0, le=10)
 
 
+class Output(Settings):
+    output: str = setting("sharp", "what is wanted", probe=("sharp", "denoised"))
+
+
+DENOISED: Any = {"output": {"denoised": frozenset({"noise"})}}
+
+
 class StrengthAndSize(Strength):
     size: int = setting(3, "psf side", probe=(3, 5), ge=1)
 
@@ -43,6 +50,7 @@ class Cast:
                 self._method("network", "blurry", "image", Settings),
                 self._method("joint", "blurry", "image psf", Settings, undoes="blur noise", takes="psf noisy"),
                 self._method("lucky", "frames", "image", Settings),
+                self._method("pair", "blurry", "image", Output, undoes="blur noise", undoes_when=DENOISED),
             )
         }
 
@@ -179,6 +187,31 @@ def test_what_has_been_deblurred_is_not_deblurred_by_a_network_again(cast, befor
 def test_a_method_against_blur_and_noise_cannot_follow_one_against_blur(cast, chain):
     with pytest.raises(UnblurError, match="'joint' cannot deblur"):
         Chain.parse(chain)
+
+
+def test_a_method_that_undoes_less_with_a_setting_may_be_followed_by_more(cast):
+    settings = {"pair.output": "denoised"}
+    run("pair+l0_psf+wiener", settings, psf=GIVEN_PSF)
+    for step, psf, estimated in (("l0_psf", None, False), ("wiener", FOUND_PSF, True)):
+        seen = cast.saw(step)
+        assert level(seen.blurry) == 1 and seen.sigma is None, "the denoised picture"
+        assert (seen.psf is None) if psf is None else torch.equal(seen.psf, psf)
+        assert seen.psf_estimated == estimated
+    run("pair+wiener", settings, psf=GIVEN_PSF)  # it is as blurred as the photo, by the same PSF
+    assert Chain.parse("pair+network", settings).undoes == {"blur", "noise"}
+    assert Chain.parse("pair", settings).undoes == {"noise"}
+    for name in ("pair+network", "pair+wiener", "pair+pair"):
+        with pytest.raises(UnblurError, match="cannot deblur what 'pair' has deblurred already"):
+            Chain.parse(name)
+
+
+def test_a_chain_is_completed_under_its_settings_and_without_those_of_the_step_that_is_added(cast):
+    for settings in ({"pair.output": "denoised"}, {"output": "denoised", "strength": 3}):
+        assert complete("pair+network", psf_known=False, settings=settings) == "pair+network"
+    with pytest.raises(UnblurError, match="deblurred already"):
+        complete("pair+network", psf_known=False)
+    added = {"l0_psf.size": 5, "hyper_laplacian.strength": 3}
+    assert complete("l0_psf", psf_known=False, settings=added) == "l0_psf+hyper_laplacian"
 
 
 def test_each_step_is_given_what_its_card_names_and_sigma_and_nothing_else(cast):

@@ -123,6 +123,19 @@ def test_a_psf_size_is_given_once(key):
         Options("l0_psf+wiener_stack", psf_size=31, settings={key: 15}).plan({"blurry"})
 
 
+def test_a_method_that_only_denoises_with_its_settings_may_be_followed_by_one_that_deblurs():
+    settings = {"nidf.output": "denoised", "l0_psf.size": 9}
+    chain, _ = Options("nidf+l0_psf+wiener", settings=settings).plan({"blurry"})
+    assert [step.method.card.undoes for step in chain.steps] == [{"noise"}, set(), {"blur"}]
+    chain, _ = Options("nidf+l0_psf", settings={"nidf.output": "denoised"}, psf_size=9).plan({"blurry"})
+    assert chain.steps[1].settings.size == 9
+    assert Options("nidf+two_way", settings={"output": "denoised"}).plan({"blurry"})[0].undoes == {"blur", "noise"}
+    with pytest.raises(UnblurError, match="'two_way' cannot deblur what 'nidf' has deblurred already"):
+        Options("nidf+two_way").plan({"blurry"})
+    with pytest.raises(UnblurError, match=r"no setting 'ouput'.*'output'"):
+        Options("nidf", settings={"ouput": "denoised"}).plan({"blurry"})
+
+
 def test_an_exposure_ratio_that_nobody_uses_is_refused():
     with pytest.raises(UnblurError, match="'nlm' makes no use of an exposure ratio"):
         Options("nlm").plan({"blurry", "exposure_ratio"})

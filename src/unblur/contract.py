@@ -44,6 +44,8 @@ class Card:
         takes: further fields of `Observation` that it uses if they are there.
         channels: the numbers of channels it accepts.
         multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
+        grid: the first row and column of a tile are multiples of this. For a network that reduces the picture by this
+            factor, so that it groups the same pixels as in the whole picture. At least `multiple_of`.
         tiling: True if a large picture may be restored in overlapping tiles: the result at a pixel then depends on
             its surroundings only.
         reach: how far those surroundings go, in pixels. The margin of a tile is the largest of this, of one and a half
@@ -51,6 +53,8 @@ class Card:
         tile: largest side of a tile in pixels, without its margin. Larger tiles need more memory, but compute less of
             their neighbours again. None: what suits most methods.
         whole_when: values of settings with which tiles are not allowed, such as `{"boundary": "circular"}`.
+        undoes_when: what it undoes instead with some values of settings, by the setting's name and value, such as
+            `{"output": {"denoised": frozenset({"noise"})}}`. A part of `undoes`.
         presets: named groups of settings.
         undoes_when: values of settings with which it undoes less, by the setting's name, such as
             `{"output": {"denoised": frozenset({"noise"})}}`.
@@ -65,10 +69,12 @@ class Card:
     takes: frozenset[Input] = frozenset()
     channels: tuple[int, ...] = (1, 3)
     multiple_of: int = 1
+    grid: int = 1
     tiling: bool = False
     reach: int = 0
     tile: int | None = None
     whole_when: Mapping[str, Any] = field(default_factory=dict)
+    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
 
@@ -86,6 +92,13 @@ class Card:
         if self.needs & self.takes:
             twice = ", ".join(sorted(self.needs & self.takes))
             raise ValueError(f"the card of '{self.name}': {twice} stands in `needs` and in `takes`.")
+        for key, undone in self.undoes_when.items():
+            for value, defects in undone.items():
+                if not defects or not defects <= self.undoes:
+                    raise ValueError(
+                        f"the card of '{self.name}': what it undoes with {key}={value} must be a part of `undoes`, and "
+                        "not empty."
+                    )
 
     def tiles(self, settings: Settings) -> bool:
         """Whether a large picture may be restored in tiles with these settings."""
@@ -95,7 +108,7 @@ class Card:
         """The card of the method with these settings: `undoes` is what it then undoes."""
         for key, undone in self.undoes_when.items():
             if getattr(settings, key) in undone:
-                return replace(self, undoes=undone[getattr(settings, key)])
+                return replace(self, undoes=undone[getattr(settings, key)], undoes_when={})
         return self
 
 

@@ -1,15 +1,16 @@
 """The PSF of a noisy blurry photo, from what NIDF makes of it: Miao & Zhu, "Handling Noise in Image Deblurring via
 Joint Learning" (NIDF), Section 2.5.
 
-NIDF gives a denoised picture `B1` and a sharp picture `I1`. The PSF between them is estimated in one of two ways:
+NIDF returns a denoised picture `B1` and a sharp picture `I1`. The PSF between them is estimated in one of two ways:
 
 - `ratio`: the ratio of their spectra (Eq. 7);
 - `exemplar`: `min over P, L of |P * L - B1|^2 + 0.002 |grad L|_0 + 0.001 |grad L - grad I1|^2` (Eq. 8), with `P >= 0`
   and `sum P = 1`, by half-quadratic splitting.
 
-Differences from the paper: as printed, the last term of Eq. 8 is 0, so a separate latent picture `L` is used. Eq. 8 is
-solved from coarse to fine scales, as `l0_psf` solves the same problem without exemplar; the weight of the L0 norm
-decreases with the iterations; and the PSF has a small quadratic penalty. No contours of faces are needed.
+Differences from the paper: as printed, the last term of Eq. 8 is always 0, so there is a latent picture `L` besides
+`I1`. Eq. 8 is solved from coarse to fine scales, as in `l0_psf`, which solves the same problem without exemplar. The
+weight of the L0 norm decreases with the iterations, and is twice as high for PSFs larger than 27 pixels. A small
+quadratic penalty on the PSF is added. Contours of faces are not used.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class ExemplarPsfSettings(TrainedSettings):
         le=301,
     )
     sparsity: float = setting(
-        0.002,
-        "exemplar: weight of the L0 norm of the latent picture's gradients at the coarsest scale, for a PSF of 27 "
-        "pixels; with a higher value only larger edges are used",
+        SPARSITY,
+        "exemplar: weight of the L0 norm of the latent picture's gradients at the coarsest scale; twice this weight is "
+        "also tried; with a higher value only larger edges are used",
         probe=(0.0005, 0.02),
         ge=1e-5,
         le=1,
@@ -62,21 +63,22 @@ class ExemplarPsfSettings(TrainedSettings):
     exemplar_weight: float = setting(
         0.001,
         "exemplar: weight of the squared difference between the gradients of the latent picture and of the network's "
-        "sharp picture; with a higher value the network's picture is followed more closely",
+        "sharp picture; with a higher value both are more alike; 0: the sharp picture is not used",
         probe=(0.0, 1.0),
         ge=0,
         le=100,
     )
     smoothness: float = setting(
         0.3,
-        "exemplar: quadratic penalty on the PSF; higher is smoother and wider",
+        "exemplar: quadratic penalty on the PSF; with a higher value the PSF is smoother and wider",
         probe=(0.05, 3.0),
         ge=0,
         le=100,
     )
     regularisation: float = setting(
         0.1,
-        "ratio: added to the spectrum of the sharp picture, relative to its mean power; higher is smoother",
+        "ratio: added to the power spectrum of the sharp picture, relative to its mean; with a higher value the PSF is "
+        "smoother",
         probe=(0.01, 1.0),
         given={"equation": "ratio"},
         ge=1e-6,
@@ -123,7 +125,17 @@ def restore(observation: Observation, settings: ExemplarPsfSettings, progress: P
 
 
 def psf_between(denoised: Tensor, sharp: Tensor, settings: ExemplarPsfSettings, progress: Progress) -> Tensor:
-    """Estimate the PSF between two grey pictures, `(1, 1, H, W)` each: `(h, w)`."""
+    """Estimate the PSF between two grey pictures.
+
+    Args:
+        denoised: `B1`, `(1, 1, H, W)`, [0, 1].
+        sharp: `I1`, same shape.
+        settings: equation and parameters.
+        progress: advanced while the PSF is estimated with Eq. 8.
+
+    Returns:
+        `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel.
+    """
     if settings.equation == "exemplar":
         return estimate_psf(
             denoised,
@@ -149,7 +161,6 @@ METHOD = Method(
         needs=frozenset({"blurry"}),
         gives=frozenset({"psf"}),
         channels=(3,),
-        multiple_of=16,
     ),
     ExemplarPsfSettings,
     restore,

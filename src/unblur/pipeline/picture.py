@@ -309,9 +309,8 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
         return result.image
 
     halo = halo_for(observation.psf, card.reach)
-    image = tiled(
-        restore_tile, observation, halo=halo, tile=card.tile or TILE, multiple_of=card.multiple_of, progress=progress
-    )
+    grid = max(card.grid, card.multiple_of)
+    image = tiled(restore_tile, observation, halo=halo, tile=card.tile or TILE, multiple_of=grid, progress=progress)
     return Restoration(image=image, psf=observation.psf, changed=any(changed), notes=list(notes))
 
 

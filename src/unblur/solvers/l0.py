@@ -5,7 +5,7 @@ the PSF is estimated from them. The method is that of Xu, Zheng & Jia 2013 ("Unn
 the continuation and schedules of Pan et al. 2014 and 2017.
 
 If another method has restored the picture already, its result can be given as an exemplar. The gradients of the
-estimated sharp picture are then drawn towards those of the exemplar (Pan et al. 2014, "Deblurring face images with
+estimated sharp picture are then kept close to those of the exemplar (Pan et al. 2014, "Deblurring face images with
 exemplars"; Miao & Zhu, Eq. 8).
 """
 
@@ -42,7 +42,8 @@ class L0Search:
         weight: weight of the L0 norm of the sharp picture's gradients at the coarsest level; higher keeps fewer edges.
         smoothness: quadratic penalty on the PSF, relative to the gradients' energy.
         iterations: alternations between sharp picture and PSF per pyramid level.
-        exemplar_weight: weight of the squared difference from the exemplar's gradients, if there is an exemplar.
+        exemplar_weight: weight of the squared difference from the exemplar's gradients; with 0, or without an exemplar,
+            no exemplar is used.
     """
 
     size: int
@@ -73,7 +74,7 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress, exemplar: T
     for scale in search.scales():
         size = max(_odd(search.size * scale), 3)
         psf = _start(size, blurry) if psf is None else _enlarge(psf, size)
-        guide = None if exemplar is None else _reduced(exemplar, scale)
+        guide = None if exemplar is None or search.exemplar_weight == 0 else _reduced(exemplar, scale)
         level = _Level.of(_reduced(blurry, scale), size, guide, search.exemplar_weight)
         for _ in range(search.iterations):
             sharp = level.sharpen(psf, weight)  # (2, H', W') gradients

@@ -1,10 +1,10 @@
-"""Does one PSF explain the blur everywhere in a photo? A test that needs no second estimate.
+"""Measure whether one PSF explains the blur everywhere in a photo.
 
-A deconvolved picture becomes less like a photo with every bit of blur that is taken out of it: noise and artefacts grow
-(Levin et al. 2009). Only the PSF that really blurred it makes up for that with clearer edges, and so explains the photo
-better than copies of itself that are wrong on purpose: one shrunk to 0.7 of its size, one turned by 180 degrees (the
-blur with the same frequencies and other phases). The PSF that an estimator makes up for a scene that moves is no better
-than these copies, except perhaps on the object from which it was read.
+Deconvolution adds noise and artefacts (Levin et al. 2009). With the true PSF the edges also become clearer, and the
+picture looks more like a photo than with a wrong PSF. So a PSF is compared with two wrong copies of itself: one shrunk
+to 0.7 of its size, and one turned by 180 degrees (its spectrum has the same absolute values and other phases). If
+objects of the scene moved, the estimated PSF is no better than its copies, except perhaps on the object that it was
+estimated from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unblur.solvers.deconvolution import hyper_laplacian
 from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
-_SHRUNK = 0.7  # size of the smaller copy; of 0.5 and 0.7 the one that tells more (benchmarks/tune_judge.py)
+_SHRUNK = 0.7  # size of the smaller copy; of 0.5 and 0.7 the one that separates better (benchmarks/tune_judge.py)
 _TILE = 64  # px, side of the tiles in which the PSF and its copies are compared; they overlap by half
 _WHOLE_UP_TO = 1_000_000  # px; of a larger photo nine areas are looked at
 _AREA = 480  # px, side of each
@@ -38,12 +38,11 @@ def share_explained_no_better(grey: Tensor, psf: Tensor) -> float:
         psf: `(h, w)`, odd sides, smaller than the photo.
 
     Returns:
-        0 for a shaken photo and the PSF that shook it, up to 1 for a wrong one; 0 too where the photo is too small to
-        hold a tile.
+        About 0 for a shaken photo and its true PSF, up to 1 for a wrong PSF; 0 also if the photo holds no tile.
     """
     copies = (psf, resize_psf(psf.cpu(), _SHRUNK).to(psf), psf.flip(0, 1))
     margin = max(psf.shape) // 2 + 1
-    areas = [area for area in _areas(grey) if min(area.shape[-2:]) - 2 * margin >= _TILE]
+    areas = _areas(grey, margin)
     if not areas:
         return 0.0
     tasks = [(area, copy) for area in areas for copy in copies]
@@ -54,12 +53,18 @@ def share_explained_no_better(grey: Tensor, psf: Tensor) -> float:
     return float((own > (shrunk + turned) / 2)[detailed].float().mean())
 
 
-def _areas(grey: Tensor) -> list[Tensor]:
-    """The photo, or the most informative area of each ninth of a large one."""
-    if grey[0, 0].numel() <= _WHOLE_UP_TO:
-        return [grey]
-    ninths = (cell for band in grey.tensor_split(3, -2) for cell in band.tensor_split(3, -1))
-    return [informative_area(cell, _AREA) for cell in ninths]
+def holds_a_tile(grey: Tensor, psf: Tensor) -> bool:
+    """Whether a photo `(1, 1, H, W)` is large enough for `share_explained_no_better` with a PSF `(h, w)`."""
+    return bool(_areas(grey, max(psf.shape) // 2 + 1))
+
+
+def _areas(grey: Tensor, margin: int) -> list[Tensor]:
+    """The photo, or the most informative area of each ninth of a large one; only those that hold a tile."""
+    areas = [grey]
+    if grey[0, 0].numel() > _WHOLE_UP_TO:
+        ninths = (cell for band in grey.tensor_split(3, -2) for cell in band.tensor_split(3, -1))
+        areas = [informative_area(cell, _AREA) for cell in ninths]
+    return [area for area in areas if min(area.shape[-2:]) - 2 * margin >= _TILE]
 
 
 def _log_implausibility(grey: Tensor, psf: Tensor, margin: int) -> Tensor:

@@ -16,10 +16,12 @@ from torch import Tensor
 from unblur.contract import Card, Method, setting
 from unblur.layers.precision import Precision
 from unblur.methods.nidf.final_step import FinalStep, prepared
-from unblur.methods.nidf.restoring import TRAINED, denoise_and_deblur, informative_part
+from unblur.methods.nidf.restoring import MULTIPLE, TRAINED, denoise_and_deblur, informative_part
 from unblur.methods.nidf.training import NidfTraining
 from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration
+
+_PART = 480  # pixels: side of the part of each quarter of a photo that the PSF must explain
 
 
 class NidfSettings(TrainedSettings):
@@ -32,8 +34,8 @@ class NidfSettings(TrainedSettings):
     )
     final: bool = setting(
         False,
-        "estimate a PSF with the sharp picture as exemplar, and deconvolve the noisy photo with it, if the PSF "
-        "explains the blur; better where the blur is the same everywhere, and slower",
+        "for output=sharp: estimate a PSF with the sharp picture as exemplar, and deconvolve the noisy photo with it, "
+        "if the PSF explains the blur; better where the blur is the same everywhere, and slower",
         probe=None,
     )
     orientations: int = setting(
@@ -64,7 +66,11 @@ def prepare(observation: Observation, settings: NidfSettings, progress: Progress
     photo = observation.blurry
     assert photo is not None
     if settings.final and settings.output == "sharp":
-        found = prepared(observation, *_pictures(informative_part(photo), settings, progress), progress)
+        denoised, sharp = _pictures(informative_part(photo), settings, progress)
+        quick = settings.model_copy(update={"output": "denoised", "orientations": 1})
+        quarters = [quarter for half in photo.tensor_split(2, -2) for quarter in half.tensor_split(2, -1)]
+        elsewhere = [_pictures(informative_part(quarter, _PART), quick, progress)[0] for quarter in quarters]
+        found = prepared(observation, denoised, sharp, settings.precision, progress, elsewhere)
         if found is not None:
             return found[0], PhotoSettings(settings, found[1])
     return observation, PhotoSettings(settings, None)
@@ -73,26 +79,28 @@ def prepare(observation: Observation, settings: NidfSettings, progress: Progress
 def restore(observation: Observation, settings: NidfSettings | PhotoSettings, progress: Progress) -> Restoration:
     """Compute `B1, I1 = NIDF(N)` (Eq. 2): `I1` is the image, `B1` the stage `denoised`.
 
-    After a final step the image is its result, and `I1` the stage `network`.
+    After a final step the image is its result, and `I1` the stage `network`. For a tile, `settings` are the
+    `PhotoSettings` of its photo.
     """
     noisy = observation.blurry
     assert noisy is not None
     method = settings if isinstance(settings, NidfSettings) else settings.method
-    deconvolve = method.final and method.output == "sharp"
-    if deconvolve and len(noisy) > 1:
+    final = method.final and method.output == "sharp"
+    if isinstance(settings, NidfSettings) and final and len(noisy) > 1:
         return _one_by_one(observation, settings, progress)
     denoised, sharp = _pictures(noisy, method, progress)
     if method.output == "denoised":
         return Restoration(image=denoised)
-    found = None
+    final_step = None
     if isinstance(settings, PhotoSettings):
-        found = settings.final_step and (observation, settings.final_step)
-    elif deconvolve:
-        found = prepared(observation, denoised, sharp, progress)
-    if found is None:
-        notes = ["No single PSF explains the blur, so the photo was not deconvolved."] if deconvolve else []
+        final_step = settings.final_step
+    elif final:
+        found = prepared(observation, denoised, sharp, method.precision, progress)
+        if found is not None:
+            observation, final_step = found
+    if final_step is None:
+        notes = ["No single PSF explains the blur, so the photo was not deconvolved."] if final else []
         return Restoration(image=sharp, stages={"denoised": denoised}, notes=notes)
-    observation, final_step = found
     return Restoration(
         image=final_step.apply(observation, sharp, progress),
         psf=observation.psf,
@@ -102,7 +110,7 @@ def restore(observation: Observation, settings: NidfSettings | PhotoSettings, pr
 
 
 def _pictures(noisy: Tensor, settings: NidfSettings, progress: Progress) -> tuple[Tensor, Tensor]:
-    """`B1` and `I1` with these settings; `B1` twice if no other is wanted."""
+    """`B1` and `I1` with these settings; `B1` twice with `output=denoised`. Both `(B, 3, H, W)`."""
     return denoise_and_deblur(
         noisy,
         settings.weights,
@@ -113,14 +121,19 @@ def _pictures(noisy: Tensor, settings: NidfSettings, progress: Progress) -> tupl
     )
 
 
-def _one_by_one(observation: Observation, settings: NidfSettings | PhotoSettings, progress: Progress) -> Restoration:
-    """Restore each picture of a batch by itself, since some may have a final step and others not."""
+def _one_by_one(observation: Observation, settings: NidfSettings, progress: Progress) -> Restoration:
+    """Restore each picture of a batch by itself, since some may have a final step and others not.
+
+    The stage `network` of a picture without final step is its image. No PSF is returned, since some have none.
+    """
     assert observation.blurry is not None
     alone = [replace(observation, blurry=picture, psf=None) for picture in observation.blurry.split(1)]
     results = [restore(one, settings, progress) for one in alone]
+    images = [result.image for result in results if result.image is not None]
+    networks = [result.stages.get("network", image) for result, image in zip(results, images, strict=True)]
+    denoised = [result.stages["denoised"] for result in results]
     return Restoration(
-        image=torch.cat([result.image for result in results if result.image is not None]),
-        stages={"denoised": torch.cat([result.stages["denoised"] for result in results])},
+        image=torch.cat(images), stages={"denoised": torch.cat(denoised), "network": torch.cat(networks)}
     )
 
 
@@ -134,7 +147,7 @@ METHOD = Method(
         undoes=frozenset({"blur", "noise"}),
         undoes_when={"output": {"denoised": frozenset({"noise"})}},
         channels=(3,),
-        multiple_of=16,
+        grid=MULTIPLE,
         tiling=True,
         reach=128,  # pixels; a tile then agrees with the whole to 59 dB
     ),

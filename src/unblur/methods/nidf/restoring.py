@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.colour import luminance
@@ -15,9 +16,11 @@ from unblur.trained import Trained
 from unblur.types import Progress
 
 TRAINED = Trained("nidf", Path(__file__).parent, network_of)
+MULTIPLE = 16  # pixels: the compact networks reduce a picture by this factor
 
-_ORDER = (0, 6, 3, 5, 2, 4, 1, 7)  # orientations, see `_turned`; the first few already differ much
-_PART = 1024  # pixels: side of the part of a photo from which its PSF is estimated; chosen by hand
+# Orientations, see `_turned`. The first few differ as much as possible in direction and mirroring.
+_ORDER = (0, 6, 3, 5, 2, 4, 1, 7)
+PART = 1024  # pixels: largest side of the part of a photo from which its PSF is estimated; chosen by hand
 
 
 @torch.no_grad()
@@ -33,7 +36,7 @@ def denoise_and_deblur(
     """Compute `B1, I1 = NIDF(N)` (Eq. 2), as the mean over rotated and mirrored copies of the picture.
 
     Args:
-        noisy: `(B, 3, H, W)`; both sides are multiples of 16.
+        noisy: `(B, 3, H, W)`, any H and W. For the networks, the last row and column are repeated.
         weights: a file of weights; None: those in the package.
         precision: number format of the networks.
         orientations: number of copies, 1 to 8.
@@ -46,24 +49,32 @@ def denoise_and_deblur(
     network = TRAINED.load(weights, noisy.device)
     assert isinstance(network, Nidf)
     progress.stage("denoising and deblurring" if deblur else "denoising", orientations)
-    sums = [torch.zeros_like(noisy), torch.zeros_like(noisy)]
+    height, width = noisy.shape[-2:]
+    padded = F.pad(noisy, (0, -width % MULTIPLE, 0, -height % MULTIPLE), "replicate")  # (B, 3, H', W')
+    sums = [torch.zeros_like(padded), torch.zeros_like(padded)]
     for orientation in _ORDER[:orientations]:
         with autocast(noisy.device, dtype_for(precision, noisy.device)):
-            denoised = network.net1(_turned(noisy, orientation))
+            denoised = network.net1(_turned(padded, orientation))
             sharp = network.net2(denoised) if deblur else denoised
         for total, picture in zip(sums, (denoised, sharp), strict=True):
             total += _turned_back(picture.float(), orientation)
         progress.advance()
-    B1, I1 = (total / orientations for total in sums)
+    B1, I1 = (total[..., :height, :width] / orientations for total in sums)
     return B1, I1
 
 
-def informative_part(photo: Tensor) -> Tensor:
-    """The part of a photo `(1, 3, H, W)` from which its PSF is estimated: at most 1024 x 1024 pixels."""
-    rows, columns = informative_place(luminance(photo), _PART)
-    part = photo[..., rows, columns]
-    height, width = part.shape[-2:]
-    return part[..., : max(height // 16, 1) * 16, : max(width // 16, 1) * 16]
+def informative_part(photo: Tensor, side: int = PART) -> Tensor:
+    """The part of a photo from which a PSF is best estimated.
+
+    Args:
+        photo: `(1, C, H, W)`, C = 1 or 3.
+        side: largest side of the part in pixels.
+
+    Returns:
+        `(1, 3, h, w)`. The channels of a grey photo are equal.
+    """
+    rows, columns = informative_place(luminance(photo), side)
+    return photo[..., rows, columns].expand(-1, 3, -1, -1)
 
 
 def _turned(picture: Tensor, orientation: int) -> Tensor:
