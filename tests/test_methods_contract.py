@@ -1,4 +1,4 @@
-"""What holds for every method. A new file in `methods/` is tested here without being named.
+"""What holds for every method. A new file in `methods/` is tested here without being named, once it has its weights.
 
 The cards decide which tests apply to which method: what it needs, takes, gives and undoes. All run with the settings
 that the method calls `quick`.
@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import CountingProgress, Scene, blurred_scene, copied, hook_psf, observe, structured_picture
+from helpers import CountingProgress, Scene, blurred_scene, copied, hook_psf, observe, ready, structured_picture
 from unblur import methods
 from unblur.contract import Card, Input, Method, probe_of
 from unblur.imaging.psf import delta_psf
 from unblur.metrics import best_shift, kernel_similarity, psnr
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
-CARDS: dict[str, Card] = {name: methods.get(name).card for name in methods.names()}
+CARDS: dict[str, Card] = {name: methods.get(name).card for name in ready()}
 
 
 def _named(condition: Any) -> list[str]:
