@@ -106,17 +106,16 @@ def weights_file(path, table):
 
 
 @pytest.mark.parametrize("table", [TINY, PUBLISHED], ids=["compact", "paper"])
-def test_the_method_brightens_the_short_shot_by_the_ratio_given_or_estimated(tmp_path, table):
+def test_the_method_brightens_the_short_shot_by_the_ratio_that_is_given(tmp_path, table):
     network, path = weights_file(tmp_path / "w.safetensors", table), tmp_path / "w.safetensors"
     I_B, I_N = shots(48, 64)
     settings = {"weights": path, "precision": "float32"}
     given = methods.get("deblur_merger")(Observation(blurry=I_B, noisy=I_N, exposure_ratio=2.0), settings)
     with torch.no_grad():
-        torch.testing.assert_close(given.image, network(I_B, brightened(I_N, 2.0)))
-    dark = brightened(I_B, 0.25)
-    estimated = methods.get("deblur_merger")(Observation(blurry=I_B, noisy=dark), settings)
+        torch.testing.assert_close(given.image, network(I_B, brightened(I_N, 2.0)), atol=1e-5, rtol=1e-4)
+    plain = methods.get("deblur_merger")(Observation(blurry=I_B, noisy=I_N), settings)
     with torch.no_grad():
-        torch.testing.assert_close(estimated.image, network(I_B, I_B), atol=1e-3, rtol=0)
+        torch.testing.assert_close(plain.image, network(I_B, I_N), atol=1e-5, rtol=1e-4)
 
 
 def test_a_compact_batch_can_be_learned_by_heart():

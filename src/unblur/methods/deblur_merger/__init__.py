@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from unblur.contract import Card, Method, setting
-from unblur.imaging.exposure import brightened, exposure_ratio
+from unblur.imaging.exposure import brightened
 from unblur.layers.precision import Precision, autocast, dtype_for
 from unblur.methods.deblur_merger.network import network_of
 from unblur.methods.deblur_merger.training import MergerTraining
@@ -33,14 +33,15 @@ class MergerSettings(TrainedSettings):
 
 @torch.no_grad()
 def restore(observation: Observation, settings: MergerSettings, progress: Progress) -> Restoration:
-    """Merge both shots. Without an exposure ratio it is estimated, for each channel."""
+    """Merge both shots. Without an exposure ratio they are equally bright."""
     I_B, I_N = observation.blurry, observation.noisy
     assert I_B is not None and I_N is not None
     network = TRAINED.load(settings.weights, I_B.device)
-    ratio = exposure_ratio(I_B, I_N) if observation.exposure_ratio is None else observation.exposure_ratio
+    if observation.exposure_ratio is not None:
+        I_N = brightened(I_N, observation.exposure_ratio)
     progress.stage("merging both shots", 1)
     with autocast(I_B.device, dtype_for(settings.precision, I_B.device)):
-        image = network(I_B, brightened(I_N, ratio))
+        image = network(I_B, I_N)
     progress.advance()
     return Restoration(image=image)
 

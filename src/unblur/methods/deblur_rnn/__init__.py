@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from unblur.contract import Card, Method, setting
-from unblur.imaging.exposure import brightened, exposure_ratio
+from unblur.imaging.exposure import brightened
 from unblur.layers.precision import Precision, autocast, dtype_for
 from unblur.methods.deblur_rnn.network import network_of
 from unblur.methods.deblur_rnn.training import RnnTraining
@@ -36,15 +36,16 @@ class RnnSettings(TrainedSettings):
 def restore(observation: Observation, settings: RnnSettings, progress: Progress) -> Restoration:
     """Denoise the short shot, and restore the sharp picture from both. The stage `denoised` is the denoised short shot.
 
-    Without an exposure ratio it is estimated, for each channel.
+    Without an exposure ratio both shots are equally bright.
     """
     I_B, I_N = observation.blurry, observation.noisy
     assert I_B is not None and I_N is not None
     network = TRAINED.load(settings.weights, I_B.device)
-    ratio = exposure_ratio(I_B, I_N) if observation.exposure_ratio is None else observation.exposure_ratio
+    if observation.exposure_ratio is not None:
+        I_N = brightened(I_N, observation.exposure_ratio)
     progress.stage("denoising and merging both shots", 1)
     with autocast(I_B.device, dtype_for(settings.precision, I_B.device)):
-        I_C, I_S = network(I_B, brightened(I_N, ratio))
+        I_C, I_S = network(I_B, I_N)
     progress.advance()
     return Restoration(image=I_S, stages={"denoised": I_C})
 
