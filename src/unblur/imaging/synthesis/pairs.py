@@ -108,7 +108,8 @@ def photographed(sharp: Tensor, blurry: Tensor, recipe: PairRecipe, generator: t
         generator: random generator.
     """
     if _rand(generator) < recipe.published:
-        return _as_published(sharp.clamp(0, 1), blurry, generator)
+        frames = 5 + int(7 * _rand(generator))  # of 7 to 13, two are not in the mean
+        return as_published(sharp.clamp(0, 1), blurry, frames, generator)
     darkest, brightest = recipe.exposure
     exposure = darkest * (brightest / darkest) ** _rand(generator)
     tint = (recipe.tint * torch.randn(1, 3, 1, 1, generator=generator)).exp()
@@ -151,10 +152,16 @@ def published_noise(sharp: Tensor, sigma: float, exposure: float, generator: tor
     return quantise(noisy, clip=True)
 
 
-def _as_published(sharp: Tensor, blurry: Tensor, generator: torch.Generator) -> Pair:
-    """A pair with the exposure and the noise of the paper: `f_scale` in [.3, .8], `sigma_r` in [.05, .1], 7 to 13 N."""
+def as_published(sharp: Tensor, blurry: Tensor, frames: int, generator: torch.Generator) -> Pair:
+    """Make a pair with the exposure and the noise of the paper: `f_scale` in [.3, .8], `sigma_r` in [.05, .1].
+
+    Args:
+        sharp: `(1, 3, H, W)`, sRGB, [0, 1].
+        blurry: the long shot without noise, same shape.
+        frames: `N`, whose mean is the long shot; the variance of its noise is `sigma_r^2 / N`.
+        generator: random generator.
+    """
     exposure, sigma = 0.3 + 0.5 * _rand(generator), 0.05 + 0.05 * _rand(generator)
-    frames = 7 + int(7 * _rand(generator))  # N; the variance of the noise of the long shot is sigma_r^2 / N
     noise = torch.randn(blurry.shape, generator=generator)
     taken = quantise(blurry + sigma / frames**0.5 * noise, clip=True)
     return Pair(sharp, taken, published_noise(sharp, sigma, exposure, generator))
