@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from unblur import methods
 from unblur.imaging.convolution import convolve
 from unblur.types import Observation, Progress
 
@@ -81,6 +82,12 @@ def blurred_scene(
     psf = hook_psf() if psf is None else psf
     rows, columns = psf.shape[-2] - 1, psf.shape[-1] - 1
     return observe(structured_picture(height + rows, width + columns, channels, seed), psf, sigma, seed)
+
+
+def ready() -> list[str]:
+    """The names of the methods that restore as installed: those without a network, or with weights in the package."""
+    every = {name: methods.get(name).trained for name in methods.names()}
+    return [name for name, trained in every.items() if trained is None or trained.preset in trained.presets()]
 
 
 def copied(observation: Observation) -> Observation:

@@ -7,7 +7,16 @@ import torch
 
 from helpers import structured_picture
 from unblur import metrics
-from unblur.losses import ssim_loss, total_variation
+from unblur.losses import (
+    GeneratorLosses,
+    dark_channel,
+    dark_channel_error,
+    discriminator_loss,
+    generator_loss,
+    sobel_error,
+    ssim_loss,
+    total_variation,
+)
 
 
 def pair(height: int, width: int, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,3 +107,66 @@ def test_total_variation_of_a_flat_picture_is_zero_with_a_finite_gradient():
     loss.sum().backward()
     assert float(loss.detach()) < 1e-5
     assert flat.grad is not None and torch.isfinite(flat.grad).all()
+
+
+def sobel_written_out(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The horizontal and the vertical gradient of a picture `(H, W)`, at each pixel with 8 neighbours."""
+    height, width = picture.shape
+    along, down = (torch.zeros(height - 2, width - 2, dtype=torch.float64) for _ in range(2))
+    for y in range(height - 2):
+        for x in range(width - 2):
+            for offset, weight in enumerate((1, 2, 1)):
+                along[y, x] += weight * (picture[y + offset, x + 2] - picture[y + offset, x])
+                down[y, x] += weight * (picture[y + 2, x + offset] - picture[y, x + offset])
+    return along, down
+
+
+def test_the_gradient_loss_is_the_l1_distance_of_both_sobel_gradients():
+    picture, target = pair(9, 12, 3)
+    expected = 0.0
+    for a, b in zip(picture[0], target[0], strict=True):
+        for one, other in zip(sobel_written_out(a), sobel_written_out(b), strict=True):
+            expected += float((one - other).abs().mean()) / 3
+    assert float(sobel_error(picture, target)) == pytest.approx(expected)
+
+
+def test_the_dark_channel_is_the_smallest_value_of_a_square_and_of_all_channels():
+    picture, _ = pair(20, 17, 3)
+    expected = torch.stack(
+        [
+            torch.stack([picture[0, :, max(y - 7, 0) : y + 8, max(x - 7, 0) : x + 8].min() for x in range(17)])
+            for y in range(20)
+        ]
+    )
+    assert torch.equal(dark_channel(picture)[0, 0], expected)
+
+
+def test_the_dark_channel_loss_is_the_mean_squared_difference_of_each_picture():
+    picture, target = pair(20, 17, 3)
+    both = torch.cat((picture, target))
+    difference = dark_channel(picture) - dark_channel(target)
+    expected = torch.tensor([float((difference**2).mean()), 0.0], dtype=torch.float64)
+    torch.testing.assert_close(dark_channel_error(both, torch.cat((target, target))), expected)
+
+
+def test_the_adversarial_losses_are_those_of_eq_4():
+    real, made = torch.tensor([0.3, -1.0]), torch.tensor([2.0, -0.5])
+    d_real, d_made = real.sigmoid(), made.sigmoid()
+    expected = d_real.log().mean() + (1 - d_made).log().mean()
+    torch.testing.assert_close(discriminator_loss(real, made), -expected)
+    torch.testing.assert_close(generator_loss(made), (1 - d_made).log().mean())
+    assert discriminator_loss(torch.tensor([1e4]), torch.tensor([-1e4])) == 0  # no infinite logarithm
+
+
+def test_the_losses_of_the_generator_have_the_published_weights_and_a_weight_of_zero_leaves_one_out():
+    picture, target = pair(20, 17, 3)
+    logits = torch.tensor([0.4])
+    losses = GeneratorLosses().of_pictures(picture, target, logits)
+    assert float(losses["content"]) == pytest.approx(50 * float((picture - target).abs().mean()))
+    assert float(losses["gradient"]) == pytest.approx(50 * float(sobel_error(picture, target)))
+    assert float(losses["dark_channel"]) == pytest.approx(250 * float(dark_channel_error(picture, target)))
+    assert float(losses["adversarial"]) == pytest.approx(float(generator_loss(logits)))
+    names = set(losses)
+    assert set(GeneratorLosses().of_pictures(picture, target)) == names - {"adversarial"}
+    for name in names:
+        assert set(GeneratorLosses(**{name: 0}).of_pictures(picture, target, logits)) == names - {name}

@@ -1,4 +1,4 @@
-"""What holds for every method. A new file in `methods/` is tested here without being named.
+"""What holds for every method. A new file in `methods/` is tested here without being named, once it has its weights.
 
 The cards decide which tests apply to which method: what it needs, takes, gives and undoes. All run with the settings
 that the method calls `quick`.
@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import CountingProgress, Scene, blurred_scene, copied, hook_psf, observe, structured_picture
+from helpers import CountingProgress, Scene, blurred_scene, copied, hook_psf, observe, ready, structured_picture
 from unblur import methods
 from unblur.contract import Card, Input, Method, probe_of
 from unblur.imaging.psf import delta_psf
 from unblur.metrics import best_shift, kernel_similarity, psnr
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
-CARDS: dict[str, Card] = {name: methods.get(name).card for name in methods.names()}
+CARDS: dict[str, Card] = {name: methods.get(name).card for name in ready()}
 
 
 def _named(condition: Any) -> list[str]:
@@ -126,9 +126,11 @@ def assert_is_psf(psf: Tensor | None, batch: int = 1) -> None:
 def test_a_batch_gives_what_its_pictures_give_one_by_one(name):
     scenes = [scene_for(name, 64, 56, sigma=sigma, seed=seed) for seed, sigma in ((1, 0.005), (2, 0.03))]
     batch = Scene(*(torch.cat([getattr(s, part) for s in scenes]) for part in ("sharp", "psf", "blurry")))
-    together = outputs(name, restored(name, observation_for(name, batch)))
+    observation = observation_for(name, batch)
+    together = outputs(name, restored(name, observation))
     for number, scene in enumerate(scenes):
-        alone = outputs(name, restored(name, observation_for(name, scene)))
+        pictures = {key: picture[number : number + 1] for key, picture in observation.pictures().items()}
+        alone = outputs(name, restored(name, replace(observation_for(name, scene), **pictures)))
         for both, one in zip(together, alone, strict=True):
             rim = [(b - o) // 2 for b, o in zip(both.shape[-2:], one.shape[-2:], strict=True)]  # PSFs of a batch
             one = torch.nn.functional.pad(one, (rim[1], rim[1], rim[0], rim[0]))  # share the largest one's size
@@ -321,10 +323,10 @@ def test_a_tile_with_a_halo_is_what_the_whole_picture_has_there(name):
     side = 2 * halo + inside
     whole = scene_for(name, cut + side + 20, cut + side + 28)
     place = (..., slice(cut, cut + side), slice(cut, cut + side))
-    tile = Scene(whole.sharp[place], whole.psf, whole.blurry[place])
+    observation = observation_for(name, whole, sigma=0.01)
     middle = (..., slice(halo, -halo), slice(halo, -halo))
-    expected = image_of(name, observation_for(name, whole, sigma=0.01))[place]
-    actual = image_of(name, observation_for(name, tile, sigma=0.01))
+    expected = image_of(name, observation)[place]
+    actual = image_of(name, observation.with_pictures(lambda picture: picture[place]))
     assert psnr(actual[middle], expected[middle]) > 55
 
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 import unblur
 from elsewhere import NAME
 from fakes import PSF, estimating, fake_method
-from helpers import blurred_scene, hook_psf, structured_picture
+from helpers import blurred_scene, hook_psf, ready, structured_picture
 from unblur import methods
 from unblur.pipeline import device as devices
 from unblur.pipeline import picture as pipeline
@@ -99,11 +99,12 @@ def test_tensors_of_two_devices_do_not_mix(stand_in):
     torch.testing.assert_close((2 * there).cpu(), 2 * PICTURE, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", sorted({*methods.names()} - SEARCH_ENDS_ELSEWHERE))
+@pytest.mark.parametrize("name", sorted({*ready()} - SEARCH_ENDS_ELSEWHERE))
 def test_every_method_makes_its_tensors_where_its_input_is(stand_in, name):
     method = methods.get(name)
     scene = blurred_scene(48, 56, max(method.card.channels))
-    observation = Observation(blurry=scene.blurry, psf=scene.psf if "psf" in method.card.needs else None)
+    given = {"blurry": scene.blurry, "psf": scene.psf, "noisy": scene.sharp}
+    observation = Observation(**{name: given[name] for name in method.card.needs})
     settings = dict(method.quick)
     if "precision" in method.settings.model_fields:
         settings["precision"] = "float32"  # autocast knows no stand-in

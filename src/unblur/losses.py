@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from unblur.metrics.fidelity import SSIM_K1, SSIM_K2, SSIM_SIGMA, SSIM_WINDOW
@@ -65,3 +69,89 @@ def log_error(picture: Tensor, target: Tensor, floor: float = 3e-5) -> Tensor:
         `(B,)`.
     """
     return ((picture - target).square().mean((-3, -2, -1)) + floor).log()
+
+
+def sobel_error(picture: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the gradients, computed with the Sobel filter (Zhang, Zhen, Stevenson, Eq. 6).
+
+    Args:
+        picture: `(B, C, H, W)`, both sides at least 3.
+        target: same shape.
+
+    Returns:
+        `(B,)`: the sum of that of the horizontal and of the vertical gradient.
+    """
+    difference = (picture - target).flatten(0, 1)[:, None]  # (B C, 1, H, W)
+    horizontal = difference.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    gradients = F.conv2d(difference, torch.stack((horizontal, horizontal.T))[:, None])  # (B C, 2, H - 2, W - 2)
+    return 2 * gradients.abs().unflatten(0, picture.shape[:2]).mean((1, 2, 3, 4))
+
+
+def dark_channel(picture: Tensor, side: int = 15) -> Tensor:
+    """Compute the smallest value of all channels in the square around each pixel (He et al. 2011).
+
+    Args:
+        picture: `(B, C, H, W)`.
+        side: odd side of the square in pixels; it is cut off at the border.
+
+    Returns:
+        `(B, 1, H, W)`.
+    """
+    return -F.max_pool2d(-picture.amin(1, keepdim=True), side, 1, side // 2)
+
+
+def dark_channel_error(picture: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the dark channels of each picture (Zhang, Zhen, Stevenson, Eq. 2): `(B,)`.
+
+    The paper states neither the side of the square (15, as in He et al. 2011) nor how the norm is averaged.
+    """
+    return (dark_channel(picture) - dark_channel(target)).square().mean((-3, -2, -1))
+
+
+def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:
+    """Compute `-log D(real) - log(1 - D(made))` from the logits of D, the negative of Eq. 4: any shape -> `()`."""
+    return F.softplus(-real).mean() + F.softplus(made).mean()
+
+
+def generator_loss(made: Tensor) -> Tensor:
+    """Compute `log(1 - D(made))` from the logits of D, the second term of Eq. 4: any shape -> `()`. It is negative."""
+    return -F.softplus(made).mean()
+
+
+class GeneratorLosses(BaseModel):
+    """The weights of the losses of a deblurring generator (Zhang, Zhen, Stevenson, Eq. 3); 0 leaves a loss out.
+
+    Attributes:
+        content: weight of the mean absolute error (Eq. 5), `lambda_c`; also that of the denoised picture (Eq. 7).
+        gradient: weight of `sobel_error` (Eq. 6), `lambda_grad`.
+        dark_channel: weight of `dark_channel_error` (Eq. 2), `lambda_dc`.
+        adversarial: weight of `generator_loss` (Eq. 4).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    content: Annotated[float, Field(ge=0)] = 50.0
+    gradient: Annotated[float, Field(ge=0)] = 50.0
+    dark_channel: Annotated[float, Field(ge=0)] = 250.0
+    adversarial: Annotated[float, Field(ge=0)] = 1.0
+
+    def of_denoised(self, denoised: Tensor, sharp: Tensor) -> Mapping[str, Tensor]:
+        """Compute the loss of a denoised picture (Eq. 7) by name; pictures `(B, C, H, W)`."""
+        return {"content": self.content * (denoised - sharp).abs().mean()}
+
+    def of_pictures(self, restored: Tensor, sharp: Tensor, logits: Tensor | None = None) -> Mapping[str, Tensor]:
+        """Compute the losses of the generator (Eq. 3) by name.
+
+        Args:
+            restored: the generator's pictures, `(B, C, H, W)`.
+            sharp: same shape.
+            logits: those of the discriminator for `restored`; None: no adversarial loss.
+        """
+        losses = {
+            "content": (self.content, lambda: (restored - sharp).abs().mean()),  # Eq. 5
+            "gradient": (self.gradient, lambda: sobel_error(restored, sharp).mean()),  # Eq. 6
+            "dark_channel": (self.dark_channel, lambda: dark_channel_error(restored, sharp).mean()),  # Eq. 2
+        }
+        if logits is not None:
+            losses["adversarial"] = (self.adversarial, lambda: generator_loss(logits))  # Eq. 4
+        return {name: weight * loss() for name, (weight, loss) in losses.items() if weight}

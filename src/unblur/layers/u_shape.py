@@ -19,7 +19,35 @@ _CELL = 8  # pixels: side of the squares whose means `surroundings` averages; ch
 _CELLS = 9  # number of such squares per side of the area of the mean; chosen by hand
 
 
-class UShape(nn.Module):
+class Encoder(nn.Module):
+    """The encoder of a `UShape`, with the same names and shapes of weights."""
+
+    def __init__(self, inputs: int, widths: Sequence[int], blocks: int | Sequence[int]) -> None:
+        """Build the encoder. The arguments are those of `UShape`."""
+        super().__init__()
+        counts = _counts(widths, blocks)
+        self.multiple = 2 ** len(widths)
+        self.head = nn.Sequential(nn.PixelUnshuffle(2), _conv(4 * inputs, widths[0]))
+        self.down = nn.ModuleList(map(_blocks, widths[:-1], counts[:-1]))
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2, bias=False) for fine, coarse in pairwise(widths))
+        self.bottom = _blocks(widths[-1], counts[-1])
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Apply the encoder to `(B, inputs, H, W)`: the coarsest scale, and a list of the finer ones, finest first.
+
+        H and W are padded to multiples of `self.multiple`.
+        """
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), "replicate")
+        x = self.head(x)  # (B, widths[0], H/2, W/2)
+        kept = []
+        for blocks, shrink in zip(self.down, self.shrink, strict=True):
+            kept.append(blocks(x))
+            x = shrink(kept[-1])
+        return self.bottom(x), kept  # (B, widths[-1], H/2^n, W/2^n)
+
+
+class UShape(Encoder):
     """A U-shaped network: `(B, inputs, H, W)` -> `(B, outputs, H, W)`, for any H and W.
 
     First 2 x 2 pixels become channels (PixelUnshuffle), so that the finest scale has a quarter of the pixels. Without
@@ -38,14 +66,8 @@ class UShape(nn.Module):
             blocks: residual blocks per scale of the encoder, and of the decoder; one number for all scales, or one for
                 each.
         """
-        super().__init__()
-        counts = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
-        self.multiple = 2 ** len(widths)
-        self.head = nn.Sequential(nn.PixelUnshuffle(2), _conv(4 * inputs, widths[0]))
-        self.down = nn.ModuleList(map(_blocks, widths[:-1], counts[:-1]))
-        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2, bias=False) for fine, coarse in pairwise(widths))
-        self.bottom = _blocks(widths[-1], counts[-1])
-        self.grow, self.up, self.tail = _decoder(outputs, widths, counts)
+        super().__init__(inputs, widths, blocks)
+        self.grow, self.up, self.tail = _decoder(outputs, widths, _counts(widths, blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the network: `(B, inputs, H, W)` -> `(B, outputs, H, W)`."""
@@ -56,20 +78,6 @@ class UShape(nn.Module):
     def decode(self, bottom: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Apply the decoder to the results of `encode`. The output has the padded size."""
         return _decode(self, bottom, kept)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Apply the encoder to `(B, inputs, H, W)`: the coarsest scale, and a list of the finer ones, finest first.
-
-        H and W are padded to multiples of `self.multiple`.
-        """
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), "replicate")
-        x = self.head(x)  # (B, widths[0], H/2, W/2)
-        kept = []
-        for blocks, shrink in zip(self.down, self.shrink, strict=True):
-            kept.append(blocks(x))
-            x = shrink(kept[-1])
-        return self.bottom(x), kept  # (B, widths[-1], H/2^n, W/2^n)
 
 
 class Decoder(nn.Module):
@@ -130,6 +138,10 @@ def _decoder(
     last = _conv(widths[0], 4 * outputs)
     nn.init.zeros_(last.weight)
     return grow, up, nn.Sequential(last, nn.PixelShuffle(2))
+
+
+def _counts(widths: Sequence[int], blocks: int | Sequence[int]) -> list[int]:
+    return [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ background. So the background near the edge of a moving object is visible for pa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +63,27 @@ def render(
     Returns:
         The sharp and the blurry pictures, `(B, 3, side, side)` each, in [0, 1].
     """
+    light, gamma = moving_scene(tiles, textures, shaken, recipe, generator)
+    total = light(0)
+    for instant in range(1, recipe.instants):
+        total += light(instant)
+    blurry = (total / recipe.instants).clamp(0, 1) ** (1 / gamma)
+    sharp = light(None).clamp(0, 1) ** (1 / gamma)
+    return sharp, blurry
+
+
+def moving_scene(
+    tiles: Tensor, textures: list[Tensor], shaken: Tensor, recipe: SceneRecipe, generator: torch.Generator
+) -> tuple[Callable[[int | None], Tensor], Tensor]:
+    """Choose a random motion, and return a function that renders the scenes at any instant.
+
+    Arguments as `render`.
+
+    Returns:
+        The function: it takes the number of an instant, or None for the mean of all positions, and returns the values
+        that a camera averages, `(B, 3, side, side)`, 0 or more, not clipped. And the exponent of these values:
+        `values ** (1 / exponent)` are sRGB values; `(B, 1, 1, 1)`.
+    """
     count, device = len(tiles), tiles.device
     grid = _grid(recipe.side, device)  # (side, side, 2) in pixels from the middle
     camera = _motion(count, recipe.shake, shaken, recipe, generator)
@@ -84,12 +106,7 @@ def render(
             scene = scene + matte * (seen[:, :3] - scene)
         return with_lights(scene.clamp_min(0) ** gamma, gain)
 
-    total = light(0)
-    for instant in range(1, recipe.instants):
-        total += light(instant)
-    blurry = (total / recipe.instants).clamp(0, 1) ** (1 / gamma)
-    sharp = light(None).clamp(0, 1) ** (1 / gamma)
-    return sharp, blurry
+    return light, gamma
 
 
 def with_lights(light: Tensor, gain: Tensor) -> Tensor:

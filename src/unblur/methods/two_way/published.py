@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
+from unblur.layers.conv_lstm import ConvLstm, State
 from unblur.layers.u_shape import ResidualBlock
 
 
@@ -51,10 +52,6 @@ class Scale(NamedTuple):
     I: Tensor  # noqa: E741
     up: Tensor
     down: Tensor | None
-
-
-State = tuple[Tensor, Tensor]
-"""Hidden and cell state of a ConvLSTM, `(B, C, h, w)` each."""
 
 
 class PublishedTwoWay(nn.Module):
@@ -146,24 +143,6 @@ class Decoder(nn.Module):
             for block in blocks:
                 x = block(x)
         return self.last(x)
-
-
-class ConvLstm(nn.Module):
-    """A convolutional LSTM (Shi et al. 2015) from scale to scale, as in SRN."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gates = nn.Conv2d(2 * width, 4 * width, 3, padding=1)
-
-    def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Apply the cell to features `(B, C, h, w)`; the state of the coarser scale is enlarged to their size."""
-        if state is None:
-            state = torch.zeros_like(x), torch.zeros_like(x)
-        hidden, cell = (F.interpolate(part, size=x.shape[-2:], mode="bilinear") for part in state)
-        take, keep, give, new = self.gates(torch.cat((x, hidden), 1)).chunk(4, 1)  # (B, C, h, w) each
-        cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
-        hidden = give.sigmoid() * cell.tanh()
-        return hidden, (hidden, cell)
 
 
 def _level(change: nn.Module, width: int, blocks: int) -> nn.Sequential:

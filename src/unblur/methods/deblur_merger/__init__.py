@@ -1,0 +1,67 @@
+"""Zhang, Zhen, Stevenson, "Deep Motion Blur Removal Using Noisy/Blurry Image Pairs": DeblurMerger.
+
+A short, noisy and a long, blurry shot of one scene are merged. `network` defines the network, and `training` its
+samples and losses. The result is the sharp picture at the time of the short shot, as bright as the long one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from unblur.contract import Card, Method, setting
+from unblur.imaging.exposure import brightened
+from unblur.layers.precision import Precision, autocast, dtype_for
+from unblur.methods.deblur_merger.network import network_of
+from unblur.methods.deblur_merger.training import MergerTraining
+from unblur.trained import Trained, TrainedSettings
+from unblur.types import Observation, Progress, Restoration
+
+TRAINED = Trained("deblur_merger", Path(__file__).parent, network_of)
+
+
+class MergerSettings(TrainedSettings):
+    """Settings of `deblur_merger`."""
+
+    precision: Precision = setting(
+        "auto",
+        "number format of the network; auto: bfloat16 if the processor has instructions for it, else float32",
+        probe=("float32", "bfloat16"),
+    )
+
+
+@torch.no_grad()
+def restore(observation: Observation, settings: MergerSettings, progress: Progress) -> Restoration:
+    """Merge both shots. Without an exposure ratio they are equally bright."""
+    I_B, I_N = observation.blurry, observation.noisy
+    assert I_B is not None and I_N is not None
+    network = TRAINED.load(settings.weights, I_B.device)
+    if observation.exposure_ratio is not None:
+        I_N = brightened(I_N, observation.exposure_ratio)
+    progress.stage("merging both shots", 1)
+    with autocast(I_B.device, dtype_for(settings.precision, I_B.device)):
+        image = network(I_B, I_N)
+    progress.advance()
+    return Restoration(image=image)
+
+
+METHOD = Method(
+    Card(
+        name="deblur_merger",
+        title="Network with an encoder for each of a short, noisy and a long, blurry shot",
+        paper="Zhang, Zhen, Stevenson",
+        needs=frozenset({"blurry", "noisy"}),
+        takes=frozenset({"exposure_ratio"}),
+        gives=frozenset({"image"}),
+        undoes=frozenset({"blur", "noise"}),
+        channels=(3,),
+        multiple_of=16,
+        tiling=True,
+        reach=128,
+    ),
+    MergerSettings,
+    restore,
+    MergerTraining,
+    trained=TRAINED,
+)
