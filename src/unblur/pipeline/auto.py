@@ -92,9 +92,12 @@ def choose_estimator(method: str) -> Choice:
 
 
 def _method_for(picture: Input, given: Collection[str]) -> str:
-    """The first method that needs this picture, and nothing that was not given."""
+    """The first method that needs this picture, nothing that was not given, and no weights that are not there."""
     for name in methods.names():
-        card = methods.get(name).card
+        method = methods.get(name)
+        card, trained = method.card, method.trained
+        if trained is not None and trained.preset not in trained.presets():
+            continue  # its weights are not in the package
         if picture in card.needs and card.needs <= set(given) and "image" in card.gives:
             return name
     what = {"noisy": "a blurry and a noisy shot", "frames": "several frames"}[picture]
