@@ -189,15 +189,26 @@ def test_a_denoised_picture_need_not_be_sharper_but_must_not_be_noisier(scene):
     assert "noisier" in reason(photo, noisy(photo, 0.03), undoes=DENOISES)
 
 
-def test_what_undoes_blur_and_noise_is_sharper_than_the_photo_without_its_noise():
+@pytest.mark.parametrize(("sigma", "reason"), [(0.005, "no sharper"), (0.05, None)])
+def test_what_undoes_blur_and_noise_is_sharper_than_the_photo_or_removes_much_noise(sigma, reason):
     scene = observe(structured_picture(200, 220), hook_psf())
-    observation = Observation(blurry=noisy(scene.blurry, 0.05))
+    observation = Observation(blurry=noisy(scene.blurry, sigma))
     opinions = [
-        judge(observation, Restoration(image=image), DEBLURS | DENOISES, 0.05, Progress())
+        judge(observation, Restoration(image=image), DEBLURS | DENOISES, sigma, Progress())
         for image in (scene.sharp, convolve(scene.blurry, gaussian_psf(1.0)))
     ]
     assert opinions[0] is None
-    assert opinions[1] is not None and "no sharper" in opinions[1]
+    assert opinions[1] is None if reason is None else reason in str(opinions[1])
+
+
+def test_in_a_noisy_photo_it_is_not_asked_whether_it_is_sharp():
+    sharp = structured_picture(200, 220)
+    reasons = [
+        judge(Observation(blurry=noisy(sharp, sigma)), Restoration(), DEBLURS | DENOISES, sigma, Progress())
+        for sigma in (0.005, 0.05)
+    ]
+    assert "does not look blurred" in str(reasons[0])
+    assert reasons[1] is None
 
 
 def test_the_noisy_picture_and_the_middle_frame_are_photos_too(scene):

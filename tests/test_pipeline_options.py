@@ -7,7 +7,7 @@ import pytest
 from fakes import fake_method, pair_method
 from unblur import methods
 from unblur.pipeline import auto
-from unblur.pipeline.auto import choose, choose_estimator
+from unblur.pipeline.auto import NOISY, Choice, choose, choose_estimator
 from unblur.pipeline.options import Options
 from unblur.types import UnblurError
 
@@ -22,15 +22,14 @@ from unblur.types import UnblurError
     ],
 )
 def test_auto_goes_by_what_was_given(given, name, reason):
-    choice = choose("auto", given)
+    choice = choose("auto", given)[0]
     assert (choice.name, choice.reason) == (name, reason)
     chain, same = Options().plan(given)
     assert (chain.name, same) == (name, choice)
 
 
 def test_a_method_that_was_named_is_that_method():
-    assert choose("wiener", {"blurry", "psf"}).name == "wiener"
-    assert choose("wiener", {"blurry", "psf"}).reason == "it was asked for"
+    assert choose("wiener", {"blurry", "psf"}, sigma=0.1) == [Choice("wiener", "it was asked for")]
     assert choose_estimator("selfdeblur").name == "selfdeblur"
     assert choose_estimator("auto").name == "l0_psf"
 
@@ -40,7 +39,7 @@ def test_auto_finds_a_method_for_pairs_or_frames_by_its_card(monkeypatch, tmp_pa
     fitting = fake_method(tmp_path, "fitting", "pass", needs=("blurry", picture))
     more = fake_method(tmp_path, "another", "pass", needs=("blurry", picture, "psf"))
     monkeypatch.setattr(methods, "names", lambda: [more, "wiener", fitting])
-    choice = choose("auto", {"blurry", picture})
+    (choice,) = choose("auto", {"blurry", picture})
     assert choice.name == fitting, "not the one that needs what was not given"
     assert choice.reason in ("a short, noisy shot was given", "several frames were given")
 
@@ -144,3 +143,26 @@ def test_an_exposure_ratio_that_nobody_uses_is_refused():
 
 def test_a_setting_that_may_name_a_file_and_names_none_is_allowed_everywhere():
     Options("wiener_stack", settings={"weights": None}, allow_files=False).plan({"blurry", "psf"})
+
+
+def test_a_noisy_photo_is_denoised_and_deblurred_and_the_reason_names_the_noise():
+    choices = choose("auto", {"blurry"}, sigma=NOISY)
+    assert [choice.name for choice in choices] == ["nidf", "nidf"]
+    assert "noisy, sigma 5 of 255" in choices[0].reason
+    plans = Options().plans({"blurry"}, NOISY)
+    assert [chain.undoes for chain, _ in plans] == [{"blur", "noise"}, {"noise"}]
+    assert plans[0][0].steps[0].settings.final
+
+
+def test_where_no_psf_explains_the_blur_a_network_for_moving_scenes_comes_next():
+    assert [choice.name for choice in choose("auto", {"blurry"})] == ["l0_psf+wiener_stack", "two_way"]
+
+
+def test_of_the_choices_of_auto_only_those_remain_that_have_the_settings_of_the_person():
+    def names(options: Options, sigma: float) -> list[str]:
+        return [chain.name for chain, _ in options.plans({"blurry"}, sigma)]
+
+    assert names(Options(settings={"passes": 2}), 0.0) == ["l0_psf+wiener_stack"]
+    assert names(Options(settings={"passes": 2}), 0.1) == ["l0_psf+wiener_stack"], "else the setting would be ignored"
+    assert names(Options(psf_size=15), 0.1) == ["l0_psf+wiener_stack"]
+    assert names(Options(settings={"orientations": 1}), 0.1) == ["nidf", "nidf"]

@@ -1,12 +1,15 @@
 """Which methods restore what the camera gave, and why. The only place that names default methods.
 
-A method for pairs or frames is found by what its card needs, so that a new one is used as soon as it is there.
+A method for pairs or frames is found by what its card needs, so that a new one is used as soon as it is there. For a
+single photo there are several choices, best first. `pipeline.picture` tries one after the other until a result is
+credible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from unblur import methods
 from unblur.contract import Input
@@ -21,6 +24,15 @@ NON_BLIND = "wiener_stack"
 QUICK_NON_BLIND = "hyper_laplacian"
 """Follows a PSF estimator that was asked for by itself: quick, with nothing learned."""
 
+NOISE_AND_BLUR = "nidf"
+"""Restores a photo that is noisy, whether it is blurred or not."""
+
+MOVING = "two_way"
+"""Restores a photo whose blur differs from place to place, so that no PSF explains it."""
+
+NOISY = 5 / 255
+"""Noise, as a standard deviation on the [0, 1] scale, from which a photo counts as noisy (benchmarks/auto.py)."""
+
 AUTO = "auto"
 
 _PICTURES: dict[Input, str] = {"noisy": "a short, noisy shot was given", "frames": "several frames were given"}
@@ -33,35 +45,50 @@ class Choice:
     Attributes:
         name: the chain, `a+b`.
         reason: completes the sentence "it was chosen because ...".
+        settings: settings of the chain, `method.key`, unless the person sets them.
     """
 
     name: str
     reason: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(method: str, given: Collection[str]) -> Choice:
+def choose(method: str, given: Collection[str], sigma: float = 0.0) -> list[Choice]:
     """Resolve "auto" from what was given; any other name is returned as it is.
 
     Args:
         method: "auto", or the name of a method or chain.
         given: the fields of `Observation` that are there.
+        sigma: the noise of the photo, as a standard deviation on the [0, 1] scale.
+
+    Returns:
+        At least one choice, best first. The next one is for photos for which the one before gives nothing credible.
 
     Raises:
         UnblurError: "auto", and no method in the package restores from what was given.
     """
     if method != AUTO:
-        return Choice(method, "it was asked for")
+        return [Choice(method, "it was asked for")]
     for picture, reason in _PICTURES.items():
         if picture in given:
-            return Choice(_method_for(picture, given), reason)
+            return [Choice(_method_for(picture, given), reason)]
     if "psf" in given:
-        return Choice(NON_BLIND, "the PSF was given")
-    return Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges")
+        return [Choice(NON_BLIND, "the PSF was given")]
+    if sigma >= NOISY:
+        noisy = f"the photo is noisy, sigma {255 * sigma:.0f} of 255"
+        return [
+            Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.final": True}),
+            Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.output": "denoised"}),
+        ]
+    return [
+        Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges"),
+        Choice(MOVING, "no single PSF explains the blur, so it may differ from place to place"),
+    ]
 
 
 def choose_estimator(method: str) -> Choice:
     """As `choose`, for a PSF that is to be estimated."""
-    return Choice(ESTIMATOR, "it is the default") if method == AUTO else choose(method, ())
+    return Choice(ESTIMATOR, "it is the default") if method == AUTO else choose(method, ())[0]
 
 
 def _method_for(picture: Input, given: Collection[str]) -> str:

@@ -35,6 +35,12 @@ from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
 from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation, Progress, Restoration
 
+NOISY = 3 / 255
+"""Noise of the luminance from which removing it improves a photo, blurred or not (benchmarks/auto.py).
+
+In a photo with so much noise it cannot be measured whether it is sharp.
+"""
+
 _SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well
@@ -62,7 +68,8 @@ def judge(
         result: what a method made of the observation: nothing so far, a PSF, a picture, or both.
         undoes: what the picture of that method should no longer have, "blur" or "noise"; empty for a method that
             gives no picture.
-        sigma: standard deviation of the noise in the photo's luminance, on the [0, 1] scale.
+        sigma: standard deviation of the noise in the photo's luminance, on the [0, 1] scale. A method that removes
+            noise as well improves a noisy photo even if it is sharp.
         progress: advanced while areas of the photo are compared.
     """
     reasons = _reasons(observation, result, undoes, sigma, progress)
@@ -75,9 +82,11 @@ def _reasons(
     """The answers to all questions that can be asked, computed one by one: none after the first reason is used."""
     photo = observation.photo()
     grey = luminance(photo)
+    noisy = sigma >= NOISY
+    denoised = "noise" in undoes and (noisy or undoes == {"noise"})  # an improvement even of a sharp photo
     if result.image is None and result.psf is None:
         yield why_not_flat(grey)
-        if undoes != {"noise"} and observation.psf is None:
+        if not noisy and undoes != {"noise"} and observation.psf is None:  # noise hides how sharp a photo is
             yield why_not_sharp(grey, sigma)
     psf_was_given = observation.psf is not None and not observation.psf_estimated
     if result.psf is not None and not psf_was_given:
@@ -92,9 +101,9 @@ def _reasons(
         yield why_not_finite(image)
         yield why_not_beyond(grey, restored)
         yield why_not_other_tones(photo, image)
-        if undoes == {"noise"}:
+        if denoised:
             yield why_not_noisier(grey, restored)
-        if "blur" in undoes:
+        elif "blur" in undoes:
             yield why_not_blurrier(grey, restored, sigma)
         psf = observation.psf if result.psf is None else result.psf
         if "blur" in undoes and psf is not None and not psf_was_given:

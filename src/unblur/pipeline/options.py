@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unblur.pipeline.auto import AUTO, NON_BLIND, Choice, choose
-from unblur.pipeline.chain import Chain, complete
+from unblur.pipeline.chain import Chain, complete, setting_keys
 from unblur.pipeline.device import find_device
 from unblur.types import UnblurError
 
@@ -48,7 +48,7 @@ class Options:
             find_device(self.device)
 
     def plan(self, given: Collection[str]) -> tuple[Chain, Choice]:
-        """The methods to run, and why these.
+        """The methods to run, and why these; for "auto" those that are tried first on a photo without much noise.
 
         Args:
             given: the fields of `Observation` that are there, as `Observation.given()` says.
@@ -57,17 +57,35 @@ class Options:
             UnblurError: an unknown method or setting, a setting out of range, something that is needed and was not
                 given, or a picture or PSF that was given and of which no step makes use.
         """
-        choice = choose(self.method, given)
-        psf_known = "psf" in given
-        name = complete(choice.name, psf_known=psf_known, settings=self.settings, allow_files=self.allow_files)
-        chain = self.chain(name)
+        return self.plans(given, 0.0)[0]
+
+    def plans(self, given: Collection[str], sigma: float) -> list[tuple[Chain, Choice]]:
+        """As `plan`, for a photo with noise `sigma`: all plans, in the order in which they are tried.
+
+        Of "auto" only the plans with every setting that was given are left, and if a PSF's size was given, only those
+        that estimate a PSF. If there is none, that of a photo without noise is taken.
+        """
+        choices = choose(self.method, given, sigma)
+        fitting = [choice for choice in choices if len(choices) == 1 or self._fits(choice)]
+        return [self._plan(choice, given) for choice in fitting or choose(self.method, given)[:1]]
+
+    def _fits(self, choice: Choice) -> bool:
+        """Whether the chain has all settings that were given, and estimates a PSF if its size was given."""
+        keys = setting_keys(choice.name, self.allow_files) - choice.settings.keys()
+        unknown = set(self.settings) - keys
+        return not unknown and (self.psf_size is None or "psf" in Chain.parse(choice.name).gives)
+
+    def _plan(self, choice: Choice, given: Collection[str]) -> tuple[Chain, Choice]:
+        settings = {**choice.settings, **self.settings}
+        name = complete(choice.name, psf_known="psf" in given, settings=settings, allow_files=self.allow_files)
+        chain = self.chain(name, settings)
         used = chain.needs | chain.takes
-        for name, words in (
+        for field_name, words in (
             ("noisy", "a short, noisy shot; leave out --noisy"),
             ("exposure_ratio", "an exposure ratio; leave out --exposure-ratio"),
             ("frames", "several frames"),
         ):
-            if name in given and name not in used:
+            if field_name in given and field_name not in used:
                 raise UnblurError(f"'{self.method}' makes no use of {words}.")
         if "psf" in given and "psf" not in used:
             does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
@@ -75,13 +93,17 @@ class Options:
         chain.check(given)
         return chain, choice
 
-    def chain(self, name: str) -> Chain:
+    def chain(self, name: str, settings: Mapping[str, Any] | None = None) -> Chain:
         """The chain called `name` with these settings, the PSF's size among them.
+
+        Args:
+            name: a chain.
+            settings: None: those of the options.
 
         Raises:
             UnblurError: an unknown method or setting, a setting out of range, or a PSF's size that is of no use.
         """
-        settings = dict(self.settings)
+        settings = dict(self.settings if settings is None else settings)
         if self.psf_size is not None:
             cards = [step.method.card for step in Chain.parse(name, settings, allow_files=self.allow_files).steps]
             estimators = [card.name for card in cards if "psf" in card.gives]

@@ -5,7 +5,8 @@
 - a PSF is estimated on the luminance, the picture is restored in all its colours;
 - the noise is measured on the whole picture, so that all tiles are treated alike;
 - a large picture is restored in tiles where the method allows it;
-- what a method found must be credible, or the picture stays as it was.
+- what a method found must be credible, else the next choice of `auto` is tried; if none is credible, the picture stays
+  as it was.
 
 Every picture of the observation is treated alike: moved to the device, brought into the channels and sides that a
 method takes, and cut into tiles. The work is done on `Options.device`; the result is where the photo is.
@@ -23,7 +24,7 @@ from unblur.contract import Defect, Method, Settings
 from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.imaging.psf import pad_psf
-from unblur.pipeline.auto import ESTIMATOR, choose_estimator
+from unblur.pipeline.auto import AUTO, ESTIMATOR, choose_estimator
 from unblur.pipeline.chain import Chain, Step
 from unblur.pipeline.channels import in_grey, run_on_any_shape
 from unblur.pipeline.device import find_device
@@ -44,11 +45,13 @@ class _NotCredible(Exception):
 
     Attributes:
         psf: the PSF found so far.
+        started: False if the photo was refused before anything was computed.
     """
 
-    def __init__(self, reason: str, psf: Tensor | None) -> None:
+    def __init__(self, reason: str, psf: Tensor | None, *, started: bool) -> None:
         super().__init__(reason)
         self.psf = psf
+        self.started = started
 
 
 def restore_picture(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
@@ -92,25 +95,53 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
         )
     progress.stage("measuring the noise")
     sigma = observation.sigma
+    known = sigma
+    if known is None and options.method == AUTO:
+        known = noise_of(photo)  # it is not known yet whether the photo is sharp, so nothing else may be measured
+    plans = options.plans(observation.given(), known or 0.0)
+    chain, choice = plans[0]
     if sigma is None:
         sigma = noise_of(photo, blurred="blur" in chain.undoes)
-    unchanged = replace(unchanged, sigma=sigma)
+    unchanged = replace(unchanged, sigma=sigma, method=chain.name, reason=choice.reason)
     if options.strength == 0:
         return replace(unchanged, notes=["Nothing was changed, because the strength is 0."])
-    try:
-        made = _for_photos(chain, force=options.force)(observation, progress)
-    except _NotCredible as doubt:
-        psf = unchanged.psf if doubt.psf is None else _plane(doubt.psf)
-        return replace(unchanged, psf=psf, notes=[str(doubt)])
+    first: _NotCredible | None = None
+    for chain, choice in plans:
+        if first is not None and not first.started and chain.undoes == plans[0][0].undoes:
+            continue  # what is not blurred needs no other deblurring
+        try:
+            made = _for_photos(chain, force=options.force)(observation, progress)
+        except _NotCredible as doubt:
+            first = first or doubt
+            continue
+        chosen = replace(unchanged, method=chain.name, reason=choice.reason)
+        return _checked(chosen, made, options.strength)
+    assert first is not None  # since there is at least one plan
+    psf = unchanged.psf if first.psf is None else _plane(first.psf)
+    return replace(unchanged, psf=psf, notes=[str(first)])
+
+
+def _checked(unchanged: Result[Tensor], made: Restoration, strength: float) -> Result[Tensor]:
+    """The result of a chain, from what it made of the photo.
+
+    Args:
+        unchanged: the result if nothing was changed.
+        made: what the chain gave.
+        strength: 0 (the picture as it was) to 1 (fully restored).
+
+    Raises:
+        UnblurError: values that are not finite.
+    """
+    photo = unchanged.image
     psf = unchanged.psf if made.psf is None else _plane(made.psf)
     if not made.changed or made.image is None:
         return replace(unchanged, psf=psf, stages=made.stages, notes=made.notes)
     if not torch.stack(made.image.aminmax()).isfinite().all():  # aminmax makes no full-size copy
-        raise UnblurError(f"'{chain.name}' gave NaN or infinite values. Try other settings or another method.")
+        raise UnblurError(f"'{unchanged.method}' gave NaN or infinite values. Try other settings or another method.")
     image = made.image.to(photo)
-    if options.strength < 1:
-        image = torch.lerp(photo, image, options.strength)
-    notes = [*made.notes, *_corrections(chain.name, unchanged.psf, psf)]
+    if strength < 1:
+        image = torch.lerp(photo, image, strength)
+    notes = [*made.notes, *_corrections(unchanged.method, unchanged.psf, psf)]
     return replace(unchanged, image=image, psf=psf, stages=made.stages, changed=True, notes=notes)
 
 
@@ -226,7 +257,7 @@ def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool) -> Meth
             if not earlier:
                 raise
             about = f"{doubt} ('{card.name}' was given the result of '{'+'.join(earlier)}'.)"
-            raise _NotCredible(about, doubt.psf) from None
+            raise _NotCredible(about, doubt.psf, started=True) from None
 
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
         if not force:
@@ -305,7 +336,7 @@ def _require_credible(
     progress.stage("looking at the photo" if nothing_yet else "checking the result")
     reason = judge(observation, result, undoes, _luminance_sigma(observation), progress)
     if reason is not None:
-        raise _NotCredible(reason, psf)
+        raise _NotCredible(reason, psf, started=not nothing_yet)
 
 
 def _luminance_sigma(observation: Observation) -> float:

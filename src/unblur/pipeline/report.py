@@ -1,9 +1,12 @@
-"""A report as one picture: the photo before and after, an enlarged detail of both, the PSF, and the figures."""
+"""A report as one picture: the photo before and after, an enlarged detail of both, the intermediate pictures of the
+methods, the PSF, and the figures. A photo that was restored in tiles has no intermediate pictures.
+"""
 
 from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +61,8 @@ def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Im
         zoom = 1 if longest >= 2 * PANEL else 2
         caption, box = f"detail at {100 * zoom} %", most_detailed(after, PANEL // zoom)
         rows.append((f"before, {caption}", f"after, {caption}", _detail(old, box, zoom), _detail(new, box, zoom)))
-    column = max(rows[0][2].width, rows[-1][2].width, 480)
+    rows += _stage_rows(result.stages)
+    column = max(480, *(row[2].width for row in rows))
     height = MARGIN + LINE * 2 + sum(LINE + row[2].height + GAP for row in rows)
     facts = _facts(result, wrap_at=2 * column + GAP - PSF_SIDE - 3 * GAP - LABELS)
     height += max(LINE * sum(len(lines) for _, lines in facts), LINE + PSF_SIDE + LINE) + MARGIN
@@ -71,12 +75,24 @@ def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Im
             (MARGIN, left_caption, left),
             (MARGIN + column + GAP, right_caption, right),
         ):
-            draw.text((x, y), caption, QUIET, _font(SMALL))
-            _framed(sheet, picture, (x, y + LINE))
+            if caption:
+                draw.text((x, y), caption, QUIET, _font(SMALL))
+                _framed(sheet, picture, (x, y + LINE))
         y += LINE + left.height + GAP
     _draw_psf(sheet, result.psf, (MARGIN, y))
     _draw_facts(draw, facts, (MARGIN + PSF_SIDE + 3 * GAP, y))
     return sheet
+
+
+def _stage_rows(stages: Mapping[str, Tensor]) -> list[tuple[str, str, Image.Image, Image.Image]]:
+    """Rows with the intermediate pictures, two in each; the last may have one and an empty place."""
+    pictures = [(name, _shrunk(_image(stage[0].permute(1, 2, 0).cpu().numpy()))) for name, stage in stages.items()]
+    if len(pictures) % 2:
+        pictures.append(("", Image.new("RGB", pictures[-1][1].size, BACKGROUND)))
+    return [
+        (left_name, right_name, left, right)
+        for (left_name, left), (right_name, right) in zip(pictures[::2], pictures[1::2], strict=True)
+    ]
 
 
 def most_detailed(picture: np.ndarray, side: int = PANEL) -> tuple[int, int, int, int]:

@@ -94,9 +94,14 @@ def restore(observation: Observation, settings: NidfSettings | PhotoSettings, pr
         if found is not None:
             observation, final_step = found
     if final_step is None:
-        return Restoration(image=sharp, stages={"denoised": denoised})
-    image = final_step.apply(observation, sharp, progress)
-    return Restoration(image=image, psf=observation.psf, stages={"denoised": denoised, "network": sharp})
+        notes = ["No single PSF explains the blur, so the photo was not deconvolved."] if final else []
+        return Restoration(image=sharp, stages={"denoised": denoised}, notes=notes)
+    return Restoration(
+        image=final_step.apply(observation, sharp, progress),
+        psf=observation.psf,
+        stages={"denoised": denoised, "network": sharp},
+        notes=["One PSF explains the blur, so the photo was also deconvolved with it."],
+    )
 
 
 def _pictures(noisy: Tensor, settings: NidfSettings, progress: Progress) -> tuple[Tensor, Tensor]:
