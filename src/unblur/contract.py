@@ -53,11 +53,9 @@ class Card:
         tile: largest side of a tile in pixels, without its margin. Larger tiles need more memory, but compute less of
             their neighbours again. None: what suits most methods.
         whole_when: values of settings with which tiles are not allowed, such as `{"boundary": "circular"}`.
+        presets: named groups of settings.
         undoes_when: what it undoes instead with some values of settings, by the setting's name and value, such as
             `{"output": {"denoised": frozenset({"noise"})}}`. A part of `undoes`.
-        presets: named groups of settings.
-        undoes_when: values of settings with which it undoes less, by the setting's name, such as
-            `{"output": {"denoised": frozenset({"noise"})}}`.
     """
 
     name: str
@@ -74,7 +72,6 @@ class Card:
     reach: int = 0
     tile: int | None = None
     whole_when: Mapping[str, Any] = field(default_factory=dict)
-    undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
 
