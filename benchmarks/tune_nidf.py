@@ -7,11 +7,11 @@ DIR holds the photos; only validation photos (names ending in hex digit 0 or 1) 
 shows the gain in PSNR over the blurry picture without noise, of
 
 - `network`: the sharp picture of the networks (four orientations);
-- `deconvolved`: the noisy picture, deconvolved by `wiener_stack` with the PSF of Eq. 8;
+- `deconvolved`: the noisy picture, deconvolved by `wiener_stack` with the PSF that the final step chooses;
 - their weighted means, with the weight of the deconvolved picture;
 
-then the share of `solvers.psf_evidence`, and the kernel similarity to the true PSF of the PSFs of Eq. 7 and Eq. 8. At
-the end come the means over the pictures of each range of shares, and over those of each noise level.
+then the share of `solvers.psf_evidence`, and the kernel similarity of this PSF to the true one. Where the final step
+chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over the pictures of each range of shares, and over those of each noise level.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from unblur import methods as registry
 from unblur.datasets.base import Sample
 from unblur.datasets.nidf import Nidf
 from unblur.imaging.colour import luminance
-from unblur.methods.exemplar_psf import ExemplarPsfSettings, psf_between
+from unblur.methods.nidf.final_step import explaining_psf
 from unblur.methods.nidf.restoring import denoise_and_deblur
 from unblur.metrics import kernel_similarity, psnr
 from unblur.solvers.psf_evidence import share_explained_no_better
@@ -81,15 +81,13 @@ def figures_of(sample: Sample) -> Figures:
     assert sharp is not None and noise_free is not None and true_psf is not None
     progress = Progress()
     denoised, network = denoise_and_deblur(noisy, None, precision="auto", orientations=4, progress=progress)
-    grey, grey_sharp = luminance(denoised), luminance(network)
-    exemplar, ratio = (
-        psf_between(grey, grey_sharp, ExemplarPsfSettings(equation=equation), progress)
-        for equation in ("exemplar", "ratio")
-    )
-    seen = Observation(blurry=noisy, psf=exemplar[None, None], psf_estimated=True, sigma=sample.sigma)
-    deconvolved = registry.get("wiener_stack")(seen).image
-    assert deconvolved is not None
     before = float(psnr(noise_free.clamp(0, 1), sharp))
+    psf = explaining_psf(luminance(denoised), luminance(network), progress)
+    deconvolved = network
+    if psf is not None:
+        seen = Observation(blurry=noisy, psf=psf[None, None], psf_estimated=True, sigma=sample.sigma)
+        deconvolved = registry.get("wiener_stack")(seen).image
+        assert deconvolved is not None
     pictures = {
         "network": network,
         "deconvolved": deconvolved,
@@ -97,9 +95,8 @@ def figures_of(sample: Sample) -> Figures:
     }
     return {
         **{name: float(psnr(picture.clamp(0, 1), sharp)) - before for name, picture in pictures.items()},
-        "share": share_explained_no_better(grey, exemplar),
-        "Eq. 7": float(kernel_similarity(ratio, true_psf)),
-        "Eq. 8": float(kernel_similarity(exemplar, true_psf)),
+        "share": 1.0 if psf is None else share_explained_no_better(luminance(denoised), psf),
+        "similarity": 0.0 if psf is None else float(kernel_similarity(psf, true_psf)),
     }
 
 
