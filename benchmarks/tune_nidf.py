@@ -11,7 +11,8 @@ shows the gain in PSNR over the blurry picture without noise, of
 - their weighted means, with the weight of the deconvolved picture;
 
 then the share of `solvers.psf_evidence`, and the kernel similarity of this PSF to the true one. Where the final step
-chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over the pictures of each range of shares, and over those of each noise level.
+chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over the pictures of
+each range of shares, and over those of each noise level.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class NidfSettings(TrainedSettings):
         probe=None,
     )
     orientations: int = setting(
-        4,
+        2,
         "number of rotated and mirrored copies of the picture that are restored and averaged; higher is better and "
         "slower",
         probe=(1, 4),
