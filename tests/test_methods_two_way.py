@@ -8,8 +8,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import errors_while_learning, structured_picture
 from unblur import methods
+from unblur.imaging.convolution import convolve
+from unblur.imaging.psf import linear_motion_psf
 from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale, network_of
 from unblur.methods.two_way.training import TwoWayTraining
+from unblur.metrics import psnr
 from unblur.training.checkpoint import save
 from unblur.types import Observation, UnblurError
 
@@ -217,3 +220,15 @@ def test_the_published_network_and_its_ablations_learn(switches):
     batch = {"blurry": torch.nn.functional.avg_pool2d(sharp, 5, 1, 2), "sharp": sharp}
     errors = errors_while_learning(training, "restore", batch, rate=3e-3, steps=40)
     assert errors[-1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_a_photo_with_one_blurred_part_the_sharp_part_stays_sharp(seed):
+    sharp = structured_picture(160, 240, 3, seed=seed)
+    rows, columns = slice(40, 120), slice(130, 220)  # the part in which something moved
+    photo = sharp.clone()
+    photo[..., rows, columns] = convolve(sharp, linear_motion_psf(9, 20.0), "replicate")[..., rows, columns]
+    restored = methods.get("two_way")(Observation(blurry=photo), {"precision": "float32"}).image
+    assert psnr(restored[..., :115], sharp[..., :115]) > 45
+    before, after = (psnr(picture[..., rows, columns], sharp[..., rows, columns]) for picture in (photo, restored))
+    assert after > before + 0.8
