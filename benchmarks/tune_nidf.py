@@ -1,4 +1,4 @@
-"""Measure what the final step of `nidf` gains, to choose its constants `_NO_BETTER` and `_WEIGHT`.
+"""Measure what the final step of `nidf` gains, to choose its constants `_NO_BETTER`, `_MARGIN` and `_WEIGHT`.
 
     python benchmarks/tune_nidf.py --photos DIR [--sigmas 10,30] [--count 16]
 
@@ -10,9 +10,9 @@ shows the gain in PSNR over the blurry picture without noise, of
 - `deconvolved`: the noisy picture, deconvolved by `wiener_stack` with the PSF that the final step chooses;
 - their weighted means, with the weight of the deconvolved picture;
 
-then the share of `solvers.psf_evidence`, and the kernel similarity of this PSF to the true one. Where the final step
-chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over the pictures of
-each range of shares, and over those of each noise level.
+then the share and the margin of `solvers.psf_evidence`, and the kernel similarity of this PSF to the true one. Where the
+final step chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over the
+pictures of each range of shares, and over those of each noise level.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from unblur.imaging.colour import luminance
 from unblur.methods.nidf.final_step import explaining_psf
 from unblur.methods.nidf.restoring import denoise_and_deblur
 from unblur.metrics import kernel_similarity, psnr
-from unblur.solvers.psf_evidence import share_explained_no_better
+from unblur.solvers.psf_evidence import evidence_for
 from unblur.types import Observation, Progress
 
 WEIGHTS = (0.3, 0.5, 0.7, 0.85)  # of the deconvolved picture in the mean
@@ -96,7 +96,8 @@ def figures_of(sample: Sample) -> Figures:
     }
     return {
         **{name: float(psnr(picture.clamp(0, 1), sharp)) - before for name, picture in pictures.items()},
-        "share": 1.0 if psf is None else share_explained_no_better(luminance(denoised), psf),
+        "share": 1.0 if psf is None else evidence_for(luminance(denoised), psf).share_no_better,
+        "margin": 0.0 if psf is None else evidence_for(luminance(denoised), psf).margin,
         "similarity": 0.0 if psf is None else float(kernel_similarity(psf, true_psf)),
     }
 

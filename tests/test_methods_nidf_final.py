@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import Scene, blurred_scene, copied, structured_picture
+from helpers import Scene, blurred_scene, copied, hook_psf, structured_picture
 from unblur import methods
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods.nidf import final_step
@@ -17,14 +17,16 @@ from unblur.pipeline import picture as pipeline
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import restore_picture
 from unblur.solvers import psf_evidence
+from unblur.solvers.psf_evidence import Evidence
 from unblur.solvers.psf_fit import tidy
 from unblur.types import Observation, Progress, Restoration
 
 NIDF = methods.get("nidf")
 PLAIN = {"orientations": 1, "precision": "float32"}
 FINAL = {**PLAIN, "final": True}
-PSF = tidy(linear_motion_psf(11, 30.0))
+PSF = tidy(hook_psf())
 SIGMA = 0.02
+GOOD = Evidence(0.0, 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +75,16 @@ def deconvolution(monkeypatch) -> Deconvolution:
     stand_in = Deconvolution()
     monkeypatch.setattr(final_step, "WIENER_STACK", stand_in)
     monkeypatch.setattr(final_step, "search_psf", lambda *_: PSF)
-    monkeypatch.setattr(final_step, "share_explained_no_better", lambda *_: 0.0)
+    monkeypatch.setattr(final_step, "evidence_for", lambda *_: GOOD)
     return stand_in
 
 
 # --- one photo ------------------------------------------------------------------------------------
 
 
-def test_a_shaken_photo_is_better_with_the_final_step(shaken, network):
+def test_a_shaken_photo_is_better_with_the_final_step():
+    shaken = blurred_scene(180, 200, 3, sigma=SIGMA, seed=2, psf=PSF)
+    network = NIDF(Observation(blurry=shaken.blurry), PLAIN)
     observation = Observation(blurry=shaken.blurry, sigma=SIGMA)
     before = copied(observation)
     result = NIDF(observation, FINAL)
@@ -102,11 +106,21 @@ def test_a_sharp_or_moving_scene_is_what_the_network_makes_of_it(kind):
     assert result.psf is None and set(result.stages) == {"denoised"}
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.11, 1.0])
-def test_it_depends_on_how_much_of_the_photo_the_psf_explains(shaken, network, deconvolution, monkeypatch, share):
-    monkeypatch.setattr(final_step, "share_explained_no_better", lambda *_: share)
+@pytest.mark.parametrize(
+    ("evidence", "used"),
+    [
+        (Evidence(0.0, 0.3), True),
+        (Evidence(0.25, 0.1), True),
+        (Evidence(0.26, 0.3), False),
+        (Evidence(0.0, 0.09), False),
+        (Evidence(1.0, -0.3), False),
+    ],
+)
+def test_it_depends_on_how_well_the_psf_explains_the_photo(shaken, network, deconvolution, monkeypatch, evidence, used):
+    monkeypatch.setattr(final_step, "evidence_for", lambda *_: evidence)
     image = NIDF(Observation(blurry=shaken.blurry), FINAL).image
-    assert torch.equal(image, network.image) == (share > 0.1) == (not deconvolution.pieces)
+    assert torch.equal(image, network.image) != used
+    assert bool(deconvolution.pieces) == used
 
 
 def test_a_photo_too_small_to_check_the_psf_is_what_the_network_makes_of_it(deconvolution):
@@ -148,7 +162,7 @@ def test_the_psf_is_estimated_from_the_pictures_of_both_networks(shaken, network
 
 
 def test_a_batch_is_restored_picture_by_picture(shaken, deconvolution, monkeypatch):
-    monkeypatch.setattr(final_step, "share_explained_no_better", lambda grey, psf: float(grey.mean() > 0.5))
+    monkeypatch.setattr(final_step, "evidence_for", lambda grey, psf: Evidence(float(grey.mean() > 0.5), 0.3))
     dark, bright = 0.5 * shaken.blurry, 0.5 * shaken.blurry + 0.5
     batch = NIDF(Observation(blurry=torch.cat((dark, bright)), sigma=SIGMA), FINAL)
     alone = [NIDF(Observation(blurry=picture, sigma=SIGMA), FINAL) for picture in (dark, bright)]
@@ -188,7 +202,7 @@ def test_tiles_of_a_large_photo_have_one_psf_and_one_preparation(deconvolution, 
 
 
 def test_tiles_of_a_large_photo_without_credible_psf_have_no_final_step(deconvolution, monkeypatch):
-    monkeypatch.setattr(final_step, "share_explained_no_better", lambda *_: 1.0)
+    monkeypatch.setattr(final_step, "evidence_for", lambda *_: Evidence(1.0, -0.3))
     photo = blurred_scene(117, 150, 3, sigma=SIGMA, psf=PSF).blurry
     whole = NIDF(Observation(blurry=photo), PLAIN).image
     monkeypatch.setattr(pipeline, "WHOLE_UP_TO", 1000)

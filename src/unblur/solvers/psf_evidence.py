@@ -9,6 +9,8 @@ estimated from.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,33 +30,52 @@ _AREA = 480  # px, side of each
 _PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the deconvolution, as in `solvers.blind.implausibility`
 
 
-def share_explained_no_better(grey: Tensor, psf: Tensor) -> float:
-    """Share of a photo's detailed tiles that `psf` explains no better than its wrong copies do on the average.
+@dataclass(frozen=True)
+class Evidence:
+    """How much better a PSF explains a photo than wrong copies of it do.
 
-    Tiles are 64 px wide; the half of them with the stronger edges counts.
+    Attributes:
+        share_no_better: share of the photo's detailed tiles in which the copies are as good on the average: about 0 for
+            a shaken photo and its true PSF, up to 1 for a wrong PSF; 0 also if the photo holds no tile.
+        margin: mean difference of the logarithm of `solvers.blind.implausibility` in these tiles, for the copy that is
+            less different: about .2 or more for a true PSF, about 0 or less for a wrong one; 0 if there is no tile.
+    """
+
+    share_no_better: float
+    margin: float
+
+
+def evidence_for(grey: Tensor, psf: Tensor) -> Evidence:
+    """Compare a PSF with a shrunk and a turned copy of it, in tiles of 64 px of a photo.
+
+    The half of the tiles with the stronger edges counts.
 
     Args:
         grey: `(1, 1, H, W)`, [0, 1].
         psf: `(h, w)`, odd sides, smaller than the photo.
-
-    Returns:
-        About 0 for a shaken photo and its true PSF, up to 1 for a wrong PSF; 0 also if the photo holds no tile.
     """
     copies = (psf, resize_psf(psf.cpu(), _SHRUNK).to(psf), psf.flip(0, 1))
     margin = max(psf.shape) // 2 + 1
     areas = _areas(grey, margin)
     if not areas:
-        return 0.0
+        return Evidence(0.0, 0.0)
     tasks = [(area, copy) for area in areas for copy in copies]
     figures = side_by_side(lambda task: _log_implausibility(*task, margin), tasks, grey.device)
     own, shrunk, turned = (torch.cat(figures[number::3]) for number in range(3))  # (tiles,) each
     strength = torch.cat([_tile_means(_inside(gradient(area).square().sum(0), margin)) for area in areas])
     detailed = strength >= strength.median()
-    return float((own > (shrunk + turned) / 2)[detailed].float().mean())
+    no_better = (own > (shrunk + turned) / 2)[detailed].float().mean()
+    margins = [float((copy - own)[detailed].mean()) for copy in (shrunk, turned)]
+    return Evidence(float(no_better), min(margins))
+
+
+def share_explained_no_better(grey: Tensor, psf: Tensor) -> float:
+    """The `share_no_better` of `evidence_for`."""
+    return evidence_for(grey, psf).share_no_better
 
 
 def holds_a_tile(grey: Tensor, psf: Tensor) -> bool:
-    """Whether a photo `(1, 1, H, W)` is large enough for `share_explained_no_better` with a PSF `(h, w)`."""
+    """Whether a photo `(1, 1, H, W)` is large enough for `evidence_for` with a PSF `(h, w)`."""
     return bool(_areas(grey, max(psf.shape) // 2 + 1))
 
 

@@ -21,7 +21,7 @@ from unblur.methods.wiener_stack import WienerStackSettings
 from unblur.methods.wiener_stack.photo import Parameters
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, implausibility, informative_place, is_flat
 from unblur.solvers.l0 import search_psf
-from unblur.solvers.psf_evidence import holds_a_tile, share_explained_no_better
+from unblur.solvers.psf_evidence import evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_fit import tidy
 from unblur.solvers.workers import side_by_side
 from unblur.types import Observation, Progress
@@ -41,8 +41,9 @@ _SEARCHES = (
 _AREA = 640  # pixels: side of the area of the photo from which the PSFs are estimated; chosen by hand
 _SIZES_PER_PHOTO = 4  # smallest ratio of the photo's side and the PSF's; chosen by hand
 # benchmarks/tune_nidf.py
-_NO_BETTER = 0.1  # largest share of the detailed tiles that wrong PSFs may explain as well; else the PSF is not used
-_NO_BETTER_ELSEWHERE = 0.25  # the same for the mean over other parts of a large photo, some of which have little detail
+_NO_BETTER = 0.25  # largest share of the detailed tiles that wrong PSFs may explain as well; else a PSF is not used
+_MARGIN = 0.1  # least margin by which a PSF must be better than its wrong copies, see `psf_evidence.Evidence`
+_NO_BETTER_ELSEWHERE = 0.25  # as `_NO_BETTER`, for the mean over other parts of a large photo
 _WEIGHT = 0.7  # of the deconvolved picture in the mean
 
 
@@ -131,12 +132,10 @@ def explaining_psf(denoised: Tensor, sharp: Tensor, progress: Progress) -> Tenso
     progress.stage("checking the PSFs", len(psfs))
     explaining = []
     for psf in psfs:
-        if (
-            max(psf.shape) > 1
-            and holds_a_tile(denoised, psf)
-            and share_explained_no_better(denoised, psf) <= _NO_BETTER
-        ):
-            explaining.append(psf)
+        if max(psf.shape) > 1 and holds_a_tile(denoised, psf):
+            evidence = evidence_for(denoised, psf)
+            if evidence.share_no_better <= _NO_BETTER and evidence.margin >= _MARGIN:
+                explaining.append(psf)
         progress.advance()
     return min(explaining, key=lambda psf: implausibility(denoised, psf), default=None)
 
