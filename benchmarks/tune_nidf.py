@@ -10,9 +10,9 @@ shows the gain in PSNR over the blurry picture without noise, of
 - `deconvolved`: the noisy picture, deconvolved by `wiener_stack` with the PSF that the final step chooses;
 - their weighted means, with the weight of the deconvolved picture;
 
-then the share and the margin of `solvers.psf_evidence`, and the kernel similarity of this PSF to the true one. Where the
-final step chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over the
-pictures of each range of shares, and over those of each noise level.
+then the share and the margin of `solvers.psf_evidence`, and the kernel similarity of this PSF to the true one. Where
+the final step chooses no PSF, the share is 1 and all gains are those of the network. At the end come the means over
+the pictures of each range of shares, and over those of each noise level.
 """
 
 from __future__ import annotations
