@@ -161,7 +161,7 @@ def test_options_reach_the_data_set_and_the_protocol(grouped, monkeypatch):
 def test_an_option_that_a_data_set_does_not_accept_names_those_that_do():
     with pytest.raises(UnblurError, match=r"'levin' has no option --noise\. These have: gopro\."):
         datasets.configured(datasets.get("levin"), {"noise": 5.0})
-    with pytest.raises(UnblurError, match=r"'lai' has no option --seed\. These have: celeba, gopro, nidf\."):
+    with pytest.raises(UnblurError, match=r"'lai' has no option --seed\. These have: celeba, gopro, gopro2, nidf\."):
         datasets.configured(datasets.get("lai"), {"seed": 5})
     with pytest.raises(UnblurError, match=r"the noise of 'gopro' must be 0 or more, not -1\."):
         datasets.configured(datasets.get("gopro"), {"noise": -1})

@@ -145,7 +145,7 @@ def test_through_the_pipeline_a_photo_keeps_its_colours_and_its_size(networks, c
 
 
 def test_of_a_large_photo_a_part_is_used(networks, monkeypatch):
-    monkeypatch.setattr("unblur.methods.nidf.restoring._PART", 64)
+    monkeypatch.setattr("unblur.methods.nidf.restoring.PART", 64)
     photo = torch.full((1, 3, 100, 200), 0.5)
     photo[..., 100:164] = structured_picture(100, 64, 3)
     METHOD(Observation(blurry=photo), {"size": 9, "iterations": 1})

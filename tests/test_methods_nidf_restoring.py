@@ -94,7 +94,7 @@ def test_in_bfloat16_the_pictures_are_float32_and_nearly_the_same(noisy):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_part_that_a_psf_is_estimated_from_has_three_channels_and_limited_sides(monkeypatch, channels):
-    monkeypatch.setattr("unblur.methods.nidf.restoring._PART", 64)
+    monkeypatch.setattr("unblur.methods.nidf.restoring.PART", 64)
     photo = torch.full((1, channels, 90, 200), 0.5)
     photo[..., 130:170] = structured_picture(90, 40, channels)
     part = informative_part(photo)

@@ -147,10 +147,10 @@ def test_a_setting_that_may_name_a_file_and_names_none_is_allowed_everywhere():
 
 def test_a_noisy_photo_is_denoised_and_deblurred_and_the_reason_names_the_noise():
     choices = choose("auto", {"blurry"}, sigma=NOISY)
-    assert [choice.name for choice in choices] == ["nidf", "nidf"]
+    assert [choice.name for choice in choices] == ["nidf", "nidf", "exemplar_psf+wiener_stack"]
     assert "noisy, sigma 5 of 255" in choices[0].reason
     plans = Options().plans({"blurry"}, NOISY)
-    assert [chain.undoes for chain, _ in plans] == [{"blur", "noise"}, {"noise"}]
+    assert [chain.undoes for chain, _ in plans] == [{"blur", "noise"}, {"noise"}, {"blur"}]
     assert plans[0][0].steps[0].settings.final
 
 
@@ -163,6 +163,24 @@ def test_of_the_choices_of_auto_only_those_remain_that_have_the_settings_of_the_
         return [chain.name for chain, _ in options.plans({"blurry"}, sigma)]
 
     assert names(Options(settings={"passes": 2}), 0.0) == ["l0_psf+wiener_stack"]
-    assert names(Options(settings={"passes": 2}), 0.1) == ["l0_psf+wiener_stack"], "else the setting would be ignored"
-    assert names(Options(psf_size=15), 0.1) == ["l0_psf+wiener_stack"]
-    assert names(Options(settings={"orientations": 1}), 0.1) == ["nidf", "nidf"]
+    assert names(Options(settings={"passes": 2}), 0.1) == ["exemplar_psf+wiener_stack"]
+    assert names(Options(psf_size=15), 0.0) == ["l0_psf+wiener_stack"]
+    assert names(Options(psf_size=15), 0.1) == ["exemplar_psf+wiener_stack"]
+    assert names(Options(settings={"output": "sharp"}), 0.1) == ["nidf", "nidf"]
+
+
+def test_noise_that_is_the_same_in_all_channels_is_left_to_a_classical_denoiser():
+    assert [choice.name for choice in choose("auto", {"blurry"}, sigma=0.1, grain=True)] == [
+        "l0_psf+wiener_stack",
+        "nlm",
+    ]
+
+
+def test_with_auto_a_setting_of_any_of_its_methods_may_be_given():
+    chain, choice = Options(settings={"output": "denoised"}).plan({"blurry"})
+    assert (chain.name, chain.undoes) == ("nidf", {"noise"})
+    assert choice.reason == "it has the settings that were given"
+    (chain, _), *_ = Options(settings={"final": False}).plans({"blurry"}, 0.1)
+    assert not chain.steps[0].settings.final
+    with pytest.raises(UnblurError, match="nonsense"):
+        Options(settings={"nonsense": 1}).plan({"blurry"})

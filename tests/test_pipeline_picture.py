@@ -364,7 +364,7 @@ SHARPER = (
 
 def tried(monkeypatch, *choices: Choice):
     """What `auto` makes of a blurred photo when these are its choices."""
-    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0: list(choices))
+    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: list(choices))
     return restored(Options(), blurred_scene(60, 80, channels=3, sigma=0.005).blurry)
 
 
@@ -385,7 +385,7 @@ def test_a_photo_that_is_not_blurred_is_not_deblurred_by_another_method_but_it_m
     choices = [
         Choice(fake_method(tmp_path, name, "assert False, 'nothing is computed'"), "") for name in ("first", "second")
     ]
-    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0: choices)
+    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: choices)
     result = restored(Options())
     assert not result.changed and "does not look blurred" in result.notes[0]
     choices.append(Choice(brightening(tmp_path), "", {"brightening.shift": 0.01}))
@@ -395,6 +395,6 @@ def test_a_photo_that_is_not_blurred_is_not_deblurred_by_another_method_but_it_m
 
 def test_the_settings_of_a_choice_give_way_to_those_of_the_person(tmp_path, monkeypatch):
     choice = Choice(brightening(tmp_path), "", {"brightening.shift": 0.01})
-    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0: [choice])
+    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: [choice])
     result = restored(Options(settings={"brightening.shift": 0.02}))
     torch.testing.assert_close(result.image, PICTURE + 0.02)

@@ -152,7 +152,8 @@ def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
     if restoration.psf is None:
         return {}
     about: Row = {"psf_size": list(restoration.psf.shape[-2:])}
-    if "psf" in chain.gives and sample.psf is not None:
+    given = "psf" in chain.needs and "psf" not in chain.gives
+    if not given and sample.psf is not None:
         about["kernel_similarity"] = kernel_similarity(restoration.psf, sample.psf).item()
     return about
 

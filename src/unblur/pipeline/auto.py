@@ -27,6 +27,12 @@ QUICK_NON_BLIND = "hyper_laplacian"
 NOISE_AND_BLUR = "nidf"
 """Restores a photo that is noisy, whether it is blurred or not."""
 
+NOISY_ESTIMATOR = "exemplar_psf"
+"""Estimates the PSF of a noisy photo."""
+
+DENOISER = "nlm"
+"""Denoises a photo whose noise is the same in all channels."""
+
 MOVING = "two_way"
 """Restores a photo whose blur differs from place to place, so that no PSF explains it."""
 
@@ -53,13 +59,15 @@ class Choice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(method: str, given: Collection[str], sigma: float = 0.0) -> list[Choice]:
+def choose(method: str, given: Collection[str], sigma: float = 0.0, *, grain: bool = False) -> list[Choice]:
     """Resolve "auto" from what was given; any other name is returned as it is.
 
     Args:
         method: "auto", or the name of a method or chain.
         given: the fields of `Observation` that are there.
         sigma: the noise of the photo, as a standard deviation on the [0, 1] scale.
+        grain: True if the noise is the same in all channels, as in a grey photo. The networks of `nidf` know only
+            noise that differs from channel to channel.
 
     Returns:
         At least one choice, best first. The next one is for photos for which the one before gives nothing credible.
@@ -74,14 +82,18 @@ def choose(method: str, given: Collection[str], sigma: float = 0.0) -> list[Choi
             return [Choice(_method_for(picture, given), reason)]
     if "psf" in given:
         return [Choice(NON_BLIND, "the PSF was given")]
+    shaken = Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges")
+    if sigma >= NOISY and grain:
+        return [shaken, Choice(DENOISER, f"the photo is noisy, sigma {255 * sigma:.0f} of 255, in brightness only")]
     if sigma >= NOISY:
         noisy = f"the photo is noisy, sigma {255 * sigma:.0f} of 255"
         return [
             Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.final": True}),
             Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.output": "denoised"}),
+            Choice(f"{NOISY_ESTIMATOR}+{NON_BLIND}", noisy),
         ]
     return [
-        Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges"),
+        shaken,
         Choice(MOVING, "no single PSF explains the blur, so it may differ from place to place"),
     ]
 

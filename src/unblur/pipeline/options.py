@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from unblur.pipeline.auto import AUTO, NON_BLIND, Choice, choose
+from unblur.pipeline.auto import AUTO, NOISY, NON_BLIND, Choice, choose
 from unblur.pipeline.chain import Chain, complete, setting_keys
 from unblur.pipeline.device import find_device
 from unblur.types import UnblurError
@@ -59,24 +59,31 @@ class Options:
         """
         return self.plans(given, 0.0)[0]
 
-    def plans(self, given: Collection[str], sigma: float) -> list[tuple[Chain, Choice]]:
-        """As `plan`, for a photo with noise `sigma`: all plans, in the order in which they are tried.
+    def plans(self, given: Collection[str], sigma: float, *, grain: bool = False) -> list[tuple[Chain, Choice]]:
+        """As `plan`, for a photo with this noise (see `auto.choose`): all plans, in the order in which they are tried.
 
-        Of "auto" only the plans with every setting that was given are left, and if a PSF's size was given, only those
-        that estimate a PSF. If there is none, that of a photo without noise is taken.
+        If settings or a PSF's size are given, "auto" considers only chains that have them: those for this photo, or if
+        there are none, those for other photos.
         """
-        choices = choose(self.method, given, sigma)
-        fitting = [choice for choice in choices if len(choices) == 1 or self._fits(choice)]
-        return [self._plan(choice, given) for choice in fitting or choose(self.method, given)[:1]]
+        choices = choose(self.method, given, sigma, grain=grain)
+        if self.method != AUTO or not (self.settings or self.psf_size):
+            return [self._plan(choice, given) for choice in choices]
+        fitting = [choice for choice in choices if self._fits(choice)]
+        if not fitting:
+            others = [*choose(AUTO, given), *choose(AUTO, given, NOISY)]
+            reason = "it has the settings that were given"
+            fitting = [replace(choice, reason=reason) for choice in others if self._fits(choice)][:1]
+        return [self._plan(choice, given) for choice in fitting or choices[:1]]
 
     def _fits(self, choice: Choice) -> bool:
         """Whether the chain has all settings that were given, and estimates a PSF if its size was given."""
-        keys = setting_keys(choice.name, self.allow_files) - choice.settings.keys()
-        unknown = set(self.settings) - keys
+        unknown = set(self.settings) - setting_keys(choice.name, self.allow_files)
         return not unknown and (self.psf_size is None or "psf" in Chain.parse(choice.name).gives)
 
     def _plan(self, choice: Choice, given: Collection[str]) -> tuple[Chain, Choice]:
-        settings = {**choice.settings, **self.settings}
+        own = {key.rpartition(".")[2] for key in self.settings}
+        chosen = {key: value for key, value in choice.settings.items() if key.rpartition(".")[2] not in own}
+        settings = {**chosen, **self.settings}
         name = complete(choice.name, psf_known="psf" in given, settings=settings, allow_files=self.allow_files)
         chain = self.chain(name, settings)
         used = chain.needs | chain.takes

@@ -24,7 +24,7 @@ from unblur.contract import Defect, Method, Settings
 from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
 from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
 from unblur.imaging.psf import pad_psf
-from unblur.pipeline.auto import AUTO, ESTIMATOR, choose_estimator
+from unblur.pipeline.auto import AUTO, ESTIMATOR, Choice, choose_estimator
 from unblur.pipeline.chain import Chain, Step
 from unblur.pipeline.channels import in_grey, run_on_any_shape
 from unblur.pipeline.device import find_device
@@ -37,6 +37,8 @@ from unblur.types import Observation, Progress, Restoration, Result, UnblurError
 SMALLEST = 8
 """Nothing is restored of a picture with a shorter side in pixels: not even its noise can be measured."""
 
+# Noise of the luminance relative to that of the channels: 1 if it is the same in all, 0.67 if it is independent.
+_GRAIN = 0.85
 _NOTABLE = 0.01  # share of a PSF's light that may move without a note
 
 
@@ -83,26 +85,23 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     photo = observation.photo()
     psf = _plane(observation.psf)
     unchanged = Result(photo, psf, {}, False, chain.name, choice.reason, observation.sigma)
-    short_side = min(photo.shape[-2:])
-    smallest = SMALLEST_PICTURE if "psf" in chain.gives else SMALLEST
-    if short_side < smallest:
-        reason = f"Nothing was changed: {short_side} px is too small to restore (at least {smallest} px)."
-        return replace(unchanged, notes=[reason])
+    if min(photo.shape[-2:]) < SMALLEST:
+        return replace(unchanged, notes=[_too_small(photo, SMALLEST)])
     if psf is not None and (psf.shape[0] > photo.shape[-2] or psf.shape[1] > photo.shape[-1]):
         raise UnblurError(
             f"the PSF ({psf.shape[1]} x {psf.shape[0]} px) is larger than the picture ({photo.shape[-1]} x "
             f"{photo.shape[-2]} px). Crop the PSF."
         )
     progress.stage("measuring the noise")
-    sigma = observation.sigma
-    known = sigma
-    if known is None and options.method == AUTO:
-        known = noise_of(photo)  # it is not known yet whether the photo is sharp, so nothing else may be measured
-    plans = options.plans(observation.given(), known or 0.0)
+    plans = _plans(observation, options)
     chain, choice = plans[0]
+    unchanged = replace(unchanged, method=chain.name, reason=choice.reason)
+    if "psf" in chain.gives and min(photo.shape[-2:]) < SMALLEST_PICTURE:
+        return replace(unchanged, notes=[_too_small(photo, SMALLEST_PICTURE)])
+    sigma = observation.sigma
     if sigma is None:
         sigma = noise_of(photo, blurred="blur" in chain.undoes)
-    unchanged = replace(unchanged, sigma=sigma, method=chain.name, reason=choice.reason)
+    unchanged = replace(unchanged, sigma=sigma)
     if options.strength == 0:
         return replace(unchanged, notes=["Nothing was changed, because the strength is 0."])
     first: _NotCredible | None = None
@@ -119,6 +118,21 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     assert first is not None  # since there is at least one plan
     psf = unchanged.psf if first.psf is None else _plane(first.psf)
     return replace(unchanged, psf=psf, notes=[str(first)])
+
+
+def _plans(observation: Observation, options: Options) -> list[tuple[Chain, Choice]]:
+    """The chains to try, best first. For "auto" they depend on the noise of the photo."""
+    if options.method != AUTO:
+        return options.plans(observation.given(), 0.0)
+    photo = observation.photo()
+    # It is not known yet whether the photo is sharp. In a sharp photo only the plain estimate does not measure texture.
+    sigma = noise_of(photo)
+    grain = noise_of(luminance(photo)) > _GRAIN * sigma
+    return options.plans(observation.given(), sigma if observation.sigma is None else observation.sigma, grain=grain)
+
+
+def _too_small(photo: Tensor, least: int) -> str:
+    return f"Nothing was changed: {min(photo.shape[-2:])} px is too small to restore (at least {least} px)."
 
 
 def _checked(unchanged: Result[Tensor], made: Restoration, strength: float) -> Result[Tensor]:

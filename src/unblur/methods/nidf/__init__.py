@@ -99,7 +99,7 @@ def restore(observation: Observation, settings: NidfSettings | PhotoSettings, pr
         if found is not None:
             observation, final_step = found
     if final_step is None:
-        notes = ["No single PSF explains the blur, so the photo was not deconvolved."] if final else []
+        notes = ["No PSF was found that explains the photo, so it was not deconvolved."] if final else []
         return Restoration(image=sharp, stages={"denoised": denoised}, notes=notes)
     return Restoration(
         image=final_step.apply(observation, sharp, progress),

@@ -63,17 +63,17 @@ def denoise_and_deblur(
     return B1, I1
 
 
-def informative_part(photo: Tensor, side: int = PART) -> Tensor:
+def informative_part(photo: Tensor, side: int | None = None) -> Tensor:
     """The part of a photo from which a PSF is best estimated.
 
     Args:
         photo: `(1, C, H, W)`, C = 1 or 3.
-        side: largest side of the part in pixels.
+        side: largest side of the part in pixels; None: 1024.
 
     Returns:
         `(1, 3, h, w)`. The channels of a grey photo are equal.
     """
-    rows, columns = informative_place(luminance(photo), side)
+    rows, columns = informative_place(luminance(photo), side or PART)
     return photo[..., rows, columns].expand(-1, 3, -1, -1)
 
 
