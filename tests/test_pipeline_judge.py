@@ -218,3 +218,12 @@ def test_the_noisy_picture_and_the_middle_frame_are_photos_too(scene):
     ):
         said = judge(observation, Restoration(), DEBLURS, SIGMA, Progress())
         assert said is not None and "does not look blurred" in said
+
+
+def test_in_a_pair_a_cell_may_be_as_bright_as_either_shot():
+    long = structured_picture(128, 128, 3)
+    restored = long.clone()
+    restored[..., :64, :64] *= 0.8  # where the long shot is clipped and the short one is not
+    assert why_not_other_tones(restored, long) is not None
+    assert why_not_other_tones(restored, long, restored) is None
+    assert why_not_other_tones(0.8 * restored, long, restored) is not None
