@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_a_picture_lies_on_itself():
 
 def test_two_scenes_do_not_agree():
     scenes = [blurred_scene(*SIZE, 3, seed=seed) for seed in range(3)]
-    for one, other in zip(scenes, scenes[1:], strict=False):
+    for one, other in pairwise(scenes):
         assert register(dark_and_noisy(one.sharp), other.blurry).agreement < 0.7
         assert register(dark_and_noisy(one.sharp), one.blurry).agreement > 0.9
 

@@ -130,5 +130,5 @@ def test_in_python_the_shots_may_differ_in_size_and_the_aligned_one_is_a_stage(t
     result = unblur.restore(long, noisy=short, method=method, settings={"share": 1.0}, force=True, full=True)
     np.testing.assert_array_equal(result.image, result.stages["aligned"])
     assert result.image.shape == long.shape and "The short shot was moved" in result.notes[0]
-    with pytest.raises(UnblurError, match="must be of the kind and shape of the blurry one .* except for height and"):
+    with pytest.raises(UnblurError, match=r"must be of the kind and shape of the blurry one .* except for height and"):
         unblur.restore(long, noisy=short[..., :1], method=method)

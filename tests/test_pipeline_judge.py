@@ -11,7 +11,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods import get
-from unblur.pipeline.judge import judge, why_not_local
+from unblur.pipeline.judge import judge, why_not_local, why_not_other_tones
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation, Progress, Restoration

@@ -311,9 +311,10 @@ def _agreement(homography: Tensor, field: Tensor | None, moving: _Copy, fixed: _
 
 
 def _overlap(homography: Tensor, moving: _Copy, fixed: _Copy) -> float:
-    places = _transformed(homography, _grid(*fixed.features.shape[-2:], homography.device))
-    height, width = moving.features.shape[-2:]
-    return float((_normalised(places, height, width).abs() <= 1).all(-1).double().mean())
+    height, width = fixed.features.shape[-2:]
+    places = _transformed(homography, _grid(height, width, homography.device))
+    sides = moving.features.shape
+    return float((_normalised(places, sides[-2], sides[-1]).abs() <= 1).all(-1).double().mean())
 
 
 # --- the displacement field -------------------------------------------------------------------------
