@@ -11,7 +11,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods import get
-from unblur.pipeline.judge import judge, why_not_local
+from unblur.pipeline.judge import judge, why_not_local, why_not_other_tones
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation, Progress, Restoration
@@ -218,3 +218,12 @@ def test_the_noisy_picture_and_the_middle_frame_are_photos_too(scene):
     ):
         said = judge(observation, Restoration(), DEBLURS, SIGMA, Progress())
         assert said is not None and "does not look blurred" in said
+
+
+def test_in_a_pair_a_cell_may_be_as_bright_as_either_shot():
+    long = structured_picture(128, 128, 3)
+    restored = long.clone()
+    restored[..., :64, :64] *= 0.8  # where the long shot is clipped and the short one is not
+    assert why_not_other_tones(restored, long) is not None
+    assert why_not_other_tones(restored, long, restored) is None
+    assert why_not_other_tones(0.8 * restored, long, restored) is not None

@@ -1,4 +1,7 @@
-"""A file of thirty lines that restores from a pair, through every entrance: whole and in tiles it gives the same."""
+"""A file of thirty lines that restores from a pair, through every entrance: whole and in tiles it gives the same.
+
+Here the short shot lies on the long one already; `test_pipeline_aligning.py` is about pairs that do not.
+"""
 
 from __future__ import annotations
 
@@ -62,21 +65,36 @@ def test_the_file_has_thirty_lines(tmp_path):
 def test_on_the_command_line(method, tmp_path):
     save(tmp_path / "long.tif", LONG), save(tmp_path / "short.tif", SHORT)
     out = tmp_path / "out.tif"
-    done = run("restore", tmp_path / "long.tif", "--noisy", tmp_path / "short.tif", "-m", method, "--force", "-o", out)
+    done = run(
+        "restore",
+        tmp_path / "long.tif",
+        "--noisy",
+        tmp_path / "short.tif",
+        "-m",
+        method,
+        "--no-align",
+        "--force",
+        "-o",
+        out,
+    )
     assert done.exit_code == 0, done.output
     assert "restored by mine (it was asked for) in" in done.stdout
     np.testing.assert_allclose(tifffile.imread(out), MEAN[0].permute(1, 2, 0), atol=1e-6)
 
 
 def test_in_python(method):
-    as_torch = unblur.restore(LONG, noisy=SHORT, method=method, force=True)
+    as_torch = unblur.restore(LONG, noisy=SHORT, method=method, align=False, force=True)
     torch.testing.assert_close(as_torch, MEAN)
     long, short, mean = (picture[0].permute(1, 2, 0).numpy() for picture in (LONG, SHORT, MEAN))
-    np.testing.assert_allclose(unblur.restore(long, noisy=short, method=method, force=True), mean, atol=1e-6)
+    np.testing.assert_allclose(
+        unblur.restore(long, noisy=short, method=method, align=False, force=True), mean, atol=1e-6
+    )
 
 
 def test_every_picture_of_a_batch_has_its_own_short_shot(method):
-    both = unblur.restore(torch.cat([LONG, SHORT]), noisy=torch.cat([SHORT, SHORT]), method=method, force=True)
+    both = unblur.restore(
+        torch.cat([LONG, SHORT]), noisy=torch.cat([SHORT, SHORT]), method=method, align=False, force=True
+    )
     torch.testing.assert_close(both, torch.cat([MEAN, SHORT]))
 
 
@@ -96,15 +114,15 @@ def test_frames_are_cut_and_moved_like_the_photo(tmp_path, monkeypatch, stand_in
     torch.testing.assert_close(result.image, 0.5 * LONG + 0.5 * 0.75 * SHORT)
 
 
-def test_a_short_shot_of_another_size_is_refused_with_both_sizes(tmp_path):
+def test_without_aligning_a_short_shot_of_another_size_is_refused_with_both_sizes(tmp_path):
     method = pair_method(tmp_path)
     save(tmp_path / "long.tif", LONG), save(tmp_path / "short.tif", SHORT[..., 10:])
-    done = run("restore", tmp_path / "long.tif", "--noisy", tmp_path / "short.tif", "-m", method)
+    done = run("restore", tmp_path / "long.tif", "--noisy", tmp_path / "short.tif", "-m", method, "--no-align")
     assert done.exit_code == 2
     assert "short.tif: it is 120 x 90 px, and" in done.stderr and "is 130 x 90 px" in done.stderr
     assert not (tmp_path / "long.restored.tif").exists()
     with pytest.raises(UnblurError, match=r"\(torch, \(1, 3, 90, 120\)\) must be .* \(torch, \(1, 3, 90, 130\)\)"):
-        unblur.restore(LONG, noisy=SHORT[..., 10:], method=method)
+        unblur.restore(LONG, noisy=SHORT[..., 10:], method=method, align=False)
 
 
 def test_the_size_counts_after_the_orientation(tmp_path):
@@ -114,7 +132,18 @@ def test_the_size_counts_after_the_orientation(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "long.png")
     Image.fromarray(np.rot90(pixels)).save(tmp_path / "short.png", exif=exif)
     method, out = pair_method(tmp_path), tmp_path / "out.png"
-    done = run("restore", tmp_path / "long.png", "--noisy", tmp_path / "short.png", "-m", method, "--force", "-o", out)
+    done = run(
+        "restore",
+        tmp_path / "long.png",
+        "--noisy",
+        tmp_path / "short.png",
+        "-m",
+        method,
+        "--no-align",
+        "--force",
+        "-o",
+        out,
+    )
     assert done.exit_code == 0, done.output
     np.testing.assert_array_equal(np.asarray(Image.open(out)), pixels)
 

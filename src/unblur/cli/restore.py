@@ -50,13 +50,18 @@ def restore(
     noisy: Annotated[
         Path | None,
         typer.Option(
-            "--noisy", metavar="FILE", help="A short, noisy exposure of the same scene and size (one photo only)."
+            "--noisy",
+            metavar="FILE",
+            help="A short, noisy shot of the same scene (one photo only). It is aligned to PHOTO.",
         ),
     ] = None,
     exposure_ratio: Annotated[
         float | None,
         typer.Option("--exposure-ratio", metavar="R", help="Exposure of the photo divided by that of --noisy."),
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Move --noisy onto the photo, and make it as bright.")
+    ] = True,
     psf_size: Annotated[
         int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels of the PSF to estimate, odd.")
     ] = None,
@@ -91,7 +96,7 @@ def restore(
         raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {len(photos)}. Restore them one by one.")
     known = _known(psf, parse_sigma(sigma), exposure_ratio)
     given_settings = with_weights(parse_settings(settings or []), weights)
-    options = _options(method, psf_size, given_settings, strength, force, device)
+    options = _options(method, psf_size, given_settings, strength, force, device, align)
     options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})  # before the first photo is read
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored")
@@ -183,12 +188,12 @@ def _known(psf: Path | None, sigma: float | None, exposure_ratio: float | None) 
 
 
 def _options(
-    method: str, psf_size: int | None, settings: dict[str, str], strength: float, force: bool, device: str
+    method: str, psf_size: int | None, settings: dict[str, str], strength: float, force: bool, device: str, align: bool
 ) -> Options:
     from unblur.pipeline.options import Options
 
     check_psf_size(psf_size)
-    return Options(method, psf_size, settings, strength, force, device)
+    return Options(method, psf_size, settings, strength, force, device, align=align)
 
 
 def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: bool, alone: bool) -> FileResult | None:

@@ -10,6 +10,7 @@ import numpy as np
 from unblur.image_io.directories import (
     EXIF_DIRECTORY,
     GPS_DIRECTORY,
+    RATIONAL,
     SHORT,
     Entry,
     Order,
@@ -22,6 +23,7 @@ from unblur.image_io.directories import (
 
 EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION = 274
+_EXPOSURE_TIME, _F_NUMBER, _ISO = 33434, 33437, 34855
 _PIXEL_X, _PIXEL_Y = 40962, 40963
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 513, 514
 
@@ -101,6 +103,37 @@ def upright_exif(exif: bytes, width: int, height: int) -> bytes:
                 if size.tag in (_PIXEL_X, _PIXEL_Y):
                     _set_number(block, order, size, width if size.tag == _PIXEL_X else height)
     return EXIF_PREFIX + _without_thumbnail(block, order, next_pointer)
+
+
+def exposure_of(exif: bytes | None) -> float | None:
+    """Brightness of a grey scene in the file: exposure time in seconds, times ISO, divided by the f-number squared.
+
+    Without an f-number, as with a fixed aperture, it is divided by 1. Only the ratio of two exposures means something.
+
+    Args:
+        exif: a block that `readable_exif` has accepted, or None.
+
+    Returns:
+        None when there is no time or no ISO.
+    """
+    if exif is None:
+        return None
+    block = exif.removeprefix(EXIF_PREFIX)
+    order = byte_order(block)
+    values: dict[int, float] = {}
+    try:
+        for entry in _first_directory(block)[0]:
+            if entry.tag == EXIF_DIRECTORY:
+                for inner in read_entries(block, order, first_number(entry, order))[0]:
+                    if inner.tag in (_EXPOSURE_TIME, _F_NUMBER) and inner.type == RATIONAL:
+                        above, below = struct.unpack_from(order + "LL", inner.raw)
+                        values[inner.tag] = above / below if below else 0.0
+                    elif inner.tag == _ISO:
+                        values[inner.tag] = float(first_number(inner, order))
+    except struct.error:
+        return None
+    seconds, iso, f_number = (values.get(tag, 0.0) for tag in (_EXPOSURE_TIME, _ISO, _F_NUMBER))
+    return seconds * iso / (f_number or 1.0) ** 2 if seconds > 0 and iso > 0 else None
 
 
 def upright_xmp(xmp: bytes) -> bytes:

@@ -24,6 +24,7 @@ from torch import Tensor
 from unblur.imaging.psf import normalize_psf
 from unblur.pipeline.auto import AUTO
 from unblur.pipeline.options import Options
+from unblur.pipeline.pairs import align_short
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Observation, Progress, Result, UnblurError
 
@@ -45,6 +46,7 @@ def restore(
     exposure_ratio: float | None = ...,
     strength: float = ...,
     force: bool = ...,
+    align: bool = ...,
     settings: Mapping[str, Any] | None = ...,
     device: str | torch.device | None = ...,
     progress: Progress | None = ...,
@@ -64,6 +66,7 @@ def restore(
     exposure_ratio: float | None = ...,
     strength: float = ...,
     force: bool = ...,
+    align: bool = ...,
     settings: Mapping[str, Any] | None = ...,
     device: str | torch.device | None = ...,
     progress: Progress | None = ...,
@@ -83,6 +86,7 @@ def restore(
     exposure_ratio: float | None = ...,
     strength: float = ...,
     force: bool = ...,
+    align: bool = ...,
     settings: Mapping[str, Any] | None = ...,
     device: str | torch.device | None = ...,
     progress: Progress | None = ...,
@@ -101,6 +105,7 @@ def restore(
     exposure_ratio: float | None = None,
     strength: float = 1.0,
     force: bool = False,
+    align: bool = True,
     settings: Mapping[str, Any] | None = None,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
@@ -116,14 +121,16 @@ def restore(
         image: numpy or torch; shapes, types and ranges are in the module's table.
         method: a method (`unblur.methods.names()`), a chain `a+b`, a file `./mine.py`, or "auto", which chooses by what
             is given: a PSF, a noisy shot, or the picture alone.
-        noisy: a short, sharp but noisy exposure of the same scene, of the kind and shape of `image`. It must lie on it
-            pixel by pixel: nothing is aligned.
+        noisy: a short, sharp but noisy exposure of the same scene, of the kind and the channels of `image`; its height
+            and width may differ if it is aligned.
         psf: the known PSF, `(h, w)`, odd sides, non-negative, of any sum above 0. None: it is estimated.
         psf_size: odd side in pixels of the PSF to estimate. None: found automatically.
         sigma: standard deviation of the noise on the [0, 1] scale; more gives a smoother result. None: measured.
         exposure_ratio: the exposure of `image` divided by that of `noisy`, for methods that ask for it.
         strength: 0 returns the picture as it was, 1 restores it fully, linearly between.
         force: True returns the result even when it is not credible.
+        align: whether `noisy` is moved onto `image` and made as bright (unless `exposure_ratio` is given). False: it is
+            used as it is, so it must lie on `image` pixel by pixel.
         settings: the method's settings, by `key` or `method.key`.
         device: where the work is done: "cpu", "cuda", "cuda:1", ... None: where `image` is.
         progress: told of the stages; may cancel.
@@ -137,16 +144,20 @@ def restore(
         UnblurError: a picture, PSF, device or option that will not do; the message names the remedy.
         Cancelled: after `progress.cancel()`.
     """
-    options = Options(method, psf_size, settings or {}, strength, force, device)
+    options = Options(method, psf_size, settings or {}, strength, force, device, align=align)
     known = Observation(psf=_psf(psf), exposure_ratio=exposure_ratio, sigma=sigma)
     pictures = {"blurry", *([] if noisy is None else ["noisy"])}
     options.plan(known.given() | pictures)  # what is wrong with an option is said before the pictures are looked at
     layout, photos, alpha = _taken_apart(image)
-    shorts = [None] * len(photos) if noisy is None else _short_shots(noisy, layout)
+    shorts = [None] * len(photos) if noisy is None else _short_shots(noisy, layout, align)
     results = []
     for photo, short in zip(photos, shorts, strict=True):
-        observation = replace(known, blurry=photo[None], noisy=short)
-        results.append(restore_picture(observation, options, progress or Progress()))
+        aligned = None
+        if short is not None and align:
+            aligned = align_short(short.to(photo.device), photo[None], progress or Progress(), ratio=exposure_ratio)
+            short = aligned.picture
+        result = restore_picture(replace(known, blurry=photo[None], noisy=short), options, progress or Progress())
+        results.append(result if aligned is None else aligned.added_to(result))
         _log_if_unchanged(results[-1])
     restored = layout.put_together(torch.cat([result.image for result in results]), alpha)
     for number, result in enumerate(results):
@@ -338,18 +349,23 @@ def _psf(psf: Any) -> Tensor | None:
     return normalize_psf(plane)[None, None]
 
 
-def _short_shots(noisy: Any, photo: _Layout) -> list[Tensor]:
+def _short_shots(noisy: Any, photo: _Layout, align: bool) -> list[Tensor]:
     """The short shots of a pair, `(1, C, H, W)` each, as many as there are photos.
 
     Raises:
-        UnblurError: their shape is another than that of the photos.
+        UnblurError: they are of another kind, number or colour, or of another size and not to be aligned.
     """
     layout, pictures, _ = _taken_apart(noisy)
-    if layout.is_numpy != photo.is_numpy or layout.shape != photo.shape:
+    shape, wanted = layout.shape, photo.shape
+    alike = layout.is_numpy == photo.is_numpy and len(shape) == len(wanted)
+    if align:  # height and width may differ
+        sides = (0, 1) if photo.is_numpy else (-2, -1)
+        shape, wanted = (torch.Size(np.delete(one, sides)) for one in (shape, wanted)) if alike else (shape, wanted)
+    if not alike or shape != wanted:
         kinds = ["numpy" if one.is_numpy else "torch" for one in (layout, photo)]
         raise UnblurError(
             f"the noisy picture ({kinds[0]}, {tuple(layout.shape)}) must be of the kind and shape of the blurry one "
-            f"({kinds[1]}, {tuple(photo.shape)}); nothing is aligned or cropped."
+            f"({kinds[1]}, {tuple(photo.shape)}){', except for height and width' if align else ''}."
         )
     return list(pictures.split(1))
 

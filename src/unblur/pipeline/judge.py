@@ -86,7 +86,8 @@ def _reasons(
     denoised = "noise" in undoes and (noisy or undoes == {"noise"})  # an improvement even of a sharp photo
     if result.image is None and result.psf is None:
         yield why_not_flat(grey)
-        if not noisy and undoes != {"noise"} and observation.psf is None:  # noise hides how sharp a photo is
+        # Noise hides how sharp a photo is, and in a pair the person has said which shot is the sharp one.
+        if not noisy and undoes != {"noise"} and observation.psf is None and observation.noisy is None:
             yield why_not_sharp(grey, sigma)
     psf_was_given = observation.psf is not None and not observation.psf_estimated
     if result.psf is not None and not psf_was_given:
@@ -100,7 +101,7 @@ def _reasons(
         restored = luminance(image)
         yield why_not_finite(image)
         yield why_not_beyond(grey, restored)
-        yield why_not_other_tones(photo, image)
+        yield why_not_other_tones(image, photo, observation.noisy if observation.exposure_ratio is None else None)
         if denoised:
             yield why_not_noisier(grey, restored)
         elif "blur" in undoes:
@@ -174,11 +175,16 @@ def why_not_beyond(grey: Tensor, restored: Tensor) -> str | None:
     return None
 
 
-def why_not_other_tones(photo: Tensor, image: Tensor) -> str | None:
-    """Restoring details changes no brightness and no colour at coarse scale, here in cells of at least 64 pixels."""
+def why_not_other_tones(image: Tensor, photo: Tensor, short: Tensor | None = None) -> str | None:
+    """Restoring details changes no brightness and no colour at coarse scale, here in cells of at least 64 pixels.
+
+    In a pair, a cell may be like that of the short shot instead, which is as bright as the photo but clipped elsewhere.
+    """
     cells = min(max(min(photo.shape[-2:]) // _CELL, 1), _MOST_CELLS)
-    coarse_photo, coarse_image = (F.adaptive_avg_pool2d(picture.clamp(0, 1), cells) for picture in (photo, image))
-    if float((coarse_photo - coarse_image).abs().max()) > _TONES:
+    coarse = F.adaptive_avg_pool2d(image.clamp(0, 1), cells)
+    like = [picture for picture in (photo, short) if picture is not None]
+    apart = [(coarse - F.adaptive_avg_pool2d(picture.clamp(0, 1), cells)).abs() for picture in like]
+    if float(torch.stack(apart).amin(0).max()) > _TONES:
         return "Restoring failed: the result has another brightness or colour than the photo."
     return None
 

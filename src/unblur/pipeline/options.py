@@ -27,6 +27,7 @@ class Options:
         device: where the work is done, `cpu`, `cuda`, `cuda:1`, ...; None: where the picture is.
         allow_files: False for input that is not trusted, such as that of a web page: the method is then one of the
             package, and no setting names a file. A method in a file is a program, which would be run.
+        align: whether the short shot of a pair is moved onto the long one and made as bright; False: it is used as is.
 
     Raises:
         UnblurError: a strength out of range, or a device that is not there.
@@ -39,6 +40,7 @@ class Options:
     force: bool = False
     device: str | torch.device | None = None
     allow_files: bool = True
+    align: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and a device that is not there."""

@@ -21,10 +21,12 @@ from unblur.image_io import (
     read_photo,
     write_psf,
 )
+from unblur.image_io.metadata import exposure_of
 from unblur.image_io.read import read_bytes
 from unblur.image_io.write import FORMATS, Format, check_format_holds, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
 from unblur.pipeline.options import Options
+from unblur.pipeline.pairs import AlignedShot, NotOneScene, align_short
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
 from unblur.types import Observation, Progress, Result, UnblurError
@@ -102,7 +104,8 @@ def restore_file(
         options: what to do.
         progress: told of the stages; may cancel.
         known: what is known besides the pictures: psf, sigma, exposure ratio.
-        noisy: a short, noisy shot of the same scene, of the same size; it is not aligned.
+        noisy: a short, noisy shot of the same scene, of any size; it is aligned to the photo unless `options.align` is
+            False.
         keep: further files that are never replaced: that of the PSF, of weights, of a method.
         overwrite: whether `output` and `report` may replace a file.
         report: where a picture of before, after and PSF goes.
@@ -129,7 +132,7 @@ def restore_file(
     photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else read_photo(noisy, max_pixels=max_pixels, max_bytes=max_bytes)
     outcome, content, notes = _restored(
-        _observed(photo, path, short, noisy, known),
+        *_observed(photo, path, short, noisy, known, options, progress),
         options,
         progress,
         photo,
@@ -163,7 +166,7 @@ def restore_bytes(
         options: what to do; None: what is best for the photo.
         progress: told of the stages; may cancel.
         known: what is known besides the pictures: psf, sigma, exposure ratio.
-        noisy: the bytes of a short, noisy shot of the same scene, of the same size; it is not aligned.
+        noisy: the bytes of a short, noisy shot of the same scene, as for `restore_file`.
         name: what messages and the result call the photo; folders in it are left out.
         format: JPEG, PNG, TIFF or WEBP; None: that of `data`, or PNG for a format that is not written.
         max_pixels: a photo whose header declares more is refused before it is decoded.
@@ -191,13 +194,14 @@ def restore_bytes(
         raise UnblurError(f"a photo is not written as '{format}'. Available: {', '.join(_SUFFIXES)}.")
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
     output = path.with_name(f"{path.stem}.restored{suffix}")
-    observation = _observed(photo, path, short, short_path, known)
-    outcome, content, notes = _restored(observation, options, progress, photo, path, output, original=lambda: data)
+    observed = _observed(photo, path, short, short_path, known, options, progress)
+    outcome, content, notes = _restored(*observed, options, progress, photo, path, output, original=lambda: data)
     return content, _result(path, output, outcome, notes, started)
 
 
 def _restored(
     observation: Observation,
+    aligned: AlignedShot | None,
     options: Options,
     progress: Progress,
     photo: Photo,
@@ -209,6 +213,7 @@ def _restored(
 
     Args:
         observation: the pictures, and what is known besides.
+        aligned: the short shot of a pair, if it was aligned.
         options: what to do.
         progress: told of the stages.
         photo: the input.
@@ -220,6 +225,8 @@ def _restored(
     check_format_holds(photo, format, output)
     _check_psf_fits(observation.psf, photo, path)
     outcome = restore_picture(observation, options, progress)
+    if aligned is not None:
+        outcome = aligned.added_to(outcome)
     progress.stage("writing")
     if not outcome.changed and photo.format == format:
         return outcome, original(), []
@@ -256,23 +263,47 @@ def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:
 
 
 def _observed(
-    photo: Photo, path: Path, short: Photo | None, short_path: Path | None, known: Observation
-) -> Observation:
-    """The photo, the short shot of the pair if there is one, and what is known besides."""
+    photo: Photo,
+    path: Path,
+    short: Photo | None,
+    short_path: Path | None,
+    known: Observation,
+    options: Options,
+    progress: Progress,
+) -> tuple[Observation, AlignedShot | None]:
+    """The photo, the short shot if there is one, and what is known besides; and how the shot was aligned."""
     observation = replace(known, blurry=_picture(photo))
     if short is None:
-        return observation
+        return observation, None
     assert short_path is not None
     (height, width, channels), (rows, columns, colours) = photo.pixels.shape, short.pixels.shape
-    if (height, width) != (rows, columns):
-        raise ImageFileError(
-            short_path,
-            f"it is {columns} x {rows} px, and {path} is {width} x {height} px. The two shots must be of one size; "
-            "they are not aligned yet.",
-        )
     if channels != colours:
         raise ImageFileError(short_path, f"it and {path} must both be grey, or both be in colour.")
-    return replace(observation, noisy=_picture(short))
+    if not options.align:
+        if (height, width) != (rows, columns):
+            raise ImageFileError(
+                short_path,
+                f"it is {columns} x {rows} px, and {path} is {width} x {height} px. Shots that are not to be aligned "
+                "must be of one size.",
+            )
+        return replace(observation, noisy=_picture(short)), None
+    try:
+        aligned = align_short(
+            _picture(short),
+            _picture(photo),
+            progress,
+            ratio=known.exposure_ratio,
+            exposures=_ratio_of_exposures(photo, short),
+        )
+    except NotOneScene as error:
+        raise ImageFileError(short_path, f"{error}, with {path}. Give the short shot that belongs to it.") from None
+    return replace(observation, noisy=aligned.picture), aligned
+
+
+def _ratio_of_exposures(long: Photo, short: Photo) -> float | None:
+    """The long exposure divided by the short one, from their EXIF; None if one of them does not say."""
+    of_long, of_short = exposure_of(long.exif), exposure_of(short.exif)
+    return None if of_long is None or of_short is None else of_long / of_short
 
 
 @dataclass(frozen=True)
