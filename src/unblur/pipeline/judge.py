@@ -87,7 +87,8 @@ def _reasons(
     if result.image is None and result.psf is None:
         yield why_not_flat(grey)
         # Noise hides how sharp a photo is, and in a pair the person has said which shot is the sharp one.
-        if not noisy and undoes != {"noise"} and observation.psf is None and observation.noisy is None:
+        pair = observation.blurry is not None and observation.noisy is not None
+        if not noisy and not pair and undoes != {"noise"} and observation.psf is None:
             yield why_not_sharp(grey, sigma)
     psf_was_given = observation.psf is not None and not observation.psf_estimated
     if result.psf is not None and not psf_was_given:
