@@ -22,7 +22,7 @@ from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration
 
 SEVERAL, FEW = 4, 2  # orientations; 4 take 3.5 s for 1280 x 720 pixels on two cores
-_PART = 480  # pixels: side of the part of each quarter of a photo that the PSF must explain
+_PART = 480  # pixels: side of the part of each quarter of a photo that the PSF must explain; chosen by hand
 
 
 class NidfSettings(TrainedSettings):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from unblur.imaging.colour import luminance
@@ -40,10 +39,10 @@ _SEARCHES = (
 )
 _AREA = 640  # pixels: side of the area of the photo from which the PSFs are estimated; chosen by hand
 _SIZES_PER_PHOTO = 4  # smallest ratio of the photo's side and the PSF's; chosen by hand
+_NO_BETTER_ELSEWHERE = 0.25  # as `_NO_BETTER`, for the mean over other parts of a large photo; chosen by hand
 # benchmarks/tune_nidf.py
 _NO_BETTER = 0.25  # largest share of the detailed tiles that wrong PSFs may explain as well; else a PSF is not used
 _MARGIN = 0.1  # least margin by which a PSF must be better than its wrong copies, see `psf_evidence.Evidence`
-_NO_BETTER_ELSEWHERE = 0.25  # as `_NO_BETTER`, for the mean over other parts of a large photo
 _WEIGHT = 0.7  # of the deconvolved picture in the mean
 
 
@@ -116,9 +115,8 @@ def explaining_psf(denoised: Tensor, sharp: Tensor, progress: Progress) -> Tenso
     Returns:
         `(h, w)`; None if there is no such PSF.
     """
-    both = torch.cat((denoised, sharp), 1)
     rows, columns = informative_place(denoised, _AREA)
-    denoised, sharp = both[..., rows, columns].split(1, 1)
+    denoised, sharp = (picture[..., rows, columns] for picture in (denoised, sharp))
     side = min(denoised.shape[-2:])
     searches = [
         replace(DEFAULT_SEARCH, size=size, weight=weight)
