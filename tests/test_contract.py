@@ -92,7 +92,9 @@ def test_with_some_settings_a_method_undoes_less():
         assert under.undoes == undone and replace(under, undoes=card.undoes, undoes_when=card.undoes_when) == card
 
 
-@pytest.mark.parametrize("wrong", [frozenset(), frozenset({"noise"}), frozenset({"blur", "noise"})], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [frozenset(), frozenset({"noise"}), frozenset({"blur", "noise"})], ids=["nothing", "the same", "more"]
+)
 def test_what_a_method_undoes_with_a_setting_is_a_part_of_what_it_undoes(wrong):
     with pytest.raises(ValueError, match=r"the card of 'brighten': what it undoes with rounds=2 must be a part"):
         replace(CARD, undoes_when={"rounds": {2: wrong}})
