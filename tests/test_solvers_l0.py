@@ -11,7 +11,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import kernel_similarity
 from unblur.solvers.canvas import gradient
-from unblur.solvers.l0 import L0Search, _enlarge, Level, _odd, _start, periodic_extension, revise_psf, search_psf
+from unblur.solvers.l0 import L0Search, Level, _enlarge, _start, odd_side, periodic_extension, revise_psf, search_psf
 from unblur.types import Cancelled, Progress
 
 # --- the pyramid ------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def test_scales_run_from_a_psf_of_a_few_pixels_to_full_size(size):
 
 
 def test_odd_is_the_next_odd_number():
-    assert [_odd(x) for x in (3, 3.01, 4, 5, 5.5, 7)] == [3, 5, 5, 5, 7, 7]
+    assert [odd_side(x) for x in (3, 3.01, 4, 5, 5.5, 7)] == [3, 5, 5, 5, 7, 7]
 
 
 @pytest.mark.parametrize("size", [3, 5, 9])
