@@ -6,8 +6,10 @@ import math
 
 import torch
 
-from turning_camera import rotation
-from unblur.imaging.camera_rotation import displacements
+from helpers import structured_picture
+from turning_camera import FOCAL_LENGTH, hook_path, rotation, seen_through
+from unblur.imaging.camera_rotation import blur_by_rotation, displacements
+from unblur.metrics import psnr
 
 
 def test_in_the_middle_a_pose_is_its_shift():
@@ -38,3 +40,11 @@ def test_it_is_the_homography_of_the_rotation():
         source = torch.tensor(place).double() - moved
         arrived = H @ torch.cat((source, torch.ones(1).double()))
         torch.testing.assert_close(arrived[:2] / arrived[2], torch.tensor(place).double())
+
+
+def test_the_blur_is_the_mean_over_all_poses():
+    sharp, poses = structured_picture(60, 80, 3), hook_path(4, 5)
+    blurry = blur_by_rotation(sharp, poses, FOCAL_LENGTH * 80)
+    assert psnr(blurry, seen_through(sharp, poses).float()) > 80
+    pair = blur_by_rotation(torch.cat((sharp, sharp.flip(-1))), poses, FOCAL_LENGTH * 80)
+    torch.testing.assert_close(pair[:1], blurry)
