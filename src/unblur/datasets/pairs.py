@@ -5,9 +5,10 @@ Images with CNNs" (BMVC 2020). The shots are files of one name in the folders `s
 where there is one, in `sharp`. The short shot is moved onto the long one and made as bright and as coloured, as
 `unblur restore long.png --noisy short.png` does (`imaging.short_shot`), before the methods get it.
 
-The camera and the development of the sharp picture may differ from those of the long shot, so scores are computed after
-a fit of the colours. They do not depend on white balance, brightness and contrast, and cannot be compared with scores
-without such a fit.
+The sharp picture need not lie on the long shot: that of LSD2 lies on the short one. It is moved onto the long shot by a
+homography, and the best small shift counts, because no picture tells where in its blur a long shot lies. Its camera and
+development may differ too, so scores are computed after a fit of the colours. They do not depend on place, white
+balance, brightness and contrast, and cannot be compared with scores without such fits.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from unblur.datasets.base import Dataset, Sample, Scores, read_picture, scores_in_place
-from unblur.imaging.noise import quantise
-from unblur.imaging.short_shot import NotOneScene, align_short
-from unblur.metrics import with_colours_of
+from unblur.datasets.base import Dataset, Sample, Scores, read_picture
+from unblur.imaging.registration import register, warped
+from unblur.imaging.short_shot import ONE_SCENE, NotOneScene, align_short
+from unblur.metrics import align, psnr, ssim, with_colours_of
 from unblur.types import Progress, UnblurError
 
 SHORT, LONG, SHARP = "short", "long", "sharp"
+_CROP, _SEARCH, _STEP = 15, 5, 0.25  # pixels, as for Levin et al. 2009
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
 
 class Pairs(Dataset):
-    """Pairs from files, scored in RGB with 8 bits after a colour fit, without a crop or a search for a shift."""
+    """Pairs from files, scored in RGB after a colour fit and at the best shift."""
 
     name = "pairs"
     title = "pairs of a short and a long shot from files, such as the triplets of LSD2"
@@ -39,12 +41,13 @@ class Pairs(Dataset):
     protocol: ClassVar[Mapping[str, Any]] = {
         "dataset": "pairs",
         "noisy": "the short shot, moved onto the long one and with its tones, as by `unblur restore --noisy`",
+        "sharp": "moved onto the long shot by a homography",
         "colour fit": "an affine map of RGB (12 numbers) by least squares, of the restored to the sharp picture",
         "clip": [0.0, 1.0],
-        "bits": 8,
         "channel": "RGB",
-        "crop": 0,
-        "search": 0,
+        "crop": _CROP,
+        "search": _SEARCH,
+        "step": _STEP,
         "data_range": 1.0,
         "ssim": "Wang 2004: 11x11 Gaussian, sigma 1.5, valid windows",
         "average": "mean of the figures of each picture",
@@ -63,11 +66,14 @@ class Pairs(Dataset):
         return (self._read(name, *files) for name, files in islice(self._pairs(root).items(), limit))
 
     def score(self, restored: Tensor, sample: Sample, *, reference: Tensor | None = None) -> Scores:
-        """PSNR and SSIM of the picture clipped, with fitted colours, clipped again and rounded to 8 bits."""
+        """PSNR and SSIM of the picture clipped, with fitted colours, at its best shift; a reference is not used."""
         if sample.sharp is None:
             raise ValueError(f"'{sample.name}' has no sharp picture to score against.")
-        fitted = with_colours_of(restored.clamp(0, 1), sample.sharp).to(sample.sharp)
-        return scores_in_place(quantise(fitted, clip=True), sample)
+        # The colours are fitted roughly for the search of the shift, then where the pictures lie on each other.
+        roughly = with_colours_of(restored.clamp(0, 1), sample.sharp)
+        found = align(roughly, sample.sharp, crop=_CROP, search=_SEARCH, step=_STEP)
+        fitted = with_colours_of(found.restored, found.sharp).clamp(0, 1)
+        return {"psnr": psnr(fitted, found.sharp).item(), "ssim": ssim(fitted, found.sharp).item()}
 
     def _pairs(self, root: Path) -> dict[str, tuple[Path, Path, Path | None]]:
         """The paths of the long, the short and the sharp picture, by name."""
@@ -94,6 +100,11 @@ class Pairs(Dataset):
             aligned = align_short(short, long, Progress())
         except NotOneScene as error:
             raise UnblurError(f"{short_file}: {error}, with {long_file}.") from None
+        if sharp is not None:
+            found = register(sharp, long, local=False)
+            if found.agreement < ONE_SCENE:
+                raise UnblurError(f"{sharp_file}: it does not show the scene of {long_file}.")
+            sharp = warped(sharp, found, (long.shape[-2], long.shape[-1]))[0].clamp(0, 1)
         return Sample(name, long, sharp, noisy=aligned.picture)
 
 

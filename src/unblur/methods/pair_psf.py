@@ -79,7 +79,8 @@ def restore(observation: Observation, settings: PairPsfSettings, progress: Progr
     assert B is not None and N is not None
     if observation.exposure_ratio is not None:
         N = brightened(N, observation.exposure_ratio)
-    sigma = settings.denoising * noise_sigma(Observation(blurry=N), blurred=False)
+    # The noise of a camera's picture is correlated, above all after the alignment; only this estimate measures it then.
+    sigma = settings.denoising * noise_sigma(Observation(blurry=N), blurred=True)
     N_D = non_local_means(N, sigma, progress)
     progress.stage("estimating the PSF", len(B))
     psfs = []
