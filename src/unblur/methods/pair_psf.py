@@ -38,7 +38,7 @@ _SPACE, _COLOUR, _WINDOW = 1.6, 0.08, 9  # sigma in pixels and on the [0, 1] sca
 
 
 class PairPsfSettings(Settings):
-    """Settings of `pair_psf`; the defaults are best on the mean of 16 validation photos with noise of .05 and .1."""
+    """Settings of `pair_psf`; benchmarks/tune_pair_psf.py compares values on validation photos."""
 
     size: int = setting(
         SIZE,
