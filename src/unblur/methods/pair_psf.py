@@ -22,10 +22,11 @@ from torch import Tensor
 from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.exposure import brightened
+from unblur.imaging.noise import estimate_noise_of_short_shot
 from unblur.imaging.psf import pad_psf
 from unblur.layers.bilateral import bilateral_filter
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.data_term import noise_sigma, unclipped
+from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
 from unblur.solvers.non_local_means import non_local_means
 from unblur.solvers.psf_between import psf_between
 from unblur.solvers.richardson_lucy import RichardsonLucy
@@ -79,8 +80,8 @@ def restore(observation: Observation, settings: PairPsfSettings, progress: Progr
     assert B is not None and N is not None
     if observation.exposure_ratio is not None:
         N = brightened(N, observation.exposure_ratio)
-    # The noise of a camera's picture is correlated, above all after the alignment; only this estimate measures it then.
-    sigma = settings.denoising * noise_sigma(Observation(blurry=N), blurred=True)
+    # The noise of a camera's picture is correlated, above all after an alignment, so it is measured with both shots.
+    sigma = settings.denoising * estimate_noise_of_short_shot(N, B).clamp_min(SIGMA_FLOOR)
     N_D = non_local_means(N, sigma, progress)
     progress.stage("estimating the PSF", len(B))
     psfs = []
