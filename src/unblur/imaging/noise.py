@@ -267,9 +267,11 @@ def _finish(image: Tensor, clip: bool) -> Tensor:
 def estimate_noise_of_short_shot(noisy: Tensor, blurry: Tensor) -> Tensor:
     """Estimate the standard deviation of the noise of the short shot of a pair, also if neighbours are correlated.
 
-    It is the median absolute deviation of the difference of both shots from its local mean, in the tenth of the pixels
-    where the long shot is flattest. Only there, both show the same but for noise. The noise of the long shot, and
-    texture that its blur has removed, raise the estimate.
+    White noise is measured by `estimate_noise_sigma`. Of correlated noise, which resampling, demosaicking and JPEG
+    make, this would find a part only. If `estimate_noise_under_blur` shows that there is more at coarser frequencies,
+    the estimate is the median absolute deviation of the difference of both shots from its local mean, in the tenth of
+    the pixels where the long shot is flattest: there, both show the same but for noise. The noise of the long shot, and
+    texture that its blur has removed, raise this estimate.
 
     Args:
         noisy: `(B, C, H, W)`, [0, 1], lying on the long shot and as bright.
@@ -289,7 +291,11 @@ def estimate_noise_of_short_shot(noisy: Tensor, blurry: Tensor) -> Tensor:
         count = max(int(_FLATTEST * slope.numel()), 1)
         flattest = slope <= slope.flatten().kthvalue(count).values
         estimates.append(_MAD * deviation[:, flattest].abs().median())
-    return torch.stack(estimates)
+    by_both = torch.stack(estimates)
+    if min(noisy.shape[-2:]) < 2 * _BLOCK:
+        return by_both
+    fine, coarse = (estimate(noisy).to(by_both) for estimate in (estimate_noise_sigma, estimate_noise_under_blur))
+    return torch.where(coarse > _CORRELATED * fine, by_both, fine)
 
 
 # Chosen by hand.
@@ -297,6 +303,7 @@ _TONES = 15  # pixels, side of the squares in which a difference of the tones is
 _STEPS = 5  # pixels, side of the squares whose means show where the long shot is flat
 _FLATTEST = 0.1  # share of the pixels
 _CLIPPED = 0.05  # distance from 0 or 1 below which noise may be clipped
+_CORRELATED = 1.3  # ratio of the noise at half size and at full size above which it is not white
 _MAD = 1.4826  # standard deviation of a normal distribution relative to its median absolute deviation
 
 
