@@ -25,8 +25,8 @@ from unblur.image_io.metadata import exposure_of
 from unblur.image_io.read import read_bytes
 from unblur.image_io.write import FORMATS, Format, check_format_holds, check_place, put_in_place
 from unblur.imaging.psf import PsfDescription, describe_psf
+from unblur.imaging.short_shot import AlignedShot, NotOneScene, align_short
 from unblur.pipeline.options import Options
-from unblur.pipeline.pairs import AlignedShot, NotOneScene, align_short
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.pipeline.report import write_report
 from unblur.types import Observation, Progress, Result, UnblurError
