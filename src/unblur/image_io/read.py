@@ -13,6 +13,7 @@ from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, Decoded, Depth, FileFor
 from unblur.image_io.pillow_decode import decode_with_pillow
 from unblur.image_io.png import decode_png
 from unblur.image_io.tiff_read import decode_tiff
+from unblur.image_io.write import FORMATS
 
 # fmt: off
 _RAW = {
@@ -20,6 +21,11 @@ _RAW = {
     ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }
 # fmt: on
+_HEIF = {".heic", ".heif", ".hif", ".avif"}
+PHOTO_SUFFIXES = frozenset({*FORMATS, ".gif", ".bmp", *_HEIF, *_RAW})
+"""Suffixes of photos, in small letters. Those that cannot be read are among them, so that a folder with such photos is
+not said to be restored without them."""
+
 _LARGEST = 2.0**125  # largest value of a float file; larger ones would overflow in single precision
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
@@ -60,7 +66,7 @@ def decode_photo(
     """
     path = Path(name)
     _refuse_if_long(path, len(data), max_bytes)
-    format = _format_of(data[:64], path)
+    format = format_of(data[:64], path)
     try:
         if format == "PNG":
             decoded = decode_png(data, path, max_pixels)
@@ -99,7 +105,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         _refuse_if_long(path, path.stat().st_size, max_bytes)
         with path.open("rb") as file:
             head = file.read(64)
-            _format_of(head, path)
+            format_of(head, path)
             return head + file.read()
     except PermissionError as error:
         raise ImageFileError(path, "you may not read this file. Change its permissions.") from error
@@ -115,7 +121,7 @@ def _refuse_if_long(path: Path, length: int, max_bytes: int) -> None:
         )
 
 
-def _format_of(head: bytes, path: Path) -> FileFormat:
+def format_of(head: bytes, path: Path) -> FileFormat:
     """The format of a file, detected from its first 64 bytes.
 
     Raises:
