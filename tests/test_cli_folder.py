@@ -104,8 +104,8 @@ def test_a_pattern_in_quotes_is_restored_like_a_folder(method, here):
     [
         (["photos", "-o", "photos"], "cannot go into the folder of the photos"),
         (["photos", "-o", "photos/a.png"], "this is a file. Name a folder"),
-        (["photos", "-o", "out", "--noisy", "photos/a.png"], "--noisy and --report are for single photos"),
-        (["photos", "-o", "out", "--report", "r.png"], "--noisy and --report are for single photos"),
+        (["photos", "-o", "out", "--noisy", "photos/a.png"], "belongs to one photo, not to a folder"),
+        (["photos", "-o", "out", "--report", "r.png"], "--report is for photos in files"),
         (["photos/a.png", "--resume"], "Name one with -o"),
         (["photos", "-o", "out", "--set", "shft=1"], "Did you mean 'shift'"),
         (["empty", "-o", "out"], "empty: there is no photo"),

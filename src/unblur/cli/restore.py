@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,7 @@ from unblur.cli.console import (
     with_weights,
 )
 from unblur.cli.folder import Manner, entries_of, restore_folders, say_plan
+from unblur.cli.streams import STREAM, Ends, restore_stream
 from unblur.types import Cancelled, Observation, UnblurError
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 def restore(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO", help="JPEG, PNG, TIFF or WebP; with -o also a folder or 'DIR/**/*.jpg'."),
+        typer.Argument(
+            metavar="PHOTO",
+            help="JPEG, PNG, TIFF or WebP; - is standard input; with -o also a folder or 'DIR/**/*.jpg'.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -41,7 +45,8 @@ def restore(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file, or a folder for several photos or folders. Default: PHOTO.restored.jpg beside the photo.",
+            help="A file, a folder for several photos or folders, or - for standard output. "
+            "Default: PHOTO.restored.jpg beside the photo.",
         ),
     ] = None,
     method: Annotated[
@@ -120,22 +125,18 @@ def restore(
     `unblur restore DIR -o OUT` restores all photos in DIR and its subfolders, in several processes. OUT then holds the
     results in the same subfolders, manifest.jsonl and report.html.
     """
-    from unblur.pipeline.folders.scan import is_pattern
-
-    into_folder = resume or jobs is not None
-    if into_folder and output is None:
-        raise UnblurError("--jobs and --resume are for folders of results. Name one with -o.")
-    into_folder |= output is not None and any(path.is_dir() or is_pattern(path) for path in photos)
-    if into_folder and (noisy is not None or report is not None):
-        raise UnblurError("--noisy and --report are for single photos. A folder gets a report.html in any case.")
-    if noisy is not None and len(photos) > 1:
-        raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {len(photos)}. Restore them one by one.")
+    way = _way(photos, output, resume or jobs is not None)
+    if way != "files" and report is not None:
+        raise UnblurError("--report is for photos in files. A folder gets a report.html in any case.")
+    if noisy is not None and (way == "folder" or len(photos) > 1):
+        what = "a folder" if way == "folder" else f"{len(photos)} photos"
+        raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {what}. Restore photos one by one.")
     known = _known(psf, parse_sigma(sigma), exposure_ratio)
     given_settings = with_weights(parse_settings(settings or []), weights)
     options = _options(method, psf_size, given_settings, strength, force, device, align)
     options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})  # before the first photo is read
     keep = [file for file in (psf, weights, *map(Path, method.split("+"))) if file is not None and file.is_file()]
-    if into_folder:
+    if way == "folder":
         assert output is not None
         job = _job(options, known, keep, threads or 1)
         manner = Manner(jobs, resume, overwrite, as_json, quiet)
@@ -148,6 +149,14 @@ def restore(
         return
     if threads is not None:
         _use_threads(threads)
+    if way == "stream":
+        ends = Ends(photos[0], output, noisy, tuple(keep), overwrite)
+        if dry_run:
+            say_plan(ends.photo, ends.place, as_json=as_json)
+        else:
+            result = restore_stream(ends, options, known, quiet=quiet)
+            _say(result, as_json=as_json, quiet=quiet, err=ends.place == STREAM)
+        return
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored", make=not dry_run)
     if dry_run:
@@ -161,12 +170,29 @@ def restore(
         result = _restore_one(files, known, options, quiet=quiet, alone=given == 1)
         if result is None:
             failed = True
-        elif as_json:
-            typer.echo(json.dumps(result.as_json()))
-        elif not quiet:
-            _tell(result)
+        else:
+            _say(result, as_json=as_json, quiet=quiet)
     if failed:
         raise typer.Exit(USER_ERROR)
+
+
+def _way(photos: list[Path], output: Path | None, asked_for_folder: bool) -> Literal["files", "folder", "stream"]:
+    """Whether photos go from files to files, from folders to a folder, or through standard input or output.
+
+    Raises:
+        UnblurError: things that do not go together.
+    """
+    from unblur.pipeline.folders.scan import is_pattern
+
+    if STREAM in (*photos, output):
+        if len(photos) > 1 or asked_for_folder:
+            raise UnblurError("'-' is standard input or output, which holds one photo. Name it alone.")
+        return "stream"
+    if output is None and asked_for_folder:
+        raise UnblurError("--jobs and --resume are for folders of results. Name one with -o.")
+    if output is not None and (asked_for_folder or any(path.is_dir() or is_pattern(path) for path in photos)):
+        return "folder"
+    return "files"
 
 
 def _without_folders(paths: list[Path]) -> list[Path]:
@@ -288,15 +314,26 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
     return None
 
 
-def _tell(result: FileResult) -> None:
-    """Print the PSF and the noise level, what was done and why, and the notes."""
+def _say(result: FileResult, *, as_json: bool, quiet: bool, err: bool = False) -> None:
+    """Print what became of a photo, as JSON or as text; `err`: on stderr, as stdout holds the picture."""
+    if as_json:
+        typer.echo(json.dumps(result.as_json()), err=err)
+    elif not quiet:
+        for line in _lines(result):
+            typer.echo(line, err=err)
+
+
+def _lines(result: FileResult) -> list[str]:
+    """The PSF and the noise level, what was done and why, and the notes."""
     from unblur.imaging.psf import describe_psf
 
     found = [] if result.psf is None else [f"PSF {describe_psf(result.psf).words}"]
     if result.noise_sigma is not None:
         found.append(f"noise {result.noise_sigma:.4f} ({255 * result.noise_sigma:.1f} of 255)")
-    typer.echo(f"{result.input}: {'; '.join(found) or 'nothing measured'}")
     done = f"restored by {result.method} ({result.reason})" if result.changed else "left as it was"
-    typer.echo(f"  {done} in {result.seconds:.1f} s -> {result.output}")
-    for note in result.notes:
-        typer.echo(f"  {note}")
+    place = "standard output" if result.output == STREAM else result.output
+    return [
+        f"{result.input}: {'; '.join(found) or 'nothing measured'}",
+        f"  {done} in {result.seconds:.1f} s -> {place}",
+        *(f"  {note}" for note in result.notes),
+    ]

@@ -98,7 +98,7 @@ class Outcome:
 
     Attributes:
         record: the line for the manifest.
-        previews: JPEG of the photo and, if it was changed, of the result.
+        previews: small JPEGs of the photo and of the result; empty after an error, and if none were wanted.
         short_of_memory: whether it failed for lack of memory, so that it may succeed alone.
         memory: largest memory of the process in bytes, if it was reached with this photo; else 0.
     """
