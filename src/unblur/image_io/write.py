@@ -250,11 +250,22 @@ def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
     samples = np.empty(together.shape, np.uint8 if bits == 8 else np.uint16)
     for row in range(0, len(samples), _ROWS):  # in parts, so that a large picture is not copied in float32
         part = together[row : row + _ROWS]
+        if photo.linear:
+            part = np.dstack([srgb_values(part[..., : pixels.shape[2]]), part[..., pixels.shape[2] :]])
         samples[row : row + _ROWS] = np.floor(np.clip(part, 0, 1) * top + np.float32(0.5))
     return samples
 
 
 _ROWS = 256
+
+
+def srgb_values(light: np.ndarray) -> np.ndarray:
+    """The sRGB values of linear light, both in [0, 1]; smaller and larger values are clipped."""
+    import torch
+
+    from unblur.imaging.synthesis.camera import to_srgb
+
+    return to_srgb(torch.from_numpy(np.clip(light, 0, 1))).numpy()
 
 
 def _encode_by_pillow(samples: np.ndarray, photo: Photo, format: Format, notes: list[str]) -> bytes:

@@ -23,7 +23,8 @@ from unblur.image_io import (
 )
 from unblur.image_io.metadata import exposure_of
 from unblur.image_io.read import read_bytes
-from unblur.image_io.write import FORMATS, Format, check_format_holds, put_in_place
+from unblur.image_io.write import FORMATS, Format, check_format_holds, put_in_place, srgb_values
+from unblur.imaging.synthesis.camera import to_srgb
 from unblur.pipeline.options import Options
 from unblur.pipeline.pairs import AlignedShot, NotOneScene, align_short
 from unblur.pipeline.picture import restore_picture
@@ -142,10 +143,13 @@ def restore_file(
     )
     put_in_place(content, output, overwrite=overwrite)
     result = _result(path, output, outcome, notes, started)
+    before, after = photo.pixels, outcome.image
+    if photo.linear and (preview is not None or report is not None):
+        before, after = srgb_values(before), to_srgb(after.clamp(0, 1))
     if preview is not None:
-        preview(photo.pixels, outcome.image)
+        preview(before, after)
     if report is not None:
-        write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
+        write_report(before, after, result, report, overwrite=overwrite)
     return result
 
 
@@ -164,7 +168,7 @@ def restore_bytes(
     """Restore a photo in memory: the bytes that `restore_file` writes. No file is read or written.
 
     Args:
-        data: the bytes of a JPEG, PNG, TIFF, WebP, GIF or BMP file.
+        data: the bytes of a JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP or HEIF file.
         options: what to do; None: what is best for the photo.
         progress: told of the stages; may cancel.
         known: what is known besides the pictures: psf, sigma, exposure ratio.
@@ -191,7 +195,7 @@ def restore_bytes(
     photo = decode_photo(data, path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else decode_photo(noisy, short_path, max_pixels=max_pixels, max_bytes=max_bytes)
     if format is None:
-        format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
+        format = "PNG" if photo.format not in _SUFFIXES else photo.format
     elif format not in _SUFFIXES:
         raise UnblurError(f"a photo is not written as '{format}'. Available: {', '.join(_SUFFIXES)}.")
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
