@@ -16,6 +16,12 @@ def test_a_larger_photo_needs_more():
     assert model.need(12_000_000) - model.need(0) == pytest.approx(12e6 * model.per_pixel)
 
 
+def test_parallel_tiles_need_more():
+    alone, together = MemoryModel(1), MemoryModel(8)
+    assert together.need(1_000_000) == alone.need(1_000_000), "a photo that is restored as a whole"
+    assert together.need(12_000_000) == alone.need(12_000_000) + 3 * MemoryModel.per_tile
+
+
 def test_a_method_that_needs_more_than_expected_is_noticed():
     model = MemoryModel()
     usual = model.need(1_000_000)

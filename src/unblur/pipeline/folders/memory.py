@@ -6,6 +6,9 @@ import os
 import threading
 from pathlib import Path
 
+from unblur.solvers.tiles import WHOLE_UP_TO
+from unblur.solvers.workers import MOST_WORKERS
+
 SHARE = 0.8
 """Part of the free memory that the workers may use together; chosen by hand."""
 
@@ -13,10 +16,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 class MemoryModel:
-    """Bytes that a worker needs, from the number of pixels: `base + per_pixel * pixels`.
+    """Bytes that a worker needs, from the number of pixels: `base + per_pixel * pixels`, and more for parallel tiles.
 
-    The constants were measured with `benchmarks/folder_memory.py`; `learn` raises `per_pixel` for methods that need
-    more.
+    With one thread, `benchmarks/folder_memory.py` measured 0.36 to 0.67 GB for 0.4 megapixels, and 1.2 to 1.6 GB for 12,
+    depending on the method. The constants are above all of these. `learn` raises `per_pixel` for methods that need more.
     """
 
     base = 650_000_000
@@ -24,12 +27,19 @@ class MemoryModel:
 
     per_pixel = 140.0
 
-    def __init__(self) -> None:
+    per_tile = 600_000_000
+    """What each further tile needs that is restored at the same time; see `solvers.workers.MOST_WORKERS`."""
+
+    def __init__(self, threads: int = 1) -> None:
+        """`threads`: of a worker; photos larger than `WHOLE_UP_TO` are restored in as many tiles at the same time."""
+        self._more_tiles = min(threads, MOST_WORKERS) - 1
         self._lock = threading.Lock()
 
     def need(self, pixels: int | None) -> int:
         """Bytes for a photo with this number of pixels; None: its header could not be read, so it will fail early."""
-        return round(self.base + self.per_pixel * (pixels or 0))
+        pixels = pixels or 0
+        tiles = self._more_tiles if pixels > WHOLE_UP_TO else 0
+        return round(self.base + self.per_pixel * pixels + self.per_tile * tiles)
 
     def learn(self, pixels: int | None, peak: int) -> None:
         """Take notice of what a photo needed.

@@ -129,7 +129,7 @@ class _Run:
 
     def __init__(self, manifest: Manifest, job: Job, entries: dict[str, Entry], done: int) -> None:
         self._manifest, self._job, self._entries = manifest, job, entries
-        self._memory = MemoryModel()
+        self._memory = MemoryModel(job.threads)
         self._previews = MOST_PREVIEWS - done
         self._refused: list[Record] = []
 
