@@ -94,3 +94,5 @@ def test_a_report_of_something_else_is_not_replaced(tmp_path):
     with pytest.raises(UnblurError, match=r"report.html: it exists already"):
         check_report(tmp_path, overwrite=False)
     check_report(tmp_path, overwrite=True)
+    (tmp_path / "manifest.jsonl").touch()
+    check_report(tmp_path, overwrite=False)

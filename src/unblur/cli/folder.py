@@ -49,7 +49,7 @@ def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> 
     from unblur.pipeline.folders.scan import find_photos
 
     check_folder(out, resume=manner.resume, overwrite=manner.overwrite)
-    check_report(out, overwrite=manner.resume or manner.overwrite)
+    check_report(out, overwrite=manner.overwrite)
     photos = find_photos(sources, out)
     return plan(photos, out, dict(job.digest), resume=manner.resume, overwrite=manner.overwrite)
 

@@ -15,7 +15,7 @@ from unblur.solvers.blind import informative_place
 from unblur.trained import Trained
 from unblur.types import Progress
 
-TRAINED = Trained("nidf", Path(__file__).parent, network_of)
+TRAINED = Trained("nidf", Path(__file__).parent, network_of, picture=lambda network, noisy: network(noisy)[1])
 MULTIPLE = 16  # pixels: the compact networks reduce a picture by this factor
 
 # Orientations, see `_turned`. The first few differ as much as possible in direction and mirroring.

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from unblur.image_io.write import check_place, put_in_place
-from unblur.pipeline.folders.manifest import Record
+from unblur.pipeline.folders.manifest import MANIFEST, Record
 from unblur.pipeline.folders.run import preview_files
 
 REPORT = "report.html"
@@ -73,16 +73,14 @@ class Summary:
         )
 
 
-def check_report(out: Path, *, overwrite: bool) -> Path:
-    """The place of the report.
+def check_report(out: Path, *, overwrite: bool) -> None:
+    """Check that the report may be written. That of an earlier run, which left a manifest, may be replaced.
 
     Raises:
-        ImageFileError: when there is a file of its name, which may not be replaced.
+        ImageFileError: when there is a file of its name that may not be replaced, or the folder is not writable.
     """
-    path = out / REPORT
     if out.is_dir():
-        check_place(path, overwrite=overwrite)
-    return path
+        check_place(out / REPORT, overwrite=overwrite or (out / MANIFEST).exists())
 
 
 def write_page(records: Sequence[Record], out: Path) -> Path:
