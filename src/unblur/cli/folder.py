@@ -24,7 +24,8 @@ class Manner:
     """How a folder is restored.
 
     Attributes:
-        jobs: number of worker processes; None: as many as memory and processors allow.
+        jobs: number of photos at a time; None: as many as memory and processors allow.
+        ray: address of a Ray cluster, or "local"; None: processes of this machine.
         resume: continue an earlier run.
         overwrite: replace files that exist.
         as_json: print the line of the manifest for each photo.
@@ -32,6 +33,7 @@ class Manner:
     """
 
     jobs: int | None = None
+    ray: str | None = None
     resume: bool = False
     overwrite: bool = False
     as_json: bool = False
@@ -74,16 +76,24 @@ def restore_folders(entries: Sequence[Entry], out: Path, job: Job, manner: Manne
     """
     from unblur.pipeline.folders.manifest import Manifest, read_histories
     from unblur.pipeline.folders.page import write_page
-    from unblur.pipeline.folders.processes import LocalProcesses
 
     names = {entry.found.name for entry in entries}
     with Manifest(out, new=not manner.resume) as manifest:
-        made = _run(entries, manifest, job, LocalProcesses(manner.jobs, threads=job.threads), manner)
+        made = _run(entries, manifest, job, _executor(manner, job.threads), manner)
         records = [history.last for name, history in read_histories(out).items() if name in names]
         page = write_page(records, out)
     if not manner.as_json and not manner.quiet:
         _say_summary(made, len(entries) - len(made), page)
     return all(record.error is None for record in made)
+
+
+def _executor(manner: Manner, threads: int) -> Executor:
+    from unblur.pipeline.folders.cluster import RayCluster
+    from unblur.pipeline.folders.processes import LocalProcesses
+
+    if manner.ray is None:
+        return LocalProcesses(manner.jobs, threads=threads)
+    return RayCluster(manner.ray, manner.jobs, threads=threads)
 
 
 def _run(entries: Sequence[Entry], manifest: Manifest, job: Job, executor: Executor, manner: Manner) -> list[Record]:

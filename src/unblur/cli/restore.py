@@ -108,6 +108,12 @@ def restore(
             "--threads", metavar="N", min=1, help="Threads for a photo. Default: all processors; for folders, 1."
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="For folders: use a Ray cluster; 'local' starts Ray on this machine."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="For folders: continue an earlier run; what is done is left out.")
     ] = False,
@@ -125,7 +131,7 @@ def restore(
     `unblur restore DIR -o OUT` restores all photos in DIR and its subfolders, in several processes. OUT then holds the
     results in the same subfolders, manifest.jsonl and report.html.
     """
-    way = _way(photos, output, resume or jobs is not None)
+    way = _way(photos, output, resume or jobs is not None or ray is not None)
     if way != "files" and report is not None:
         raise UnblurError("--report is for photos in files. A folder gets a report.html in any case.")
     if noisy is not None and (way == "folder" or len(photos) > 1):
@@ -139,7 +145,7 @@ def restore(
     if way == "folder":
         assert output is not None
         job = _job(options, known, keep, threads or 1)
-        manner = Manner(jobs, resume, overwrite, as_json, quiet)
+        manner = Manner(jobs, ray, resume, overwrite, as_json, quiet)
         entries = entries_of(photos, output, job, manner)
         if dry_run:
             for entry in entries:
@@ -189,7 +195,7 @@ def _way(photos: list[Path], output: Path | None, asked_for_folder: bool) -> Lit
             raise UnblurError("'-' is standard input or output, which holds one photo. Name it alone.")
         return "stream"
     if output is None and asked_for_folder:
-        raise UnblurError("--jobs and --resume are for folders of results. Name one with -o.")
+        raise UnblurError("--jobs, --ray and --resume are for folders of results. Name one with -o.")
     if output is not None and (asked_for_folder or any(path.is_dir() or is_pattern(path) for path in photos)):
         return "folder"
     return "files"
