@@ -18,7 +18,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 class MemoryModel:
     """Bytes that a worker needs, from the number of pixels: `base + per_pixel * pixels`, and more for parallel tiles.
 
-    With one thread, `benchmarks/folder_memory.py` measured 0.36 to 0.67 GB for 0.4 megapixels, and 1.2 to 1.6 GB for
+    With one thread, `benchmarks/folder_memory.py` measured 0.36 to 0.67 GB for 0.4 megapixels, and 1.2 to 2.0 GB for
     12, depending on the method. The constants are above all of these. `learn` raises `per_pixel` for methods that need
     more.
     """
