@@ -21,7 +21,7 @@ from unblur.methods.deblur_merger.training import MergerTraining
 from unblur.trained import Trained, TrainedSettings
 from unblur.types import Observation, Progress, Restoration
 
-TRAINED = Trained("deblur_merger", Path(__file__).parent, network_of)
+TRAINED = Trained("deblur_merger", Path(__file__).parent, network_of, picture=lambda network, *shots: network(*shots))
 
 
 class MergerSettings(TrainedSettings):

@@ -22,7 +22,7 @@ from unblur.methods.deblur_rnn.training import RnnTraining
 from unblur.trained import Trained, TrainedSettings
 from unblur.types import Observation, Progress, Restoration
 
-TRAINED = Trained("deblur_rnn", Path(__file__).parent, network_of)
+TRAINED = Trained("deblur_rnn", Path(__file__).parent, network_of, picture=lambda network, *shots: network(*shots)[1])
 
 
 class RnnSettings(TrainedSettings):

@@ -16,7 +16,7 @@ from unblur.solvers.blind import informative_place
 from unblur.trained import Trained
 from unblur.types import Progress
 
-TRAINED = Trained("nidf", Path(__file__).parent, network_of)
+TRAINED = Trained("nidf", Path(__file__).parent, network_of, picture=lambda network, noisy: network(noisy)[1])
 MULTIPLE = 16  # pixels: the compact networks reduce a picture by this factor
 
 PART = 1024  # pixels: largest side of the part of a photo from which its PSF is estimated; chosen by hand

@@ -21,7 +21,13 @@ from unblur.methods.two_way.training import TwoWayTraining
 from unblur.trained import Trained, TrainedSettings
 from unblur.types import Observation, Progress, Restoration
 
-TRAINED = Trained("two_way", Path(__file__).parent, network_of, module="network")
+TRAINED = Trained(
+    "two_way",
+    Path(__file__).parent,
+    network_of,
+    module="network",
+    picture=lambda network, blurry: network(blurry)[-1].I,
+)
 SEVERAL, FEW = 2, 1  # orientations; one takes 1 s per megapixel on two cores
 
 
