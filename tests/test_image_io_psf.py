@@ -152,7 +152,7 @@ def test_bytes_that_hold_no_psf_are_refused_by_name(name):
 def test_an_array_that_declares_more_than_there_is_asks_for_no_memory():
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)})
-    with pytest.raises(ImageFileError, match="not a whole .npy array"):
+    with pytest.raises(ImageFileError, match="not a whole"):
         decode_psf(buffer.getvalue() + bytes(800), "psf.npy")
 
 

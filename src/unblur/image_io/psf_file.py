@@ -119,7 +119,9 @@ def _decode_npy(data: bytes, path: Path) -> np.ndarray:
     try:
         read_header = _NPY_HEADERS[np.lib.format.read_magic(stream)]
         shape, in_columns, dtype = read_header(stream)
-        # A view of the data: a header that declares more than there is cannot ask for memory. It refuses objects.
+        if dtype.hasobject:
+            raise ValueError("objects are pointers, which must not come from a file")
+        # A view of the data: a header that declares more than there is cannot ask for memory.
         array = np.ndarray(shape, dtype, data, stream.tell(), order="F" if in_columns else "C")
     except (KeyError, OSError, ValueError, TypeError) as error:
         raise ImageFileError(path, _NO_ARRAY) from error
