@@ -1,0 +1,123 @@
+"""A server of `unblur web` in this process, and pages as a program: what a browser sends, with `http.client`."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import uvicorn
+
+from unblur.web.app import make_app
+from unblur.web.server import bound, configuration
+
+PATIENCE = 60.0  # s
+
+
+class Page:
+    """One open page: a session, with the requests that the script of the page makes."""
+
+    def __init__(self, port: int, headers: dict[str, str] | None = None) -> None:
+        self.port, self.headers = port, dict(headers or {})
+        status, answer = self.ask("POST", "/api/session")
+        assert status == 200, answer
+        self.token = json.loads(answer)["session"]
+        self.headers["X-Unblur-Session"] = self.token
+
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Status and body of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection.request(method, path, body, {**self.headers, **(headers or {})})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    def send(self, data: bytes, name: str = "photo.png", role: str = "photo") -> str:
+        """Send a file; its id."""
+        status, answer = self.ask("POST", f"/api/uploads?role={role}&name={quote(name)}", data)
+        assert status == 201, answer
+        return json.loads(answer)["id"]
+
+    def refused(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+        """Status and error of a request that is refused."""
+        status, answer = self.ask(method, path, body)
+        assert status >= 400, answer
+        return status, json.loads(answer)["error"]
+
+    def order(self, photo: str, **choices: Any) -> str:
+        """Ask for a photo to be restored; the id of the job."""
+        status, answer = self.ask("POST", "/api/jobs", json.dumps({"photo": photo, **choices}))
+        assert status == 201, answer
+        return json.loads(answer)["job"]
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What the page is told, as it happens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection.request("GET", "/api/events", headers=self.headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        try:
+            while line := answer.readline():
+                if line.strip():
+                    yield json.loads(line)
+        finally:
+            connection.close()
+
+    def wait_for(self, job: str, *states: str) -> dict[str, Any]:
+        """What the page is told of a job once it is in one of these states."""
+        events = self.events()
+        try:
+            return next(event for event in events if event["job"] == job and event["state"] in states)
+        finally:
+            events.close()  # type: ignore[attr-defined]
+
+    def download(self, job: str, strength: float = 1) -> bytes:
+        status, answer = self.ask("GET", f"/api/jobs/{job}/download?strength={strength}")
+        assert status == 200, answer
+        return answer
+
+    def restored(self, data: bytes, name: str = "photo.png", **choices: Any) -> bytes:
+        """Send a photo, wait, and download the result."""
+        job = self.order(self.send(data, name), **choices)
+        told = self.wait_for(job, "done", "failed")
+        assert told["state"] == "done", told["error"]
+        return self.download(job)
+
+
+@contextmanager
+def serving(**options: Any) -> Iterator[int]:
+    """A running server; its port."""
+    server = uvicorn.Server(configuration(make_app(**options)))
+    with bound("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        wait_until(lambda: server.started)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+def wait_until(true: Callable[[], Any]) -> None:
+    """Wait until something is true, and fail after `PATIENCE` seconds."""
+    until = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < until, "it has not happened"
+        time.sleep(0.01)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
