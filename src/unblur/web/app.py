@@ -160,8 +160,9 @@ class _Server:
             job.release()
             return
         session.tell(job)
-        if job.state != "running":
+        if job.progress.name == "" or job.state != "running":  # it has just begun, or has ended
             self._sessions.limit_disk()
+            self._sessions.tell_waiting()
 
     async def _tidy(self) -> None:
         while True:
@@ -281,10 +282,10 @@ class _Server:
         return JSONResponse(self._described(job), 201)
 
     async def _cancel(self, request: Request) -> Response:
-        session, job = self._session(request), self._job_of(request)
+        job = self._job_of(request)
         if self._queue.remove(job.owner, job) or job.state == "running":
             job.cancel()
-        session.tell(*(each for each in session.jobs.values() if each.state == "waiting"))  # their turn has come nearer
+        self._sessions.tell_waiting()
         return Response(status_code=204)
 
     def _forget(self, session: Session, job: Job) -> None:

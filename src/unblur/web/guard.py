@@ -127,7 +127,7 @@ class Guard:
         if not hmac.compare_digest(given.encode(), self._password.encode()):
             async with self._wrong:
                 await asyncio.sleep(_WRONG_PASSWORD_TAKES)
-            return RedirectResponse(f"{LOGIN}?wrong", 303)
+            return RedirectResponse(f"{LOGIN}#wrong", 303)
         now = time.monotonic()
         self._logins = {cookie: until for cookie, until in self._logins.items() if until > now}
         cookie = secrets.token_urlsafe(32)

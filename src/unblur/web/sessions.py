@@ -185,6 +185,11 @@ class Sessions:
         if self.arriving + sum(session.held for session in self._sessions.values()) > MOST_HELD:
             raise Full("The server holds as many photos as it may. Remove photos, or close other pages.")
 
+    def tell_waiting(self) -> None:
+        """Let the pages know that the turn of their waiting jobs has come nearer."""
+        for session in self._sessions.values():
+            session.tell(*(job for job in session.jobs.values() if job.state == "waiting"))
+
     def limit_disk(self) -> None:
         """Release the pixels of the oldest results of all sessions while these need more disk than allowed."""
         kept = [
