@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import signal
 import subprocess
@@ -137,11 +136,8 @@ def test_only_addresses_of_this_machine_need_no_password(host, loopback):
 
 
 def test_the_command_shows_its_page_and_stops_with_ctrl_c():
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "unblur", "web", "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as running:
+    command = [sys.executable, "-u", "-m", "unblur", "web", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         said = running.stdout.readline()
         address = re.search(r"http://\S+", said)

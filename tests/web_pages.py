@@ -13,10 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import uvicorn
 
-from unblur.web.app import make_app
-from unblur.web.server import bound, configuration
+from unblur.web.app import Application
+from unblur.web.server import Server, bound
 
 PATIENCE = 60.0  # s
 
@@ -95,7 +94,7 @@ class Page:
 @contextmanager
 def serving(**options: Any) -> Iterator[int]:
     """A running server; its port."""
-    server = uvicorn.Server(configuration(make_app(**options)))
+    server = Server(Application(**options))
     with bound("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 
 from unblur.types import UnblurError
 from unblur.web.guard import LOGIN, Guard
@@ -60,16 +60,7 @@ STATUS: dict[type[UnblurError], int] = {NotThere: 404, Ended: 410, TooLong: 413,
 """Status codes of errors; that of all others is 400."""
 
 
-def make_app(
-    *,
-    names: Collection[str] = (),
-    password: str | None = None,
-    max_pixels: int = MAX_PIXELS,
-    max_bytes: int = MAX_BYTES,
-    device: str | None = None,
-    workers: int = 1,
-    queue: FairQueue[Job] | None = None,
-) -> ASGIApp:
+class Application:
     """The application, to be served by an ASGI server.
 
     Args:
@@ -82,19 +73,35 @@ def make_app(
             memory and hardly less time.
         queue: where jobs wait; None: a queue with the usual limits.
     """
-    server = _Server(Limits(max_pixels=max_pixels, max_bytes=max_bytes), device, workers, queue or FairQueue())
-    return Guard(Starlette(routes=server.routes(), lifespan=server.lifespan), names=names, password=password)
 
-
-class _Server:
-    """What all requests share."""
-
-    def __init__(self, limits: Limits, device: str | None, workers: int, queue: FairQueue[Job]) -> None:
-        self._limits, self._device, self._workers, self._queue = limits, device, workers, queue
-        self._sessions = Sessions(queue)
+    def __init__(
+        self,
+        *,
+        names: Collection[str] = (),
+        password: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = MAX_BYTES,
+        device: str | None = None,
+        workers: int = 1,
+        queue: FairQueue[Job] | None = None,
+    ) -> None:
+        self._limits = Limits(max_pixels=max_pixels, max_bytes=max_bytes)
+        self._device, self._workers, self._queue = device, workers, queue or FairQueue()
+        self._sessions = Sessions(self._queue)
         self._files = {file.name: file.read_bytes() for file in PAGE.iterdir() if file.suffix in _TYPES}
+        app = Starlette(routes=self._routes(), lifespan=self._lifespan)
+        self._guarded = Guard(app, names=names, password=password)
 
-    def routes(self) -> list[Route]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._guarded(scope, receive, send)
+
+    def stop(self) -> None:
+        """End all work and all streams of events. Called in the thread of the server, before it waits for these."""
+        self._queue.close()
+        self._sessions.end_all()
+
+    def _routes(self) -> list[Route]:
         """The addresses."""
         answer = self._answering
         return [
@@ -116,7 +123,7 @@ class _Server:
         ]
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Run the threads that restore photos, and end abandoned sessions, as long as the server runs."""
         self._loop = asyncio.get_running_loop()
         self._decoding = anyio.CapacityLimiter(_DECODED_AT_ONCE)
@@ -128,8 +135,7 @@ class _Server:
             yield
         finally:
             tidying.cancel()
-            self._queue.close()
-            self._sessions.end_all()
+            self.stop()
 
     # --- in threads for work ----------------------------------------------------------------------
 
@@ -176,7 +182,9 @@ class _Server:
             try:
                 return await answer(request)
             except UnblurError as error:
-                return JSONResponse({"error": str(error)}, STATUS.get(type(error), 400))
+                # A body that has not been read is not waited for.
+                headers = {"Connection": "close"} if request.method == "POST" else None
+                return JSONResponse({"error": str(error)}, STATUS.get(type(error), 400), headers)
             except ClientDisconnect:
                 return Response(status_code=400)
 

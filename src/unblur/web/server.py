@@ -11,7 +11,7 @@ from collections.abc import Callable
 import uvicorn
 
 from unblur.types import UnblurError
-from unblur.web.app import make_app
+from unblur.web.app import Application
 
 MOST_REQUESTS = 300
 """Most requests and streams at the same time; further ones are answered with 503."""
@@ -48,7 +48,7 @@ def serve(
     listening = bound(host, port)
     address = address_of(host, listening.getsockname()[1])
     name = socket.gethostname()
-    app = make_app(
+    app = Application(
         names={host, name, f"{name}.local"},
         password=password,
         max_pixels=max_pixels,
@@ -61,16 +61,15 @@ def serve(
         if open_page:
             webbrowser.open(address)
 
-    server = _Server(configuration(app), started)
-    with listening:
-        server.run(sockets=[listening])
-
-
-def configuration(app: object) -> uvicorn.Config:
-    """How the application is served: with limits, and without writing down who asked for what."""
     logging.getLogger("unblur.web").addHandler(logging.StreamHandler())
+    with listening:
+        Server(app, started).run(sockets=[listening])
+
+
+def _configuration(app: Application) -> uvicorn.Config:
+    """How the application is served: with limits, and without writing down who asked for what."""
     return uvicorn.Config(
-        app,  # pyright: ignore[reportArgumentType]
+        app,
         loop="asyncio",
         http="h11",
         ws="none",
@@ -83,18 +82,28 @@ def configuration(app: object) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
-    """Says when it answers requests."""
+class Server(uvicorn.Server):
+    """Serves the application.
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._tell = started
+    Args:
+        app: the application.
+        ready: called when requests are answered.
+    """
+
+    def __init__(self, app: Application, ready: Callable[[], None] = lambda: None) -> None:
+        super().__init__(_configuration(app))
+        self._app, self._tell = app, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
         if self.started:
             self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop. The application is stopped first, since its streams of events would be waited for."""
+        self._app.stop()
+        await super().shutdown(sockets)
 
 
 def bound(host: str, port: int) -> socket.socket:

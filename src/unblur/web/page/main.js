@@ -28,6 +28,8 @@ async function add(files) {
   for (const photo of added) {
     try {
       await started;
+      const limit = form?.all.limits.max_bytes ?? Infinity;
+      if (photo.file.size > limit) throw new Error(`${photo.name}: larger than ${limit / 1e6} megabytes. Save it smaller.`);
       const facts = await api.upload(photo.file, "photo");
       photo.before = await api.picture(`/api/uploads/${facts.id}/preview`);
       Object.assign(photo, facts);
