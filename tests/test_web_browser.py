@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from fakes import PSF
-from test_web_server import bomb, expected, photo_of
+from unblur.image_io import Photo, encode_photo
 from unblur.pipeline.in_memory import restore_bytes
 from unblur.pipeline.options import Options
 from unblur.types import Observation
-from web_pages import Page, npy, serving, wait_until
+from web_pages import Page, bomb, expected, npy, photo_of, serving, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -208,8 +208,6 @@ def test_a_pair_is_restored(person):
 
 def test_a_photo_that_is_left_alone_says_why_and_can_be_restored_all_the_same(person):
     flat = np.full((64, 64, 3), 0.5, np.float32)
-    from unblur.image_io import Photo, encode_photo
-
     data = encode_photo(Photo(flat), "PNG")[0]
     person.give_psf()
     person.choose("Method", "wiener")

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import threading
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from PIL import Image
 
-from fakes import PSF, photo_pixels
-from unblur.image_io import Photo, encode_photo
+from fakes import PSF
 from unblur.pipeline.in_memory import restore_bytes
 from unblur.pipeline.options import Options
 from unblur.types import Observation
 from unblur.web import sessions
 from unblur.web.queue import FairQueue
-from web_pages import Page, npy, serving, wait_until
+from web_pages import Page, bomb, expected, npy, photo_of, serving, wait_until
 
 QUICK = {"method": "wiener", "force": True}
 LONG = {"method": "richardson_lucy", "settings": {"richardson_lucy.iterations": 10_000}, "force": True}
@@ -42,26 +38,6 @@ def page(port):
     page = Page(port)
     yield page
     page.ask("POST", "/api/session/end", page.token)
-
-
-def photo_of(format: str, seed: int = 0) -> bytes:
-    """A small photo in a file of this format; other seeds give other photos."""
-    pixels = np.roll(photo_pixels(), 5 * seed, axis=1)
-    buffer = io.BytesIO()
-    if format == "16-bit PNG":
-        return encode_photo(Photo(pixels.astype(np.float32) / np.float32(300), depth="uint16"), "PNG")[0]
-    if format == "float TIFF":
-        tifffile.imwrite(buffer, (pixels / 255).astype(np.float32), photometric="rgb")
-    else:
-        exif = Image.Exif()
-        exif[0x010F] = "a camera"
-        Image.fromarray(pixels).save(buffer, format, exif=exif)
-    return buffer.getvalue()
-
-
-def expected(data: bytes, method: str = "wiener", **options: object) -> bytes:
-    """What `unblur restore --psf` writes."""
-    return restore_bytes(data, Options(method, force=True, **options), known=Observation(psf=PSF[None, None]))[0]  # type: ignore[arg-type]
 
 
 # --- what a person does ---------------------------------------------------------------------------
@@ -161,16 +137,6 @@ def test_a_photo_that_is_removed_ends_its_job(page):
 
 
 # --- what is refused ------------------------------------------------------------------------------
-
-
-def bomb(side: int) -> bytes:
-    """A PNG of a few hundred bytes that declares `side` x `side` pixels."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
 
 BAD_FILES = {

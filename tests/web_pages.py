@@ -5,15 +5,24 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import tifffile
+from PIL import Image
 
+from fakes import PSF, photo_pixels
+from unblur.image_io import Photo, encode_photo
+from unblur.pipeline.in_memory import restore_bytes
+from unblur.pipeline.options import Options
+from unblur.types import Observation
 from unblur.web.app import Application
 from unblur.web.server import Server, bound
 
@@ -120,3 +129,33 @@ def npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def photo_of(format: str, seed: int = 0) -> bytes:
+    """A small photo in a file of this format; other seeds give other photos."""
+    pixels = np.roll(photo_pixels(), 5 * seed, axis=1)
+    buffer = io.BytesIO()
+    if format == "16-bit PNG":
+        return encode_photo(Photo(pixels.astype(np.float32) / np.float32(300), depth="uint16"), "PNG")[0]
+    if format == "float TIFF":
+        tifffile.imwrite(buffer, (pixels / 255).astype(np.float32), photometric="rgb")
+    else:
+        exif = Image.Exif()
+        exif[0x010F] = "a camera"
+        Image.fromarray(pixels).save(buffer, format, exif=exif)
+    return buffer.getvalue()
+
+
+def expected(data: bytes, method: str = "wiener", **options: object) -> bytes:
+    """What `unblur restore --psf` writes."""
+    return restore_bytes(data, Options(method, force=True, **options), known=Observation(psf=PSF[None, None]))[0]  # type: ignore[arg-type]
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few hundred bytes that declares `side` x `side` pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")

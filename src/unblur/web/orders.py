@@ -31,6 +31,7 @@ class Order(BaseModel):
         exposure_ratio: exposure of the photo divided by that of the short shot.
         align: whether the short shot is moved onto the photo.
         force: whether to keep a result that is not credible.
+        region: where the PSF is estimated: left, top, width, height in pixels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +46,7 @@ class Order(BaseModel):
     exposure_ratio: float | None = None
     align: bool = True
     force: bool = False
+    region: tuple[int, int, int, int] | None = None
 
     @classmethod
     def read(cls, body: bytes) -> Order:
@@ -77,6 +79,7 @@ class Order(BaseModel):
             device=device,
             allow_files=False,
             align=self.align,
+            region=self.region,
         )
 
     def known(self, psf: Tensor | None) -> Observation:
