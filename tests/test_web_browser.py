@@ -340,3 +340,28 @@ def test_nothing_is_wider_than_the_screen(chromium, port, width):
     person.wait()
     assert person.page.evaluate("document.documentElement.scrollWidth") <= width
     person.context.close()
+
+
+def test_the_psf_is_estimated_in_a_region_that_is_drawn_on_the_photo(person):
+    data = photo_of("JPEG")
+    person.choose("Method", "wiener")
+    person.keep_doubtful()
+    person.page.get_by_label("PSF size").fill("7")
+    person.drop(("a.jpg", data))
+    person.wait()
+    person.page.get_by_role("button", name="Draw").click()
+    corner = person.page.locator("#viewer .before").bounding_box()
+    scale = corner["width"] / 64
+    person.page.mouse.move(corner["x"] + 4.2 * scale, corner["y"] + 6.1 * scale)
+    person.page.mouse.down()
+    person.page.mouse.move(corner["x"] + 54.1 * scale, corner["y"] + 46.2 * scale, steps=4)
+    person.page.mouse.up()
+    assert person.page.get_by_label("Region of the PSF").input_value() == "4,6,50,40"
+    drawn = person.page.locator("#viewer .region").bounding_box()
+    assert drawn["width"] == pytest.approx(50 * scale, abs=3)
+    person.page.get_by_role("button", name="Restore again").click()
+    person.page.locator("#progress").wait_for()
+    person.page.locator("#progress").wait_for(state="hidden")
+    options = Options("l0_psf+wiener", 7, force=True, region=(4, 6, 50, 40))
+    assert person.download()[1] == restore_bytes(data, options)[0]
+    assert person.download()[1] != restore_bytes(data, Options("l0_psf+wiener", 7, force=True))[0]

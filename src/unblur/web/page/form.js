@@ -126,6 +126,11 @@ export class Form {
     this.ratio = make("input", { type: "number", min: 0, step: "any", placeholder: "measured" });
     this.align = make("input", { type: "checkbox", checked: true });
     this.force = make("input", { type: "checkbox" });
+    this.region = make("input", { type: "text", pattern: "\\d+,\\d+,\\d+,\\d+", placeholder: "the whole photo" });
+    this.draw = make("button", { type: "button" }, "Draw");
+    const where = "the PSF is estimated in this part: left, top, width, height in pixels";
+    this.regionField = field("Region of the PSF", this.region, where);
+    this.regionField.insertBefore(make("div", { className: "pair" }, this.region, this.draw), this.regionField.lastChild);
     this.sizeField = field("PSF size", this.size, "side in pixels of the PSF to estimate, odd");
     this.ratioField = field("Exposure ratio", this.ratio, "exposure of the photo divided by that of the short shot");
     this.alignField = field("Align the short shot", this.align, "move it onto the photo, and make it as bright", "check");
@@ -134,6 +139,7 @@ export class Form {
       { className: "group" },
       field("Noise", this.noise, "standard deviation, in levels of 255"),
       this.sizeField,
+      this.regionField,
       this.ratioField,
       this.alignField,
       field("Keep doubtful results", this.force, "also when a result is not credible", "check"),
@@ -168,6 +174,7 @@ export class Form {
     this.estimatorField.querySelector("small").textContent = steps.length < 2 ? "" : steps[0].title;
     const estimates = chosen ? steps.some((step) => step.gives.includes("psf")) : !this.given.psf && !this.given.short;
     this.sizeField.hidden = !estimates;
+    this.regionField.hidden = !estimates || steps.length === 1; // a step that only estimates the PSF is needed
     this.ratioField.hidden = this.alignField.hidden = !this.given.short;
     const shown = steps.map((step) => {
       if (!this.groups.has(step.name)) this.groups.set(step.name, group(step, this.changed));
@@ -187,7 +194,7 @@ export class Form {
   /** Show which value is out of range; true if there is none. */
   check() {
     const wrong = this.elements
-      .flatMap((element) => [...element.querySelectorAll("input[type=number]")])
+      .flatMap((element) => [...element.querySelectorAll("input")])
       .find((input) => !input.closest("[hidden]") && !input.checkValidity());
     if (wrong) wrong.closest("details").open = true;
     wrong?.reportValidity();

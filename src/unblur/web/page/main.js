@@ -46,6 +46,8 @@ async function add(files) {
 function choose(photo) {
   chosen = photo;
   form?.has({ short: Boolean(photo?.short) });
+  if (form) form.region.value = photo?.region ?? "";
+  viewer.picked = null;
   slots.short.show(photo?.short);
   slots.short.complain("");
   draw();
@@ -114,10 +116,14 @@ async function removePsf() {
 // --- restoring ------------------------------------------------------------------------------------
 
 /** What the form asks for with a photo, as a text that can be compared. */
-const wish = (photo) => JSON.stringify([form.choices, photo.short?.id, knownPsf?.id]);
+const wish = (photo) => JSON.stringify([form.choices, regionOf(photo), photo.short?.id, knownPsf?.id]);
+
+/** Where the PSF of a photo is to be estimated, in its pixels. */
+const regionOf = (photo) => (form.regionField.hidden || !photo.region ? null : photo.region.split(",").map(Number));
 
 async function restore(photo, further = {}) {
   const order = { photo: photo.id, ...form.choices, ...further };
+  if (regionOf(photo)) order.region = regionOf(photo);
   if (photo.short) order.short = photo.short.id;
   if (knownPsf) order.psf = knownPsf.id;
   photo.error = "";
@@ -170,6 +176,7 @@ function draw() {
   if (photo?.before) {
     viewer.show(photo.before, done && photo.job.result.changed ? photo.after : null, shown === photo.id);
     viewer.strength = photo.strength;
+    drawRegion(photo);
     shown = photo.id;
   }
   drawProgress(photo);
@@ -185,6 +192,21 @@ function draw() {
   find("trouble").hidden = !trouble;
   drawStrip();
   drawActions(photo);
+}
+
+/** A large photo is shown reduced by a whole factor. */
+const reduced = (photo) => Math.round(photo.width / viewer.size[0]) || 1;
+
+function drawRegion(photo) {
+  const region = form && find("form").checkValidity() ? regionOf(photo) : null;
+  viewer.region = region?.map((each) => each / reduced(photo)) ?? null;
+  viewer.draw();
+}
+
+function setRegion(photo, text) {
+  photo.region = text;
+  if (photo === chosen) form.region.value = text;
+  draw();
 }
 
 function drawProgress(photo) {
@@ -306,6 +328,11 @@ async function begin() {
   form = new Form(described, [slots.short.element, slots.psf.element], draw);
   form.has({ psf: Boolean(knownPsf), short: Boolean(chosen?.short) });
   find("fields").replaceChildren(...form.elements);
+  form.region.addEventListener("input", () => chosen && setRegion(chosen, form.region.value));
+  form.draw.addEventListener("click", () => {
+    const photo = chosen;
+    if (photo?.before) viewer.pick((region) => region && setRegion(photo, region.map((each) => each * reduced(photo)).join(",")));
+  });
   for (const photo of photos.filter(({ id, job }) => id && !job)) await restore(photo);
 }
 

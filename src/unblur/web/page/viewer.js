@@ -11,6 +11,9 @@ export class Viewer {
     this.before = root.querySelector(".before");
     this.after = root.querySelector(".after");
     this.divider = root.querySelector(".divider");
+    this.frame = root.querySelector(".region");
+    this.region = null; // left, top, width, height in pixels of the picture
+    this.picked = null; // called with a region that is being drawn
     this.split = 0.5; // where the border is, as a share of the width of the viewer
     this.fitted = true;
     [this.scale, this.x, this.y] = [1, 0, 0]; // of the picture in the viewer
@@ -66,6 +69,29 @@ export class Viewer {
     this.draw();
   }
 
+  /** Let a region be drawn with the pointer; `picked` is called with it. */
+  pick(picked) {
+    this.picked = picked;
+    this.draw();
+  }
+
+  /** The region between two points of the viewer, cut at the borders of the picture. */
+  regionBetween(a, b) {
+    const [width, height] = this.size;
+    const x = [a[0], b[0]].map((each) => between(Math.round((each - this.x) / this.scale), 0, width));
+    const y = [a[1], b[1]].map((each) => between(Math.round((each - this.y) / this.scale), 0, height));
+    return [Math.min(...x), Math.min(...y), Math.abs(x[1] - x[0]), Math.abs(y[1] - y[0])];
+  }
+
+  drawRegion() {
+    this.root.classList.toggle("picking", Boolean(this.picked));
+    this.frame.hidden = !this.region;
+    if (!this.region) return;
+    const [left, top, width, height] = this.region.map((each) => each * this.scale);
+    const style = { left: left + this.x, top: top + this.y, width, height };
+    for (const [name, value] of Object.entries(style)) this.frame.style[name] = `${value}px`;
+  }
+
   draw() {
     const [width, height] = this.size;
     const room = [this.root.clientWidth, this.root.clientHeight];
@@ -80,6 +106,7 @@ export class Viewer {
     this.after.style.clipPath = `inset(0 0 0 ${between(edge, 0, width)}px)`;
     this.divider.style.left = `${this.split * 100}%`;
     this.divider.setAttribute("aria-valuenow", Math.round(this.split * 100));
+    this.drawRegion();
     this.root.classList.toggle("zoomed", !this.fitted);
     this.root.classList.toggle("coarse", this.scale * devicePixelRatio >= 2);
     const full = Math.abs(this.scale * devicePixelRatio - 1) < 1e-6;
@@ -95,6 +122,8 @@ export class Viewer {
       this.cutting = this.fitted || this.divider.contains(event.target);
       if (this.pointers.size < 2) this.pointers.set(event.pointerId, inside(event));
       root.setPointerCapture(event.pointerId);
+      this.corner = inside(event);
+      if (this.picked) return;
       if (this.cutting && this.pointers.size === 1) this.cut(inside(event)[0] / root.clientWidth);
       this.divider.focus({ preventScroll: true });
     });
@@ -104,7 +133,10 @@ export class Viewer {
       const now = inside(event);
       const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
       this.pointers.set(event.pointerId, now);
-      if (other) {
+      if (this.picked) {
+        this.region = this.regionBetween(this.corner, now);
+        this.drawRegion();
+      } else if (other) {
         const distance = ([x, y]) => Math.hypot(x - other[0], y - other[1]) || 1;
         this.zoom((this.scale * distance(now)) / distance(was), other[0], other[1]);
       } else if (this.cutting) {
@@ -116,7 +148,14 @@ export class Viewer {
       }
     });
     for (const end of ["pointerup", "pointercancel"]) {
-      root.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
+      root.addEventListener(end, (event) => {
+        if (this.picked && end === "pointerup" && this.pointers.has(event.pointerId)) {
+          const { picked } = this;
+          this.picked = null;
+          picked(this.region);
+        }
+        this.pointers.delete(event.pointerId);
+      });
     }
     root.addEventListener("wheel", (event) => {
       event.preventDefault();
