@@ -318,3 +318,16 @@ def test_pages_at_the_same_time_get_their_own_pictures(port):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(8))) == [[True] * 4] * 8
+
+
+def test_an_order_that_is_refused_leaves_the_result_of_the_photo():
+    with serving(queue=FairQueue(longest=1, longest_of_one=1)) as port:
+        page = Page(port)
+        psf = page.send(npy(PSF.numpy()), "psf.npy", "psf")
+        photos = [page.send(photo_of("JPEG", seed)) for seed in range(3)]
+        job = page.order(photos[0], psf=psf, **QUICK)
+        page.wait_for(job, "done")
+        page.wait_for(page.order(photos[1], psf=psf, **LONG), "running")
+        page.order(photos[2], psf=psf, **QUICK)
+        assert page.refused("POST", "/api/jobs", json.dumps({"photo": photos[0], "psf": psf, **QUICK}))[0] == 429
+        assert page.download(job) == expected(photo_of("JPEG"))

@@ -282,16 +282,17 @@ class Application:
         )
         if session.ended:
             raise Ended("The page was closed.")
+        self._queue.put(session.token, job)
         for older in [each for each in session.jobs.values() if each.photo == photo.id]:
             self._forget(session, older)  # a photo has one result
-        self._queue.put(session.token, job)
         session.jobs[job.id] = job
         session.tell(job)
         return JSONResponse(self._described(job), 201)
 
     async def _cancel(self, request: Request) -> Response:
         job = self._job_of(request)
-        if self._queue.remove(job.owner, job) or job.state == "running":
+        self._queue.remove(job.owner, job)
+        if job.state in ("waiting", "running"):  # also one that was taken out of the queue just now
             job.cancel()
         self._sessions.tell_waiting()
         return Response(status_code=204)

@@ -77,6 +77,7 @@ def _configuration(app: Application) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         limit_concurrency=MOST_REQUESTS,
         timeout_graceful_shutdown=_STOP_WITHIN,
     )

@@ -23,7 +23,7 @@ HEARTBEAT = 10.0  # s between two lines of a stream of events in which nothing h
 MOST_SESSIONS = 100
 MOST_UPLOADS = 100  # of one session
 MOST_HELD = 4 * 2**30  # bytes in memory, of all sessions
-MOST_ON_DISK = 16 * 2**30  # bytes of restored pixels, of all sessions
+MOST_ON_DISK = 4 * 2**30  # bytes of restored pixels, of all sessions
 
 
 class Full(UnblurError):

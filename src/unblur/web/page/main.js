@@ -146,6 +146,7 @@ async function told(event) {
   if (event.state === "done" && (was?.job !== event.job || was?.state !== "done")) {
     const after = await api.picture(`/api/jobs/${event.job}/preview`);
     const psf = event.result.psf && (await api.picture(`/api/jobs/${event.job}/psf`));
+    for (const address of [photo.after, photo.psf]) if (address) URL.revokeObjectURL(address);
     Object.assign(photo, { after, psf, strength: 1, saved: !event.result.changed });
   }
   if (was?.state !== event.state && said(event.state)) say(`${photo.name}: ${said(event.state)}`);
