@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +44,8 @@ def web(
     """
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         raise UnblurError("`unblur web` needs packages that are not installed: pip install 'unblur[web]'")
+    import secrets
+
     from unblur.web.server import is_loopback, serve
 
     password = _password(password_file)

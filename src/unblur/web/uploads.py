@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from unblur.types import UnblurError
@@ -61,8 +62,10 @@ def file_name(text: str) -> str:
     """A file name from a page: without folders, without characters that cannot be shown, and not too long."""
     name = text.replace("\\", "/").rpartition("/")[2]
     name = "".join(character for character in name if character.isprintable()).strip(" .")
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem[: _LONGEST_NAME - 10]}{dot}{suffix[:9]}" if len(name) > _LONGEST_NAME else name or "photo"
+    if len(name) > _LONGEST_NAME:
+        stem, suffix = Path(name).stem, Path(name).suffix[:10]
+        name = stem[: _LONGEST_NAME - len(suffix)] + suffix
+    return name or "photo"
 
 
 def role_of(text: str) -> Role:
