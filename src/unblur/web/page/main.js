@@ -199,7 +199,8 @@ function draw() {
 const reduced = (photo) => Math.round(photo.width / viewer.size[0]) || 1;
 
 function drawRegion(photo) {
-  const region = form && find("form").checkValidity() ? regionOf(photo) : null;
+  const asks = form && !(is(photo, "done") && photo.asked === wish(photo)) && find("form").checkValidity();
+  const region = asks ? regionOf(photo) : null; // it would be in the way of a result
   viewer.region = region?.map((each) => each / reduced(photo)) ?? null;
   viewer.draw();
 }
