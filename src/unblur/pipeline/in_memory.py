@@ -129,7 +129,7 @@ def restore_to_keep(
     photo = decode_photo(data, path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else decode_photo(noisy, short_path, max_pixels=max_pixels, max_bytes=max_bytes)
     if format is None:
-        format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
+        format = "PNG" if photo.format not in _SUFFIXES else photo.format
     elif format not in _SUFFIXES:
         raise UnblurError(f"a photo is not written as '{format}'. Available: {', '.join(_SUFFIXES)}.")
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]

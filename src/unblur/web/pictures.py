@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -32,7 +34,8 @@ def _jpeg(photo: Photo, picture: Tensor) -> bytes:
     if factor > 1:
         picture = F.avg_pool2d(picture, factor, ceil_mode=True)
     pixels = picture[0].permute(1, 2, 0).numpy()
-    plain = Photo(pixels=pixels, icc=photo.icc)  # the browser converts the colours by the profile
+    # The profile is kept: the browser converts the colours by it.
+    plain = replace(photo, pixels=pixels, alpha=None, exif=None, xmp=None, native=(), jpeg_tables=None)
     return encode_photo(plain, "JPEG")[0]
 
 
