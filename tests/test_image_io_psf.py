@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unblur.image_io import ImageFileError, read_psf, write_psf
+from unblur.image_io import ImageFileError, decode_psf, read_psf, write_psf
 
 
 def some_psf(height: int = 5, width: int = 7) -> np.ndarray:
@@ -124,3 +125,53 @@ def test_a_psf_file_is_not_replaced_unasked(tmp_path):
     assert read_psf(tmp_path / "psf.npy").shape == (3, 3)
     with pytest.raises(ImageFileError, match=r"Use \.npy"):
         write_psf(some_psf(), tmp_path / "psf.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif", ".png"])
+def test_bytes_give_what_a_file_gives(tmp_path, suffix):
+    path = tmp_path / f"psf{suffix}"
+    write_psf(some_psf(), path)
+    np.testing.assert_array_equal(decode_psf(path.read_bytes(), path.name), read_psf(path))
+
+
+def test_the_bytes_of_an_array_in_the_order_of_columns_are_read_as_the_file_is(tmp_path):
+    np.save(tmp_path / "psf.npy", np.asfortranarray(some_psf()))
+    data = (tmp_path / "psf.npy").read_bytes()
+    np.testing.assert_array_equal(decode_psf(data, "psf.npy"), read_psf(tmp_path / "psf.npy"))
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_bytes_that_hold_no_psf_are_refused_by_name(name):
+    array, words = BAD_ARRAYS[name]
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    with pytest.raises(ImageFileError, match=rf"^{name}\.npy: .*{words}"):
+        decode_psf(buffer.getvalue(), f"{name}.npy")
+
+
+def test_an_array_that_declares_more_than_there_is_asks_for_no_memory():
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)})
+    with pytest.raises(ImageFileError, match="not a whole"):
+        decode_psf(buffer.getvalue() + bytes(800), "psf.npy")
+
+
+@pytest.mark.parametrize("allow", ["an object", "a pickle", "an archive"])
+def test_bytes_that_would_run_a_program_are_refused(allow):
+    buffer = io.BytesIO()
+    if allow == "an object":
+        np.save(buffer, np.array([[some_psf()]], dtype=object), allow_pickle=True)
+    elif allow == "a pickle":
+        pickle.dump(some_psf(), buffer)
+    else:
+        np.savez(buffer, psf=some_psf())
+    with pytest.raises(ImageFileError, match="archives and Python objects are not read"):
+        decode_psf(buffer.getvalue(), "psf.npy")
+
+
+def test_a_picture_that_declares_more_pixels_than_a_psf_may_have_is_refused_before_it_is_decoded(monkeypatch):
+    buffer = io.BytesIO()
+    Image.new("L", (2003, 2003)).save(buffer, "PNG")
+    monkeypatch.setattr("imagecodecs.png_decode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageFileError, match=r"^psf\.png: it declares 2003 x 2003 pixels"):
+        decode_psf(buffer.getvalue(), "psf.png")

@@ -20,8 +20,9 @@ from PIL import Image, ImageFile
 import unblur
 from fakes import PSF, brightening, fake_method, photo_pixels, write_photo_file
 from unblur.image_io import ImageFileError, Photo, encode_photo, read_photo
+from unblur.pipeline.in_memory import restore_bytes, restore_to_keep
 from unblur.pipeline.options import Options
-from unblur.pipeline.restore import restore_bytes, restore_file
+from unblur.pipeline.restore import restore_file
 from unblur.types import Cancelled, Observation, Progress, UnblurError
 
 LOSSES = {
@@ -245,3 +246,25 @@ def test_a_format_that_is_not_written_is_refused_with_those_that_are():
 def test_bytes_may_come_as_a_memoryview(tmp_path):
     options = leave_alone(tmp_path)
     assert restore_bytes(memoryview(content_of("JPEG")), options)[0] == content_of("JPEG")
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.35, 1.0])
+@pytest.mark.parametrize("format", ["JPEG", "16-bit PNG", "float TIFF", "GIF"])
+def test_a_kept_photo_is_encoded_at_any_strength_as_if_it_were_restored_again(tmp_path, format, strength):
+    data, method = content_of(format), brightening(tmp_path)
+    kept = restore_to_keep(data, Options(method=method, force=True))
+    again, _ = restore_bytes(data, Options(method=method, force=True, strength=strength))
+    assert kept.at(strength) == again
+    assert len({kept.at(0.0), kept.at(0.35), kept.at(1.0)}) == 3
+
+
+def test_a_kept_photo_that_was_left_alone_is_the_photo_at_any_strength(tmp_path):
+    data = content_of("JPEG")
+    kept = restore_to_keep(data, leave_alone(tmp_path))
+    assert [kept.at(strength) for strength in (0.0, 0.5, 1.0)] == [data] * 3
+
+
+def test_a_strength_out_of_range_is_refused_of_a_kept_photo(tmp_path):
+    kept = restore_to_keep(content_of("JPEG"), leave_alone(tmp_path))
+    with pytest.raises(UnblurError, match="strength goes from 0"):
+        kept.at(1.5)

@@ -398,3 +398,53 @@ def test_the_settings_of_a_choice_give_way_to_those_of_the_person(tmp_path, monk
     monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: [choice])
     result = restored(Options(settings={"brightening.shift": 0.02}))
     torch.testing.assert_close(result.image, PICTURE + 0.02)
+
+
+# --- a PSF that is estimated in a part of the photo -----------------------------------------------
+
+
+def sized(tmp_path) -> str:
+    """A chain whose estimator finds a PSF as large as the picture that it is given, up to one pixel."""
+    body = "sides = [side - 1 + side % 2 for side in observation.blurry.shape[-2:]]\n    "
+    body += "return Restoration(psf=torch.ones(1, 1, *sides) / (sides[0] * sides[1]))"
+    estimator = fake_method(tmp_path, "sized", body, gives=("psf",))
+    body = "return Restoration(image=observation.blurry + 0.1)"
+    return f"{estimator}+{fake_method(tmp_path, 'second', body, needs=('blurry', 'psf'))}"
+
+
+def test_a_psf_is_estimated_in_the_region_and_the_whole_photo_is_restored(tmp_path):
+    result = restored(Options(method=sized(tmp_path), region=(10, 5, 41, 33), force=True))
+    assert result.psf.shape == (33, 41)
+    assert torch.equal(result.image, PICTURE + 0.1)
+
+
+def test_the_region_is_counted_from_the_left_and_the_top(tmp_path):
+    seen = []
+    body = "return Restoration(psf=torch.ones(1, 1, 3, 3) / 9, stages={'seen': observation.blurry})"
+    estimator = fake_method(tmp_path, "seeing", body, gives=("psf",), card="channels=(3,)")
+    result = estimate_psf_of(Observation(blurry=PICTURE), Options(method=estimator, region=(10, 5, 40, 33)), Progress())
+    seen.extend(result.stages.values())
+    assert torch.equal(seen[0], PICTURE[..., 5:38, 10:50])
+
+
+@pytest.mark.parametrize("region", [(50, 0, 40, 40), (0, 30, 40, 40), (0, 0, 31, 40)])
+def test_a_region_outside_of_the_photo_or_too_small_is_refused(tmp_path, region):
+    with pytest.raises(UnblurError, match="must be inside the photo"):
+        restored(Options(method=sized(tmp_path), region=region, force=True))
+
+
+@pytest.mark.parametrize("region", [(-1, 0, 40, 40), (0, 0, 40, 0)])
+def test_a_region_that_is_empty_is_refused(region):
+    with pytest.raises(UnblurError, match="a region is left, top, width, height"):
+        Options(region=region)
+
+
+@pytest.mark.parametrize(("method", "given"), [("nlm", {"blurry"}), ("wiener", {"blurry", "psf"})])
+def test_a_region_is_refused_where_no_psf_is_estimated(method, given):
+    with pytest.raises(UnblurError, match=f"a region is of no use to '{method}'"):
+        Options(method=method, region=(0, 0, 40, 40)).plan(given)
+
+
+def test_with_a_region_auto_only_tries_what_estimates_a_psf():
+    plans = Options(region=(0, 0, 40, 40)).plans({"blurry"}, 0.0)
+    assert all("psf" in chain.gives for chain, _ in plans)

@@ -22,7 +22,7 @@ from unblur.types import Cancelled, Observation, Progress, Restoration, Result, 
 if TYPE_CHECKING:
     from unblur import methods
     from unblur.pipeline.arrays import deconvolve, estimate_psf, restore
-    from unblur.pipeline.restore import restore_bytes
+    from unblur.pipeline.in_memory import restore_bytes
 
     __version__: str
 
@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
     if name in ("deconvolve", "estimate_psf", "restore"):
         return getattr(importlib.import_module("unblur.pipeline.arrays"), name)
     if name == "restore_bytes":
-        return importlib.import_module("unblur.pipeline.restore").restore_bytes
+        return importlib.import_module("unblur.pipeline.in_memory").restore_bytes
     if name == "methods":
         return importlib.import_module("unblur.methods")
     if name == "__version__":

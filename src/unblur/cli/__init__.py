@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli import bench, export, methods, psf, restore, synth, train
+from unblur.cli import bench, export, methods, psf, restore, synth, train, web
 from unblur.cli.console import PoliteGroup
 
 app = typer.Typer(
@@ -20,7 +20,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a bug shows Python's own traceback; a user's mistake shows one line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (restore.restore, psf.psf, bench.bench, methods.methods, train.train, synth.synth, export.export):
+for command in (
+    restore.restore,
+    psf.psf,
+    web.web,
+    bench.bench,
+    methods.methods,
+    train.train,
+    synth.synth,
+    export.export,
+):
     app.command()(command)
 
 

@@ -8,7 +8,7 @@ Reading and writing change no global state, so several threads may read and writ
 import logging
 
 from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, ImageFileError, Photo
-from unblur.image_io.psf_file import read_psf, write_psf
+from unblur.image_io.psf_file import decode_psf, read_psf, write_psf
 from unblur.image_io.read import decode_photo, read_photo
 from unblur.image_io.write import check_writable, default_output, encode_photo, write_photo
 
@@ -23,6 +23,7 @@ __all__ = [
     "Photo",
     "check_writable",
     "decode_photo",
+    "decode_psf",
     "default_output",
     "encode_photo",
     "read_photo",

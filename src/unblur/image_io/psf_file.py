@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from unblur.image_io.photo import ImageFileError, Photo
 from unblur.image_io.png import encode_png
-from unblur.image_io.read import read_photo
+from unblur.image_io.read import decode_photo, read_photo
 from unblur.image_io.tiff_write import encode_tiff
 from unblur.image_io.write import check_place, put_in_place
 
@@ -28,11 +30,31 @@ def read_psf(path: str | Path) -> np.ndarray:
         ImageFileError: when the file does not hold such an array; the message names the remedy.
     """
     path = Path(path)
+    return _psf_of(path, array=lambda: _read_npy(path), photo=lambda: read_photo(path))
+
+
+def decode_psf(data: bytes, name: str | Path) -> np.ndarray:
+    """Decode the bytes of a file of a PSF, as `read_psf` does.
+
+    Args:
+        data: the content of the file.
+        name: name of the file in messages; its suffix names the format.
+
+    Raises:
+        ImageFileError: when the data do not hold a PSF, or declare more than `MAX_SIDE` x `MAX_SIDE` values.
+    """
+    path = Path(name)
+    photo = partial(decode_photo, data, path, max_pixels=MAX_SIDE**2)
+    return _psf_of(path, array=lambda: _decode_npy(data, path), photo=photo)
+
+
+def _psf_of(path: Path, array: Callable[[], np.ndarray], photo: Callable[[], Photo]) -> np.ndarray:
+    """The PSF in a file of this name: in its array or in its picture, whichever the suffix says."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        psf = _read_npy(path)
+        psf = array()
     elif suffix in _PICTURES:
-        psf = _grey(read_photo(path), path)
+        psf = _grey(photo(), path)
     else:
         raise ImageFileError(path, f"a PSF cannot be read from '{suffix}'. Save it as .npy, .tif or .png.")
     if psf.ndim != 2 or psf.size == 0:
@@ -81,15 +103,37 @@ def write_psf(psf: np.ndarray, path: str | Path, *, overwrite: bool = False) -> 
 
 
 def _read_npy(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise ImageFileError(path, "there is no such file. Check the name.")
     try:
-        if not path.is_file():
-            raise ImageFileError(path, "there is no such file. Check the name.")
         # Memory-mapped, so that the shape of a very large array is checked before it needs memory. Unlike `numpy.load`,
         # this opens .npy files only.
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
-        trouble = "it is not a whole .npy array; archives and Python objects are not read. Save it with numpy.save."
-        raise ImageFileError(path, trouble) from error
+        raise ImageFileError(path, _NO_ARRAY) from error
+    return _real_numbers(array, path)
+
+
+def _decode_npy(data: bytes, path: Path) -> np.ndarray:
+    stream = io.BytesIO(data)
+    try:
+        read_header = _NPY_HEADERS[np.lib.format.read_magic(stream)]
+        shape, in_columns, dtype = read_header(stream)
+        if dtype.hasobject:
+            raise ValueError("objects are pointers, which must not come from a file")
+        # A view of the data: a header that declares more than there is cannot ask for memory.
+        array = np.ndarray(shape, dtype, data, stream.tell(), order="F" if in_columns else "C")
+    except (KeyError, OSError, ValueError, TypeError) as error:
+        raise ImageFileError(path, _NO_ARRAY) from error
+    return _real_numbers(array, path)
+
+
+_NO_ARRAY = "it is not a whole .npy array; archives and Python objects are not read. Save it with numpy.save."
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def _real_numbers(array: np.ndarray, path: Path) -> np.ndarray:
+    """The array without leading axes of length 1."""
     if array.dtype.kind not in "uif":
         raise ImageFileError(path, f"it holds {array.dtype.name}, not real numbers. Save it as float32.")
     return array.squeeze() if array.ndim > 2 else array

@@ -333,14 +333,14 @@ def _refuse_files(parts: Sequence[Method], values: Mapping[str, Mapping[str, Any
     """Refuse settings that name a file, wherever their values come from."""
     for method in parts:
         for key, value in values[method.card.name].items():
-            if key != "preset" and value is not None and _is_file(method.settings.model_fields[key].annotation):
+            if key != "preset" and value is not None and names_a_file(method.settings.model_fields[key].annotation):
                 raise UnblurError(f"setting '{key}' of '{method.card.name}' names a file, which is not allowed here.")
 
 
-def _is_file(annotation: Any) -> bool:
+def names_a_file(annotation: Any) -> bool:
     """Whether a setting of this type is a path, or may be one."""
     inside = get_args(annotation)
-    return any(map(_is_file, inside)) or (isinstance(annotation, type) and issubclass(annotation, PurePath))
+    return any(map(names_a_file, inside)) or (isinstance(annotation, type) and issubclass(annotation, PurePath))
 
 
 def _settings_by_method(parts: Sequence[Method], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

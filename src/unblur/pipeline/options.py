@@ -28,9 +28,11 @@ class Options:
         allow_files: False for input that is not trusted, such as that of a web page: the method is then one of the
             package, and no setting names a file. A method in a file is a program, which would be run.
         align: whether the short shot of a pair is moved onto the long one and made as bright; False: it is used as is.
+        region: the part of the photo from which the PSF is estimated, as `(left, top, width, height)` in pixels of the
+            upright photo; None: all of it. The PSF is then used for the whole photo.
 
     Raises:
-        UnblurError: a strength out of range, or a device that is not there.
+        UnblurError: a strength out of range, a device that is not there, or an empty region.
     """
 
     method: str = AUTO
@@ -41,6 +43,7 @@ class Options:
     device: str | torch.device | None = None
     allow_files: bool = True
     align: bool = True
+    region: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and a device that is not there."""
@@ -48,6 +51,8 @@ class Options:
             raise UnblurError(f"strength goes from 0 (as it was) to 1 (fully restored), not {self.strength:g}.")
         if self.device is not None:
             find_device(self.device)
+        if self.region is not None and (min(self.region[:2]) < 0 or min(self.region[2:]) < 1):
+            raise UnblurError(f"a region is left, top, width, height in pixels, not {','.join(map(str, self.region))}.")
 
     def plan(self, given: Collection[str]) -> tuple[Chain, Choice]:
         """The methods to run, and why these; for "auto" those that are tried first on a photo without much noise.
@@ -64,11 +69,11 @@ class Options:
     def plans(self, given: Collection[str], sigma: float, *, grain: bool = False) -> list[tuple[Chain, Choice]]:
         """As `plan`, for a photo with this noise (see `auto.choose`): all plans, in the order in which they are tried.
 
-        If settings or a PSF's size are given, "auto" considers only chains that have them: those for this photo, or if
-        there are none, those for other photos.
+        If settings, a PSF's size or a region are given, "auto" considers only chains that have them: those for this
+        photo, or if there are none, those for other photos.
         """
         choices = choose(self.method, given, sigma, grain=grain)
-        if self.method != AUTO or not (self.settings or self.psf_size):
+        if self.method != AUTO or not (self.settings or self.psf_size or self.region):
             return [self._plan(choice, given) for choice in choices]
         fitting = [choice for choice in choices if self._fits(choice)]
         if not fitting:
@@ -78,9 +83,10 @@ class Options:
         return [self._plan(choice, given) for choice in fitting or choices[:1]]
 
     def _fits(self, choice: Choice) -> bool:
-        """Whether the chain has all settings that were given, and estimates a PSF if its size was given."""
+        """Whether the chain has all settings that were given, and estimates a PSF if its size or a region was given."""
         unknown = set(self.settings) - setting_keys(choice.name, self.allow_files)
-        return not unknown and (self.psf_size is None or "psf" in Chain.parse(choice.name).gives)
+        no_psf = self.psf_size is None and self.region is None
+        return not unknown and (no_psf or "psf" in Chain.parse(choice.name).gives)
 
     def _plan(self, choice: Choice, given: Collection[str]) -> tuple[Chain, Choice]:
         own = {key.rpartition(".")[2] for key in self.settings}
@@ -100,6 +106,10 @@ class Options:
             does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
             raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {NON_BLIND}.")
         chain.check(given)
+        if self.region is not None and not any(step.method.card.gives == {"psf"} for step in chain.steps):
+            raise UnblurError(
+                f"a region is of no use to '{chain.name}', in which no step only estimates a PSF. Leave it out."
+            )
         return chain, choice
 
     def chain(self, name: str, settings: Mapping[str, Any] | None = None) -> Chain:

@@ -39,6 +39,8 @@ SMALLEST = 8
 
 # Noise of the luminance relative to that of the channels: 1 if it is the same in all, 0.67 if it is independent.
 _GRAIN = 0.85
+Region = tuple[int, int, int, int]
+
 _NOTABLE = 0.01  # share of a PSF's light that may move without a note
 
 
@@ -109,7 +111,7 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
         if first is not None and not first.started and chain.undoes == plans[0][0].undoes:
             continue  # what is not blurred needs no other deblurring
         try:
-            made = _for_photos(chain, force=options.force)(observation, progress)
+            made = _for_photos(chain, force=options.force, region=options.region)(observation, progress)
         except _NotCredible as doubt:
             first = first or doubt
             continue
@@ -200,7 +202,7 @@ def _estimate_psf(observation: Observation, options: Options, progress: Progress
         raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_PICTURE} px).")
     progress.stage("measuring the noise")
     sigma = noise_of(photo) if observation.sigma is None else observation.sigma
-    made = _for_photos(chain, force=True)(observation, progress)
+    made = _for_photos(chain, force=True, region=options.region)(observation, progress)
     assert made.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
     found = Result(photo, _plane(made.psf), made.stages, True, chain.name, choice.reason, sigma, made.notes)
     try:
@@ -245,22 +247,23 @@ def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
 # --- one step -------------------------------------------------------------------------------------
 
 
-def _for_photos(chain: Chain, *, force: bool) -> Chain:
+def _for_photos(chain: Chain, *, force: bool, region: Region | None = None) -> Chain:
     """The same chain, each step run as the module's docstring says."""
     steps: list[Step] = []
     for step in chain.steps:
         earlier = [one.method.card.name for one in steps if "image" in one.method.card.gives]
-        steps.append(Step(_for_a_photo(step.method, earlier, force=force), step.settings))
+        steps.append(Step(_for_a_photo(step.method, earlier, force=force, region=region), step.settings))
     return Chain(tuple(steps))
 
 
-def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool) -> Method:
+def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool, region: Region | None) -> Method:
     """The same method, run as the module's docstring says.
 
     Args:
         method: a step of a chain.
         earlier: the steps before it that give a picture.
         force: True: nothing is judged.
+        region: where a PSF is estimated; None: in the whole photo.
     """
     card = method.card
 
@@ -276,8 +279,10 @@ def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool) -> Meth
     def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
         if not force:
             require_credible(observation, Restoration(), progress)
-        run = _restore_image if "image" in card.gives else _estimate
-        result = run(method, observation, settings, progress)
+        if "image" in card.gives:
+            result = _restore_image(method, observation, settings, progress)
+        else:
+            result = _estimate(method, _inside(observation, region), settings, progress)
         photo = observation.photo()
         if result.image is not None and result.image.shape != photo.shape:
             was, now = tuple(photo.shape), tuple(result.image.shape)
@@ -292,6 +297,24 @@ def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool) -> Meth
         return result
 
     return replace(method, restore=restore)
+
+
+def _inside(observation: Observation, region: Region | None) -> Observation:
+    """The observation in a region `(left, top, width, height)`, or the whole one.
+
+    Raises:
+        UnblurError: a region that is not inside the photo, or too small.
+    """
+    if region is None:
+        return observation
+    left, top, width, height = region
+    rows, columns = observation.photo().shape[-2:]
+    if left + width > columns or top + height > rows or min(width, height) < SMALLEST_PICTURE:
+        raise UnblurError(
+            f"the region {left},{top},{width},{height} must be inside the photo ({columns} x {rows} px), and have "
+            f"{SMALLEST_PICTURE} px a side or more."
+        )
+    return observation.with_pictures(lambda picture: picture[..., top : top + height, left : left + width])
 
 
 def _estimate(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:

@@ -1,4 +1,4 @@
-"""A photo's file or bytes in, the restored photo's file or bytes out, and what is to be said about it."""
+"""A photo's file in, the restored photo's file out, and what is to be said about it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,18 @@ from unblur.image_io import (
     ImageFileError,
     Photo,
     check_writable,
-    decode_photo,
     encode_photo,
     read_photo,
 )
 from unblur.image_io.metadata import exposure_of
 from unblur.image_io.read import read_bytes
-from unblur.image_io.write import FORMATS, Format, check_format_holds, put_in_place, srgb_values
+from unblur.image_io.write import FORMATS, check_format_holds, put_in_place, srgb_values
 from unblur.imaging.short_shot import AlignedShot, NotOneScene, align_short
 from unblur.imaging.synthesis.camera import to_srgb
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import restore_picture
 from unblur.pipeline.report import write_report
-from unblur.types import Observation, Progress, Result, UnblurError
-
-_SUFFIXES: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
+from unblur.types import Observation, Progress, Result
 
 
 @dataclass(frozen=True)
@@ -132,17 +129,11 @@ def restore_file(
     progress.stage("reading")
     photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else read_photo(noisy, max_pixels=max_pixels, max_bytes=max_bytes)
-    outcome, content, notes = _restored(
-        *_observed(photo, path, short, noisy, known, options, progress),
-        options,
-        progress,
-        photo,
-        path,
-        output,
-        original=lambda: read_bytes(path, max_bytes),
-    )
+    observation, aligned = observed(photo, path, short, noisy, known, options, progress)
+    outcome = restored(observation, aligned, options, progress, photo, path, output)
+    content, notes = content_of(outcome, photo, output, original=lambda: read_bytes(path, max_bytes))
     put_in_place(content, output, overwrite=overwrite)
-    result = _result(path, output, outcome, notes, started)
+    result = file_result(path, output, outcome, notes, started)
     before, after = photo.pixels, outcome.image
     if photo.linear and (preview is not None or report is not None):
         before, after = srgb_values(before), to_srgb(after.clamp(0, 1))
@@ -153,59 +144,7 @@ def restore_file(
     return result
 
 
-def restore_bytes(
-    data: bytes,
-    options: Options | None = None,
-    progress: Progress | None = None,
-    *,
-    known: Observation | None = None,
-    noisy: bytes | None = None,
-    name: str = "photo",
-    format: Format | None = None,
-    max_pixels: int = MAX_PIXELS,
-    max_bytes: int = MAX_BYTES,
-) -> tuple[bytes, FileResult]:
-    """Restore a photo in memory: the bytes that `restore_file` writes. No file is read or written.
-
-    Args:
-        data: the bytes of a JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP or HEIF file.
-        options: what to do; None: what is best for the photo.
-        progress: told of the stages; may cancel.
-        known: what is known besides the pictures: psf, sigma, exposure ratio.
-        noisy: the bytes of a short, noisy shot of the same scene, as for `restore_file`.
-        name: what messages and the result call the photo; folders in it are left out.
-        format: JPEG, PNG, TIFF or WEBP; None: that of `data`, or PNG for a format that is not written.
-        max_pixels: a photo whose header declares more is refused before it is decoded.
-        max_bytes: longer data are refused.
-
-    Returns:
-        The bytes of the restored photo, and what became of it. The suffix of `FileResult.output` names the format.
-
-    Raises:
-        UnblurError: one line saying what is wrong and the remedy.
-        Cancelled: after `progress.cancel()`.
-    """
-    started = perf_counter()
-    data = bytes(data)  # also of a memoryview
-    options, progress, known = options or Options(), progress or Progress(), known or Observation()
-    options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})
-    path = Path(Path(name).name or "photo")
-    short_path = path.with_name(f"{path.stem} (short shot)")
-    progress.stage("reading")
-    photo = decode_photo(data, path, max_pixels=max_pixels, max_bytes=max_bytes)
-    short = None if noisy is None else decode_photo(noisy, short_path, max_pixels=max_pixels, max_bytes=max_bytes)
-    if format is None:
-        format = "PNG" if photo.format not in _SUFFIXES else photo.format
-    elif format not in _SUFFIXES:
-        raise UnblurError(f"a photo is not written as '{format}'. Available: {', '.join(_SUFFIXES)}.")
-    suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
-    output = path.with_name(f"{path.stem}.restored{suffix}")
-    observed = _observed(photo, path, short, short_path, known, options, progress)
-    outcome, content, notes = _restored(*observed, options, progress, photo, path, output, original=lambda: data)
-    return content, _result(path, output, outcome, notes, started)
-
-
-def _restored(
+def restored(
     observation: Observation,
     aligned: AlignedShot | None,
     options: Options,
@@ -213,37 +152,57 @@ def _restored(
     photo: Photo,
     path: Path,
     output: Path,
-    original: Callable[[], bytes],
-) -> tuple[Result[Tensor], bytes, list[str]]:
-    """What became of a photo, the bytes of the output, and what these do not hold of the input.
+) -> Result[Tensor]:
+    """What became of a photo.
 
     Args:
         observation: the pictures, and what is known besides.
         aligned: the short shot of a pair, if it was aligned.
         options: what to do.
-        progress: told of the stages.
+        progress: told of the stages; may cancel.
         photo: the input.
         path: what messages call the input.
         output: what messages call the output; its suffix names the format.
-        original: gives the bytes of the input, for a copy byte by byte.
+
+    Raises:
+        UnblurError: one line saying what is wrong and the remedy.
+        Cancelled: after `progress.cancel()`.
     """
-    format = FORMATS[output.suffix.lower()]
-    check_format_holds(photo, format, output)
+    check_format_holds(photo, FORMATS[output.suffix.lower()], output)
     _check_psf_fits(observation.psf, photo, path)
     outcome = restore_picture(observation, options, progress)
     if aligned is not None:
         outcome = aligned.added_to(outcome)
     progress.stage("writing")
+    return outcome
+
+
+def content_of(
+    outcome: Result[Tensor], photo: Photo, output: Path, original: Callable[[], bytes]
+) -> tuple[bytes, list[str]]:
+    """The bytes of the output, and what these do not hold of the input.
+
+    Args:
+        outcome: what became of the photo.
+        photo: the input.
+        output: what messages call the output; its suffix names the format.
+        original: gives the bytes of the input, for a copy byte by byte.
+
+    Raises:
+        ImageFileError: the format cannot hold the photo.
+    """
+    format = FORMATS[output.suffix.lower()]
     if not outcome.changed and photo.format == format:
-        return outcome, original(), []
+        return original(), []
     if outcome.changed:
         pixels = outcome.image[0].permute(1, 2, 0).numpy()  # (H, W, C); the encoder clips whole-number formats
         photo = photo.with_pixels(pixels)
     content, notes = encode_photo(photo, format, output)
-    return outcome, content, [*photo.notes, *notes]
+    return content, [*photo.notes, *notes]
 
 
-def _result(path: Path, output: Path, outcome: Result[Tensor], notes: list[str], started: float) -> FileResult:
+def file_result(path: Path, output: Path, outcome: Result[Tensor], notes: list[str], started: float) -> FileResult:
+    """What is to be said of a photo; `started` is the time of `perf_counter` when it was read."""
     return FileResult(
         input=path,
         output=output,
@@ -268,7 +227,7 @@ def _check_psf_fits(psf: Tensor | None, photo: Photo, path: Path) -> None:
         )
 
 
-def _observed(
+def observed(
     photo: Photo,
     path: Path,
     short: Photo | None,
