@@ -50,7 +50,7 @@ def restore_stream(ends: Ends, options: Options, known: Observation, *, quiet: b
     from unblur.image_io import MAX_BYTES, check_writable
     from unblur.image_io.read import read_bytes
     from unblur.image_io.write import FORMATS, put_in_place
-    from unblur.pipeline.restore import restore_bytes
+    from unblur.pipeline.in_memory import restore_bytes
 
     format = None
     if ends.place == STREAM:
