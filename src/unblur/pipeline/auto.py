@@ -36,7 +36,7 @@ DENOISER = "nlm"
 MOVING = "two_way"
 """Restores a photo whose blur differs from place to place, so that no PSF explains it."""
 
-PAIR = "deblur_merger"
+PAIR = "deblur_rnn"
 """Restores a short, noisy and a long, blurry shot: the best one of docs/pairs.md."""
 
 NOISY = 5 / 255
