@@ -41,7 +41,7 @@ NOISY = 3 / 255
 In a photo with so much noise it cannot be measured whether it is sharp.
 """
 
-_SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
+_SHARP = 0.78  # `sharpness`: 0.8 to 1.8 for most sharp photos, 0.1 to 0.7 for shaken ones (benchmarks/sharpness.py)
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
