@@ -48,7 +48,7 @@ def _finest_detail(grey: Tensor, sigma: float) -> float:
 
     White noise adds 2 sigma^2 to the energy of first differences and 6 sigma^2 to that of second ones.
     A motion blur leaves edges along it sharp, hence the directions. Edges are searched along each direction in the
-    differences of a smoothed copy.
+    differences of a smoothed copy. Without edges it is 0.
     """
     if min(grey.shape[-2:]) <= 2 * _BORDER:
         return 0.0
@@ -58,11 +58,13 @@ def _finest_detail(grey: Tensor, sigma: float) -> float:
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
         rise = (_inside(smooth, 2 * dy, 2 * dx) - _inside(smooth, -2 * dy, -2 * dx)).abs()
         edges = _strongest(rise, _inside(usable, 0, 0))
+        if not edges.any():
+            continue
         ahead, here, behind = (_inside(grey, n * dy, n * dx)[edges] for n in (1, 0, -1))
         first = (ahead - here).square().mean() - 2 * sigma**2
         second = (ahead - 2 * here + behind).square().mean() - 6 * sigma**2
         ratios.append(float(second.clamp_min(0) / first.clamp_min(1e-9)))
-    return min(ratios)
+    return min(ratios, default=0.0)
 
 
 def _strongest(rise: Tensor, usable: Tensor) -> Tensor:
