@@ -1,6 +1,7 @@
 """Blind PSF estimation for a picture of any size.
 
-An area of the picture is chosen, PSFs of several sizes are estimated on it, and the most plausible one is returned.
+An area of the picture is chosen, PSFs of several sizes are estimated on it, and one of them is returned: the most
+plausible of those that the photo tells best from their copies turned by 180 degrees.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.deconvolution import hyper_laplacian
 from unblur.solvers.l0 import L0Search, search_psf
 from unblur.solvers.psf_fit import tidy
-from unblur.solvers.psf_tiles import holds_tiles, most_plausible, turned_margin
+from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
 from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
@@ -28,10 +29,13 @@ DEFAULT_SEARCH = L0Search(size=35, weight=4e-3, smoothness=0.3, iterations=5)
 SMALLEST_PICTURE = 32
 """Shorter side in pixels below which no PSF is estimated from a picture."""
 
-# PSF sizes in pixels that are tried if none is given, each with its L0 weight. Larger sizes follow as long as the
-# estimated PSF fills its array (benchmarks/tune_blind.py).
-_LADDER = ((27, 2e-3), (27, 4e-3), (35, 4e-3), (51, 4e-3), (91, 4e-3))
+# PSF sizes in pixels that are tried if none is given, each with its L0 weight. `_LARGER` follows if the photo does not
+# tell the best PSF clearly from its turned copy, and larger sizes as long as the estimated PSF fills its array
+# (benchmarks/tune_blind.py, benchmarks/tune_psf_choice.py).
+_LADDER = ((27, 2e-3), (27, 4e-3), (35, 4e-3), (51, 4e-3))
+_LARGER = 91
 # Chosen by hand.
+_CLEARLY = 2 * TOLD_APART  # a `turned_margin`
 _NEXT = 2**0.5  # ratio of one PSF size to the one before
 _CROP = 768  # pixels: side of the area that a PSF is estimated from
 _COMPARED = 400  # pixels: side of the area that PSFs are compared with turned copies in
@@ -90,9 +94,11 @@ def estimate_psf(
     progress.stage("estimating the PSF", sum(len(search.scales()) for search in searches))
     answers = side_by_side(lambda search: _answer(area, search, progress, guide), searches, area.device)
     best = _best(answers)
-    while size is None and best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
-        side = 2 * round(searches[-1].size * _NEXT / 2) + 1
-        if side > largest:
+    side = 0 if size or best.margin >= _CLEARLY else _LARGER
+    while size is None:
+        if best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
+            side = 2 * round(searches[-1].size * _NEXT / 2) + 1
+        if not searches[-1].size < side <= largest:
             break
         searches.append(replace(searches[-1], size=side))
         progress.stage(f"estimating a larger PSF ({side} px)", len(searches[-1].scales()))
@@ -109,11 +115,13 @@ def size_around(psf: Tensor) -> int:
 
 
 def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None) -> Tensor:
-    """Choose between `psf` and the PSFs of four areas of a large picture: the most plausible one in these four areas.
+    """Choose between `psf` and the PSFs of four areas of a large picture, by `most_plausible` in these four areas.
 
     `psf` is that of the most detailed area, which may contain texture without clear edges, such as foliage.
     """
     regions = regional_psfs(blurry, search, progress, exemplar)
+    if not regions:
+        return psf
     areas = [area for area, _ in regions]
     candidates = [psf, *(own for _, own in regions)]
     pairs = [(area, candidate) for candidate in candidates for area in areas]
