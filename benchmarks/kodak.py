@@ -1,6 +1,6 @@
 """Measure whether `unblur restore` leaves sharp photos alone and improves shaken ones, on the 24 Kodak photos.
 
-    python benchmarks/kodak.py KODAK_DIR [--jobs 2] [--json kodak.json]
+    python benchmarks/kodak.py KODAK_DIR [--method auto] [--jobs 2] [--json kodak.json]
 
 Three versions of each photo, as 8-bit PNG files, are restored by the function that `unblur restore` uses:
 
@@ -56,12 +56,13 @@ def main(
     version: Annotated[list[str] | None, typer.Option(help="Only this version; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of photos, from the first.")] = 24,
     seed: Annotated[int, typer.Option(help="Seed of the trajectories and the noise.")] = 0,
+    method: Annotated[str, typer.Option(help="A method or a chain.")] = "auto",
 ) -> None:
     """Print one row per photo and version, and the counts."""
     files = sorted(photos.glob("kodim*.png"))[:limit]
     if not files:
         raise typer.BadParameter(f"no kodim*.png in {photos}")
-    tasks = [(path, name, seed + number) for name in version or VERSIONS for number, path in enumerate(files)]
+    tasks = [(path, name, seed + number, method) for name in version or VERSIONS for number, path in enumerate(files)]
     with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
         rows = list(report_each(pool.imap(measure, tasks), len(tasks)))
     counts = {name: count(name, found) for name in VERSIONS if (found := [r for r in rows if r["version"] == name])}
@@ -73,7 +74,8 @@ def main(
         print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     if json_file is not None:
         json_file.write_text(
-            json.dumps({"sigma": SIGMA, "seed": seed, "rows": rows, "counts": counts}, indent=1) + "\n"
+            json.dumps({"method": method, "sigma": SIGMA, "seed": seed, "rows": rows, "counts": counts}, indent=1)
+            + "\n"
         )
 
 
@@ -88,9 +90,9 @@ def report_each(rows: Iterator[Row], total: int) -> Iterator[Row]:
         yield row
 
 
-def measure(task: tuple[Path, str, int]) -> Row:
+def measure(task: tuple[Path, str, int, str]) -> Row:
     """Make one version of one photo, write it to a file, restore the file, and score the result."""
-    path, version, seed = task
+    path, version, seed, method = task
     observed, sharp, psf_side = spoil(read(path), version, seed)
     score: Callable[[Tensor, Tensor], Tensor] = psnr
     if version == "blurred":
@@ -98,7 +100,7 @@ def measure(task: tuple[Path, str, int]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / path.name, Path(folder) / "restored.png"
         write(observed, source)
-        result = restore_file(source, output, Options())
+        result = restore_file(source, output, Options(method))
         before, after = (float(score(read(file), sharp)) for file in (source, output))
     return {
         "photo": path.stem,

@@ -18,11 +18,21 @@ from unblur.types import Observation, Progress
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, and what a shaken and noisy camera saw of it."""
+    """A picture, and what a shaken and noisy camera saw of it.
+
+    `again` are further photos like `blurry`, each with noise of its own, `(B, T, C, H, W)`; None: copies of it.
+    """
 
     sharp: Tensor
     psf: Tensor
     blurry: Tensor
+    again: Tensor | None = None
+
+    @property
+    def frames(self) -> Tensor:
+        """`blurry` and three further photos, `(B, 4, C, H, W)`."""
+        again = self.blurry[:, None].expand(-1, 3, -1, -1, -1) if self.again is None else self.again
+        return torch.cat((self.blurry[:, None], again), 1)
 
 
 def structured_picture(height: int, width: int, channels: int = 1, seed: int = 0) -> Tensor:
@@ -63,10 +73,11 @@ def observe(sharp: Tensor, psf: Tensor, sigma: float = 0.0, seed: int = 0) -> Sc
     """Blur the inside of `sharp`, whose border is the world beyond the photo's, and add noise."""
     reach_y, reach_x = psf.shape[-2] // 2, psf.shape[-1] // 2
     noise = torch.Generator().manual_seed(seed)
-    blurry = convolve(sharp, psf, "valid")
-    blurry = blurry + sigma * torch.randn(blurry.shape, generator=noise)
+    light = convolve(sharp, psf, "valid")
+    blurry = light + sigma * torch.randn(light.shape, generator=noise)
+    again = light[:, None] + sigma * torch.randn(len(light), 3, *light.shape[1:], generator=noise)
     inside = sharp[..., reach_y : sharp.shape[-2] - reach_y, reach_x : sharp.shape[-1] - reach_x]
-    return Scene(inside, psf[None, None] if psf.ndim == 2 else psf, blurry.clamp(0, 1))
+    return Scene(inside, psf[None, None] if psf.ndim == 2 else psf, blurry.clamp(0, 1), again.clamp(0, 1))
 
 
 def blurred_scene(

@@ -26,7 +26,7 @@ ROWS = (
     {"cli", "web", "__main__"},
 )
 # A method may be built on another one, whose networks it uses. Other methods share code through solvers or layers.
-BUILT_ON = {"exemplar_psf": {"nidf"}, "nidf": {"wiener_stack"}}
+BUILT_ON = {"camera_path": {"wiener_stack"}, "exemplar_psf": {"nidf"}, "nidf": {"wiener_stack"}}
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 
 

@@ -29,9 +29,11 @@ def photo(tmp_path, monkeypatch):
 @pytest.mark.parametrize("folder", [".", "..", "/", "album"])
 def test_a_folder_is_not_a_photo(photo, command, folder):
     Path("album").mkdir()
-    example = Path(folder) / "*.jpg"
-    line = f"error: {folder}: that is a folder; name the photos in it, e.g. {example}\n"
-    assert refused(command, folder) == line
+    remedy = {
+        "psf": f"name a photo in it, such as {Path(folder) / 'IMG_1.jpg'}.",
+        "restore": "name a folder for the results, too: -o OUT.",
+    }
+    assert refused(command, folder) == f"error: {folder}: that is a folder; {remedy[command]}\n"
     assert names(".") == ["a.jpg", "album", "psf.npy"]
 
 

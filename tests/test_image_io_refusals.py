@@ -102,7 +102,7 @@ def test_a_result_that_is_not_finite_is_not_written(tmp_path):
 def test_a_folder_has_no_output_beside_it(tmp_path, monkeypatch, folder):
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
-    with pytest.raises(ImageFileError, match=r"that is a folder; name the photos in it, e\.g\. .*\*\.jpg$"):
+    with pytest.raises(ImageFileError, match=r"that is a folder; name a photo in it, such as .*IMG_1\.jpg\.$"):
         default_output(folder)
 
 

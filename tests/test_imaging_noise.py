@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from helpers import structured_picture
+from helpers import blurred_scene, structured_picture
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import (
     add_gaussian_noise,
     add_poisson_gaussian_noise,
     add_poisson_noise,
+    estimate_noise_of_short_shot,
     estimate_noise_sigma,
     estimate_noise_under_blur,
     quantise,
@@ -170,3 +171,29 @@ def test_noise_that_jpeg_hid_is_found_under_blur(sigma, quality):
     assert float(estimate_noise_sigma(compressed)) < 0.85 * sigma
     assert float(estimate_noise_under_blur(compressed)) == pytest.approx(sigma, rel=0.25)
     assert float(estimate_noise_under_blur(noisy)) == pytest.approx(sigma, rel=0.15)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.parametrize("sigma", [0.03, 0.1])
+def test_the_noise_of_a_short_shot_is_measured_with_the_long_one(sigma, correlated):
+    """Resampling correlates noise, which hides it from an estimate at the finest frequencies."""
+    scene = blurred_scene(120, 140, 3, sigma=0.002)
+    noise = torch.randn(1, 3, 121, 141, generator=torch.Generator().manual_seed(0))
+    noise = (noise[..., 1:, 1:] + noise[..., :-1, :-1]) / 2**0.5 if correlated else noise[..., 1:, 1:]
+    estimate = estimate_noise_of_short_shot(scene.sharp + sigma * noise, scene.blurry)
+    assert estimate.shape == (1,) and float(estimate) == pytest.approx(sigma, rel=0.2)
+
+
+def test_white_areas_in_which_the_noise_is_clipped_do_not_count():
+    scene = blurred_scene(120, 140, 3, sigma=0.002)
+    sharp, blurry = scene.sharp.clone(), scene.blurry.clone()
+    sharp[..., :70] = blurry[..., :70] = 1.0
+    noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))
+    estimate = estimate_noise_of_short_shot((sharp + 0.1 * noise).clamp(0, 1), blurry)
+    assert float(estimate) == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (64, 48)], ids=str)
+def test_equal_flat_shots_have_no_noise(size):
+    flat = torch.full((2, 3, *size), 0.5)
+    assert torch.equal(estimate_noise_of_short_shot(flat, flat), torch.zeros(2))

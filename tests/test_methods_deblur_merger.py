@@ -109,7 +109,7 @@ def weights_file(path, table):
 def test_the_method_brightens_the_short_shot_by_the_ratio_that_is_given(tmp_path, table):
     network, path = weights_file(tmp_path / "w.safetensors", table), tmp_path / "w.safetensors"
     I_B, I_N = shots(48, 64)
-    settings = {"weights": path, "precision": "float32"}
+    settings = {"weights": path, "orientations": 1, "precision": "float32"}
     given = methods.get("deblur_merger")(Observation(blurry=I_B, noisy=I_N, exposure_ratio=2.0), settings)
     with torch.no_grad():
         torch.testing.assert_close(given.image, network(I_B, brightened(I_N, 2.0)), atol=1e-5, rtol=1e-4)

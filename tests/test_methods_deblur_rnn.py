@@ -106,7 +106,7 @@ def test_the_method_restores_and_the_denoised_shot_is_a_stage(tmp_path, table):
     network, path = random_network(table), tmp_path / "w.safetensors"
     save(path, network.state_dict(), {"method": "deblur_rnn", "network": table})
     I_B, _ = shots(48, 64)
-    settings = {"weights": path, "precision": "float32"}
+    settings = {"weights": path, "orientations": 1, "precision": "float32"}
     result = methods.get("deblur_rnn")(Observation(blurry=I_B, noisy=I_B, exposure_ratio=1.0), settings)
     with torch.no_grad():
         denoised, sharp = network(I_B, I_B)

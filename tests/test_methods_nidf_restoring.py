@@ -7,7 +7,7 @@ import torch
 
 from helpers import CountingProgress, blurred_scene, copied, structured_picture
 from unblur import methods
-from unblur.methods.nidf.restoring import _turned, _turned_back, denoise_and_deblur, informative_part
+from unblur.methods.nidf.restoring import denoise_and_deblur, informative_part
 from unblur.types import Observation, Progress
 
 NIDF = methods.get("nidf")
@@ -42,14 +42,6 @@ def test_with_all_orientations_they_are_the_mean_over_every_way_to_turn_and_mirr
         copy = NETWORK(copy.flip(-2) if mirrored else copy)[1]
         expected += (copy.flip(-2) if mirrored else copy).rot90(-quarter, (-2, -1)) / 8
     torch.testing.assert_close(pictures(noisy, 8)[1], expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("orientations", [2, 4, 8])
-def test_the_orientations_differ_and_are_undone(orientations):
-    picture = structured_picture(6, 8, 3)
-    copies = [_turned(picture, orientation) for orientation in range(8)]
-    assert len({copy.contiguous().numpy().tobytes() for copy in copies}) == 8
-    assert all(torch.equal(_turned_back(copy, number), picture) for number, copy in enumerate(copies))
 
 
 def test_a_turned_photo_gives_a_turned_picture_with_all_orientations(noisy):

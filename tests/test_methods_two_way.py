@@ -14,7 +14,7 @@ from unblur.methods.two_way.network import TwoWay, TwoWayPlan, at_scale, network
 from unblur.methods.two_way.training import TwoWayTraining
 from unblur.metrics import psnr
 from unblur.training.checkpoint import save
-from unblur.types import Observation, UnblurError
+from unblur.types import Observation, Progress, UnblurError
 
 TINY_PUBLISHED = {"widths": [4, 6, 8], "blocks": 1}
 TINY = {"widths": [8, 8], "blocks": [1, 1]}
@@ -77,6 +77,16 @@ def test_both_ways_are_stages_of_the_result():
     blurry = structured_picture(48, 56, 3)
     result = methods.get("two_way")(Observation(blurry=blurry), {"precision": "float32"})
     torch.testing.assert_close(result.image, blurry + result.stages["up"] + result.stages["down"])
+
+
+def test_two_orientations_are_averaged_and_one_in_tiles():
+    observation = Observation(blurry=structured_picture(32, 40, 3))
+    method = methods.get("two_way")
+    made = {count: method(observation, {"precision": "float32", "orientations": count}).image for count in (None, 1, 2)}
+    assert torch.equal(made[None], made[2]) and not torch.equal(made[1], made[2])
+    for given, used in ((None, 1), (4, 4)):
+        _, of_tiles = method.prepare(observation, method.settings(orientations=given), Progress())
+        assert of_tiles.orientations == used
 
 
 def test_samples_of_photos_are_moving_scenes_and_samples_of_pairs_are_cut():
@@ -206,7 +216,9 @@ def test_the_published_network_restores_through_the_method_with_both_ways_among_
     state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     save(path, state, {"method": "two_way", "network": {"published": TINY_PUBLISHED}})
     blurry = structured_picture(33, 41, 3)
-    result = methods.get("two_way")(Observation(blurry=blurry), {"precision": "float32", "weights": path})
+    result = methods.get("two_way")(
+        Observation(blurry=blurry), {"orientations": 1, "precision": "float32", "weights": path}
+    )
     assert set(result.stages) == {"up", "down"}
     torch.testing.assert_close(result.image, network(blurry)[-1].I)
     torch.testing.assert_close(result.image, result.stages["up"] + result.stages["down"])

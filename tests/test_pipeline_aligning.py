@@ -15,8 +15,8 @@ from fakes import pair_method
 from helpers import observe, structured_picture
 from unblur.cli import app
 from unblur.imaging.psf import gaussian_psf
+from unblur.imaging.short_shot import NotOneScene, align_short
 from unblur.imaging.synthesis.camera import to_linear, to_srgb
-from unblur.pipeline.pairs import NotOneScene, align_short
 from unblur.types import Progress, UnblurError
 
 HEIGHT, WIDTH = 150, 200

@@ -136,7 +136,7 @@ def test_more_bytes_than_allowed_are_refused_before_they_are_read(tmp_path, monk
     (tmp_path / "a").write_bytes(data)
     restore_bytes(data, options, max_bytes=len(data))
     read_photo(tmp_path / "a", max_bytes=len(data))
-    monkeypatch.setattr("unblur.image_io.read._format_of", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("unblur.image_io.read.format_of", lambda *_: pytest.fail("read"))
     with pytest.raises(ImageFileError, match="the limit is"):
         if way == "bytes":
             restore_bytes(data, options, max_bytes=len(data) - 1)

@@ -211,10 +211,10 @@ def test_in_a_noisy_photo_it_is_not_asked_whether_it_is_sharp():
     assert reasons[1] is None
 
 
-def test_the_noisy_picture_and_the_middle_frame_are_photos_too(scene):
+def test_the_noisy_picture_and_the_first_frame_are_photos_too(scene):
     for observation in (
         Observation(noisy=scene.sharp),
-        Observation(frames=torch.stack([scene.blurry, scene.sharp, scene.blurry], 1)),
+        Observation(frames=torch.stack([scene.sharp, scene.blurry, scene.blurry], 1)),
     ):
         said = judge(observation, Restoration(), DEBLURS, SIGMA, Progress())
         assert said is not None and "does not look blurred" in said
@@ -227,3 +227,14 @@ def test_in_a_pair_a_cell_may_be_as_bright_as_either_shot():
     assert why_not_other_tones(restored, long) is not None
     assert why_not_other_tones(restored, long, restored) is None
     assert why_not_other_tones(0.8 * restored, long, restored) is not None
+
+
+def test_in_a_pair_the_psf_need_not_explain_the_long_shot(scene):
+    """The short shot is the picture; a wrong PSF adds a little to it. What it makes of the picture is still judged."""
+    pair = Observation(blurry=scene.blurry, noisy=noisy(scene.sharp, 0.05))
+    point = delta_psf(5)[None, None]
+    both = DEBLURS | DENOISES
+    assert judge(pair, Restoration(image=scene.sharp, psf=point), both, SIGMA, Progress()) is None
+    assert "single point" in reason(scene.blurry, image=scene.sharp, psf=delta_psf(5), undoes=both)
+    darker = judge(pair, Restoration(image=0.7 * scene.sharp, psf=point), both, SIGMA, Progress())
+    assert darker is not None and "another brightness" in darker

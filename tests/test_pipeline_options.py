@@ -50,7 +50,14 @@ def test_without_a_method_for_pairs_auto_says_what_to_do(monkeypatch):
         Options().plan({"blurry", "noisy"})
 
 
+def test_a_pair_gets_the_default_method_for_pairs_even_if_the_name_of_another_one_comes_first(monkeypatch, tmp_path):
+    other = fake_method(tmp_path, "another", "pass", needs=("blurry", "noisy"))
+    monkeypatch.setattr(methods, "names", lambda: [other, auto.PAIR])
+    assert [choice.name for choice in choose("auto", {"blurry", "noisy"})] == [auto.PAIR]
+
+
 def test_the_default_methods_do_what_they_are_named_for():
+    assert methods.get(auto.PAIR).card.needs == {"blurry", "noisy"}
     for name in (auto.NON_BLIND, auto.QUICK_NON_BLIND):
         assert methods.get(name).card.needs == {"blurry", "psf"}
     assert "psf" in methods.get(auto.ESTIMATOR).card.gives

@@ -25,7 +25,8 @@ from helpers import CountingProgress
 from odd_files import make_odd_files
 from unblur.image_io import read_photo, read_psf
 from unblur.pipeline.options import Options
-from unblur.pipeline.restore import _picture, estimate_psf_file, restore_file
+from unblur.pipeline.psf_file import estimate_psf_file
+from unblur.pipeline.restore import picture_of, restore_file
 from unblur.types import Cancelled, Observation, UnblurError
 
 KNOWN = Observation(psf=PSF[None, None])
@@ -229,7 +230,7 @@ def test_a_photo_and_its_picture_share_their_memory(tmp_path):
     """So that a photo of 100 megapixels is in memory once."""
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")
-    assert np.shares_memory(_picture(photo).numpy(), photo.pixels)
+    assert np.shares_memory(picture_of(photo).numpy(), photo.pixels)
 
 
 @pytest.mark.parametrize("what", ["output", "report"])

@@ -11,7 +11,7 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import kernel_similarity
 from unblur.solvers.canvas import gradient
-from unblur.solvers.l0 import L0Search, _enlarge, _Level, _odd, _start, periodic_extension, revise_psf, search_psf
+from unblur.solvers.l0 import L0Search, Level, _enlarge, _start, odd_side, periodic_extension, revise_psf, search_psf
 from unblur.types import Cancelled, Progress
 
 # --- the pyramid ------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def test_scales_run_from_a_psf_of_a_few_pixels_to_full_size(size):
 
 
 def test_odd_is_the_next_odd_number():
-    assert [_odd(x) for x in (3, 3.01, 4, 5, 5.5, 7)] == [3, 5, 5, 5, 7, 7]
+    assert [odd_side(x) for x in (3, 3.01, 4, 5, 5.5, 7)] == [3, 5, 5, 5, 7, 7]
 
 
 @pytest.mark.parametrize("size", [3, 5, 9])
@@ -90,7 +90,7 @@ def test_with_a_delta_psf_the_guess_is_the_pictures_large_edges_and_nothing_else
     picture = torch.full((1, 1, 48, 56), 0.3)
     picture[..., 16:32, 20:40] = 0.8
     noisy = picture + 0.01 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
-    edges = _Level.of(noisy, 3).sharpen(delta_psf(3), 4e-3)[:, :47, :55]
+    edges = Level.of(noisy, 3).sharpen(delta_psf(3), 4e-3)[:, :47, :55]
     true = gradient(picture)[:, 0, 0, :47, :55]
     assert (edges - true).abs().max() < 0.05
     assert edges[true == 0].abs().max() < 0.02
@@ -98,21 +98,21 @@ def test_with_a_delta_psf_the_guess_is_the_pictures_large_edges_and_nothing_else
 
 def test_the_guess_undoes_the_blur():
     scene = blurred_scene(64, 72, sigma=0.0)
-    guess = _Level.of(scene.blurry, 11).sharpen(hook_psf(), 2e-3)[:, 8:56, 8:64]
-    wrong = _Level.of(scene.blurry, 11).sharpen(hook_psf().flip(0, 1), 2e-3)[:, 8:56, 8:64]
+    guess = Level.of(scene.blurry, 11).sharpen(hook_psf(), 2e-3)[:, 8:56, 8:64]
+    wrong = Level.of(scene.blurry, 11).sharpen(hook_psf().flip(0, 1), 2e-3)[:, 8:56, 8:64]
     true, blurry = (gradient(picture)[:, 0, 0, 8:56, 8:64] for picture in (scene.sharp, scene.blurry))
     error, before, flipped = (float((g - true).square().mean()) for g in (guess, blurry, wrong))
     assert error < 0.5 * before and error < 0.3 * flipped
 
 
 def test_a_higher_weight_keeps_fewer_edges():
-    level = _Level.of(blurred_scene(64, 72).blurry, 11)
+    level = Level.of(blurred_scene(64, 72).blurry, 11)
     kept = [int((level.sharpen(hook_psf(), w).square().sum(0) > 0.01).sum()) for w in (1e-4, 1e-3, 1e-2, 0.1)]
     assert kept == sorted(kept, reverse=True) and kept[0] > 2 * kept[2] > 4 * kept[3]
 
 
 def test_gradients_across_the_pictures_own_border_are_not_believed():
-    level = _Level.of(structured_picture(30, 41), 7)
+    level = Level.of(structured_picture(30, 41), 7)
     for field in (level.blurry_gradient, level.sharpen(delta_psf(7), 2e-3)):
         assert not field[:, 29:].any() and not field[:, :, 40:].any()
         assert field[:, 1:29, 1:40].any()

@@ -13,7 +13,7 @@ from unblur.imaging.psf import delta_psf, gaussian_psf
 from unblur.metrics import kernel_similarity
 from unblur.solvers.blind import estimate_psf
 from unblur.solvers.canvas import gradient
-from unblur.solvers.l0 import L0Search, _Level, periodic_extension, search_psf
+from unblur.solvers.l0 import L0Search, Level, periodic_extension, search_psf
 from unblur.types import Progress
 
 PSF = torch.tensor([[0.0, 0.1, 0.3], [0.0, 0.4, 0.0], [0.2, 0.0, 0.0]], dtype=torch.float64)
@@ -62,7 +62,7 @@ def sharpened(blurry: Matrix, exemplar: Matrix, psf: Matrix, weight: float, guid
 def test_the_sharp_picture_is_that_of_dense_matrices(guide_weight):
     exemplar = structured_picture(9, 11, seed=1).double()
     blurry = convolve(exemplar, PSF) + 0.02 * structured_picture(9, 11, seed=2).double()
-    level = _Level.of(blurry, 3, exemplar, guide_weight)
+    level = Level.of(blurry, 3, exemplar, guide_weight)
     extended = [periodic_extension(picture, 2)[0, 0].numpy() for picture in (blurry, exemplar)]
     expected = sharpened(*extended, PSF.numpy(), 2e-3, guide_weight) * level.inside.numpy()
     found = level.sharpen(PSF, 2e-3).numpy()
@@ -72,7 +72,7 @@ def test_the_sharp_picture_is_that_of_dense_matrices(guide_weight):
 
 
 def test_with_a_very_large_weight_the_gradients_are_those_of_the_exemplar(scene):
-    found = _Level.of(scene.blurry, 11, scene.sharp, 1e6).sharpen(hook_psf(), 2e-3)[:, 1:95, 1:119]
+    found = Level.of(scene.blurry, 11, scene.sharp, 1e6).sharpen(hook_psf(), 2e-3)[:, 1:95, 1:119]
     torch.testing.assert_close(found, gradient(scene.sharp)[:, 0, 0, 1:95, 1:119], atol=1e-4, rtol=0)
 
 
@@ -81,7 +81,7 @@ def test_with_a_higher_weight_the_gradients_are_closer_to_those_of_the_exemplar(
     true = gradient(exemplar)[:, 0, 0, 1:95, 1:119]
     errors = [
         float(
-            (_Level.of(scene.blurry, 11, exemplar, w).sharpen(hook_psf(), 2e-3)[:, 1:95, 1:119] - true).square().mean()
+            (Level.of(scene.blurry, 11, exemplar, w).sharpen(hook_psf(), 2e-3)[:, 1:95, 1:119] - true).square().mean()
         )
         for w in (1e-3, 0.1, 10.0, 1000.0)
     ]
@@ -102,8 +102,8 @@ def test_the_exemplar_lowers_the_misfit_of_both_terms(scene):
         return float(sum(term[inside].sum() for term in terms))
 
     exemplar = convolve(scene.sharp, gaussian_psf(1.0))
-    solved = _Level.of(scene.blurry, 11, exemplar, guide_weight).sharpen(hook_psf(), weight)[:, :96, :120]
-    alone = _Level.of(scene.blurry, 11).sharpen(hook_psf(), weight)[:, :96, :120]
+    solved = Level.of(scene.blurry, 11, exemplar, guide_weight).sharpen(hook_psf(), weight)[:, :96, :120]
+    alone = Level.of(scene.blurry, 11).sharpen(hook_psf(), weight)[:, :96, :120]
     assert objective(solved) < objective(gradient(exemplar)[:, 0, 0])
     assert objective(solved) < objective(alone)
 

@@ -41,6 +41,8 @@ class Trained:
         build: builds the network from a recipe's table `network`; raises `UnblurError` for a table that is wrong.
         module: what training calls the network; None: each child of the network is trained under its own name.
         preset: whose weights are used unless others are asked for.
+        picture: computes the restored picture with the network, from the pictures that the card needs, blurry before
+            noisy, `(B, 3, H, W)` each. It is what `unblur export` writes. None: the network alone makes no picture.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Trained:
     build: Callable[[Mapping[str, Any]], nn.Module]
     module: str | None = None
     preset: str = "compact"
+    picture: Callable[..., Tensor] | None = None
 
     def presets(self) -> list[str]:
         """Names of the presets whose weights ship, sorted."""

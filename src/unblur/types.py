@@ -75,7 +75,7 @@ class Observation:
         return frozenset({*self.pictures(), *(name for name, value in further.items() if value is not None)})
 
     def photo(self) -> Tensor:
-        """The picture to be restored, `(B, C, H, W)`: the blurry one, else the noisy one, else the middle frame.
+        """The picture to be restored, `(B, C, H, W)`: the blurry one, else the noisy one, else the first frame.
 
         Raises:
             UnblurError: when there is no picture.
@@ -86,7 +86,7 @@ class Observation:
             return self.noisy
         if self.frames is None:
             raise UnblurError("there is nothing to restore: no picture was given.")
-        return self.frames[:, self.frames.shape[1] // 2]
+        return self.frames[:, 0]
 
     def with_pictures(self, change: Callable[[Tensor], Tensor]) -> Observation:
         """The same observation with every picture changed alike: cut, padded, or with other channels.

@@ -53,7 +53,7 @@ def run(
         dataset_name: one of `unblur.datasets.names()`.
         data: the folder of the data set.
         methods: names of methods or chains, see `unblur.pipeline.chain`; a step may have settings of its own,
-            `a[key=value]+b`, which replace those in `settings`.
+            `a[key=value]+b`, which replace those in `settings`. `noisy:a` restores the noisy shot of each pair.
         limit: number of pictures to score, from the first; None: all.
         out: a folder for the pictures, `METHOD/PICTURE.png` and, where a PSF was estimated,
             `METHOD/PICTURE.psf.png`; None writes no pictures.
@@ -125,13 +125,14 @@ class _Run:
         self, entry: Entry, batch: Sequence[Sample], references: References, unrestored: Sequence[Sequence[Row]]
     ) -> list[Row]:
         """The rows of one method, one per picture of the batch."""
-        attempts = list(zip(batch, self._attempt(entry.chain, batch), strict=True))
+        made = attempt(entry.chain, batch, self.device, self.progress, entry.photo)
+        attempts = list(zip(batch, made, strict=True))
         references.remember(entry, attempts)
         lines = []
-        for (sample, made), before in zip(attempts, unrestored, strict=True):
-            line = row(entry, self.dataset, sample, made, references, before)
-            if self.out is not None and made.restoration is not None and line["error"] is None:
-                write_pictures(folder_of(self.out, entry.label), sample.name, entry.chain, made.restoration)
+        for (sample, own), before in zip(attempts, unrestored, strict=True):
+            line = row(entry, self.dataset, sample, own, references, before)
+            if self.out is not None and own.restoration is not None and line["error"] is None:
+                write_pictures(folder_of(self.out, entry.label), sample.name, entry.chain, own.restoration)
             lines.append(line)
             self.progress.advance()
         return lines

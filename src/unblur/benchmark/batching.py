@@ -14,6 +14,7 @@ from itertools import groupby, islice
 import torch
 from torch import Tensor
 
+from unblur.benchmark.entries import NOISY, Photo
 from unblur.contract import Input
 from unblur.datasets.base import Sample
 from unblur.imaging.psf import pad_psf
@@ -52,23 +53,34 @@ def _kind(sample: Sample) -> tuple[object, ...]:
     return layouts, sample.psf is None, sample.sigma, sample.exposure_ratio
 
 
-def attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
+def attempt(
+    chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress, photo: Photo = "blurry"
+) -> list[Attempt]:
     """Restore the samples as a batch or, if that fails, one by one.
+
+    Args:
+        chain: the methods.
+        samples: of one kind, as from `batches`.
+        device: where the methods run.
+        progress: may cancel.
+        photo: the picture of each sample that is restored.
 
     Raises:
         Cancelled: after `progress.cancel()`.
     """
-    attempts = _attempt(chain, samples, device, progress)
+    attempts = _attempt(chain, samples, device, progress, photo)
     if len(samples) == 1 or attempts[0].error is None:
         return attempts
-    return [_attempt(chain, [sample], device, progress)[0] for sample in samples]
+    return [_attempt(chain, [sample], device, progress, photo)[0] for sample in samples]
 
 
-def _attempt(chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress) -> list[Attempt]:
+def _attempt(
+    chain: Chain, samples: Sequence[Sample], device: torch.device, progress: Progress, photo: Photo
+) -> list[Attempt]:
     """Restore the samples as a batch; after an error, every sample has this error and no restoration."""
     started = time.perf_counter()
     try:
-        observation = _observation(samples, chain).to(device)
+        observation = _observation(samples, chain, photo).to(device)
         restoration = replace(chain(observation, _Inner(progress)), stages={})  # the stages are not used
         restoration = moved(restoration, CPU)  # waits until the device has finished
         seconds = (time.perf_counter() - started) / len(samples)
@@ -84,20 +96,25 @@ def in_words(error: Exception) -> str:
     return str(error) if isinstance(error, UnblurError) else f"{type(error).__name__}: {error}"
 
 
-def _observation(samples: Sequence[Sample], chain: Chain) -> Observation:
-    """An observation with what the chain needs or takes."""
+def _observation(samples: Sequence[Sample], chain: Chain, photo: Photo) -> Observation:
+    """An observation with what the chain needs or takes. PSF and sigma of a sample are those of its blurry picture."""
     # The true PSFs only where the chain needs them, so that no blind method gets them.
     used = chain.needs | chain.takes
 
     def together(name: Input) -> Tensor | None:
         pictures = [getattr(sample, name) for sample in samples]
-        return None if name not in used or pictures[0] is None else torch.cat(pictures)  # (B, ...)
+        return None if pictures[0] is None else torch.cat(pictures)  # (B, ...)
 
+    if photo == "noisy":
+        short = together("noisy")
+        if short is None:
+            raise UnblurError(f"'{samples[0].name}' has no noisy shot: leave out '{NOISY}'.")
+        return Observation(blurry=short)
     psfs = [sample.psf for sample in samples if sample.psf is not None] if "psf" in chain.needs else []
     return Observation(
-        blurry=together("blurry"),
-        noisy=together("noisy"),
-        frames=together("frames"),
+        blurry=together("blurry") if "blurry" in used else None,
+        noisy=together("noisy") if "noisy" in used else None,
+        frames=together("frames") if "frames" in used else None,
         psf=_stacked(psfs) if psfs else None,
         exposure_ratio=samples[0].exposure_ratio,
         sigma=samples[0].sigma,

@@ -1,22 +1,29 @@
 """The methods of a run: each is a chain that gives a picture, with the reference for its error ratios.
 
 A step of a chain may have settings of its own in brackets, `nidf[output=denoised]+l0_psf`, so that one run can compare
-a method with itself.
+a method with itself. `noisy:nlm` restores the short, noisy shot of a pair instead of the blurry one, so that methods
+for pairs can be compared with methods for one picture.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from unblur.contract import Settings, nearest
 from unblur.pipeline.auto import QUICK_NON_BLIND
 from unblur.pipeline.chain import Chain, Step, setting_keys
 from unblur.pipeline.channels import on_any_shape
 from unblur.types import UnblurError
+
+Photo = Literal["blurry", "noisy"]
+"""The picture of a sample that a chain restores."""
+
+NOISY = "noisy:"
+"""Before a chain: it is given the short, noisy shot of a pair as its photo."""
 
 Identity = tuple[tuple[str, Settings], ...]
 """The methods and settings of a chain."""
@@ -36,11 +43,13 @@ class Entry:
         label: the name that the user gave; it stands in the rows, and is the name of the folder of pictures.
         chain: the chain that is run.
         reference: the non-blind chain that gets the true PSF; its error is the denominator of the error ratios.
+        photo: the picture that the chain restores.
     """
 
     label: str
     chain: Chain
     reference: Chain
+    photo: Photo = "blurry"
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,14 @@ class _Typed:
     Attributes:
         name: the chain without brackets.
         own: the settings in brackets, by `method.key`.
-        label: the names of the methods, each with its brackets.
+        label: the names of the methods, each with its brackets; begins with "noisy:" if it was typed so.
+        photo: the picture that the chain restores.
     """
 
     name: str
     own: Mapping[str, str]
     label: str
+    photo: Photo = "blurry"
 
 
 def split_names(text: str) -> list[str]:
@@ -78,7 +89,7 @@ def make_entries(names: Sequence[str], settings: Mapping[str, Any]) -> list[Entr
     entries = []
     for typed, full_name in zip(found, completed, strict=True):
         chain = _on_any_shape(Chain.parse(full_name, _settings_of(typed, full_name, settings)))
-        entries.append(Entry(typed.label, chain, _reference(chain)))
+        entries.append(Entry(typed.label, chain, _reference(chain), typed.photo))
     labels = [entry.label for entry in entries]
     for label in labels:
         if label in UNRESTORED:
@@ -94,6 +105,9 @@ def _typed(name: str) -> _Typed:
     Raises:
         UnblurError: when there is no such method, or brackets that are not `METHOD[KEY=VALUE,...]`.
     """
+    if name.startswith(NOISY):
+        typed = _typed(name.removeprefix(NOISY).strip())
+        return replace(typed, label=NOISY + typed.label, photo="noisy")
     if Path(name).is_file():  # its path may hold + and brackets
         return _Typed(name, {}, Chain.parse(name).name)
     parts, own, labels = [], {}, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def prepare_folders(out: Path, labels: Sequence[str]) -> None:
 
 
 def folder_of(out: Path, label: str) -> Path:
-    """The folder of a method; a path among its settings in brackets makes no further folders."""
-    return out / label.replace("/", "_").replace("\\", "_")
+    """The folder of a method; what is not allowed in names of folders is replaced by "_"."""
+    return out / re.sub(r"[/\\:]", "_", label)
 
 
 def write_pictures(folder: Path, name: str, chain: Chain, restoration: Restoration) -> None:

@@ -52,7 +52,7 @@ class References:
     def remember(self, entry: Entry, attempts: Iterable[tuple[Sample, Attempt]]) -> None:
         """Keep the results of a method that is its own reference, so that it does not run twice."""
         this = identity(entry.chain)
-        if this == identity(entry.reference):
+        if this == identity(entry.reference) and entry.photo == "blurry":
             self._known |= {(this, sample.name): made for sample, made in attempts}
 
     def picture(self, chain: Chain, sample: Sample) -> Tensor:
@@ -94,7 +94,7 @@ def row(
     if attempt.restoration is not None:
         line |= {"seconds": attempt.seconds, "notes": attempt.restoration.notes}
         try:
-            line |= _about_psf(entry.chain, sample, attempt.restoration)
+            line |= _about_psf(entry, sample, attempt.restoration)
             line |= _scores(entry, dataset, sample, attempt.restoration, references)
             line |= _gains(line, dataset, unrestored)
         except Exception as error:  # a method may return a picture that cannot be scored
@@ -147,13 +147,13 @@ def _has_reference(dataset: Dataset, sample: Sample) -> bool:
     return sample.psf is not None and any(name.startswith("error_ratio") for name in dataset.columns)
 
 
-def _about_psf(chain: Chain, sample: Sample, restoration: Restoration) -> Row:
+def _about_psf(entry: Entry, sample: Sample, restoration: Restoration) -> Row:
     """Size of the PSF that the picture was restored with and, if it was estimated, its similarity to the true one."""
     if restoration.psf is None:
         return {}
     about: Row = {"psf_size": list(restoration.psf.shape[-2:])}
-    given = "psf" in chain.needs and "psf" not in chain.gives
-    if not given and sample.psf is not None:
+    given = "psf" in entry.chain.needs and "psf" not in entry.chain.gives
+    if not given and sample.psf is not None and entry.photo == "blurry":
         about["kernel_similarity"] = kernel_similarity(restoration.psf, sample.psf).item()
     return about
 

@@ -8,19 +8,19 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli import bench, methods, psf, restore, synth, train
+from unblur.cli import bench, export, methods, psf, restore, synth, train
 from unblur.cli.console import PoliteGroup
 
 app = typer.Typer(
     name="unblur",
     cls=PoliteGroup,
     help="Restore shaken, blurred or noisy photographs.",
+    epilog="Exit codes: 0 done, 2 refused or a photo failed, 130 stopped with Ctrl-C, 1 a bug with its traceback.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a bug shows Python's own traceback; a user's mistake shows one line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (restore.restore, psf.psf, bench.bench, methods.methods, train.train, synth.synth):
+for command in (restore.restore, psf.psf, bench.bench, methods.methods, train.train, synth.synth, export.export):
     app.command()(command)
 
 

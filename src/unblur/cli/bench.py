@@ -20,7 +20,8 @@ def bench(
             "--method",
             "-m",
             metavar="A,B,...",
-            help="Methods or chains a+b, separated by commas; a[key=value] has a setting of its own.",
+            help="Methods or chains a+b, separated by commas; a[key=value] has a setting of its own; noisy:a restores "
+            "the noisy shot of a pair.",
         ),
     ],
     json_file: Annotated[

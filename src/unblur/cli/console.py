@@ -68,14 +68,6 @@ def say_error(message: str) -> None:
     typer.echo("error: " + " ".join(message.split()), err=True)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that Python or torch ran out of memory; torch raises a RuntimeError for it."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    )
-
-
 def parse_settings(assignments: list[str]) -> dict[str, str]:
     """`["key=value", ...]` as a dictionary of strings.
 

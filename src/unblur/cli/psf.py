@@ -44,7 +44,7 @@ def psf(
     """Estimate the PSF that blurred a photo."""
     from unblur.image_io import default_output
     from unblur.pipeline.options import Options
-    from unblur.pipeline.restore import estimate_psf_file
+    from unblur.pipeline.psf_file import estimate_psf_file
 
     check_psf_size(psf_size)
     options = Options(

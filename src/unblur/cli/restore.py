@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,29 +14,39 @@ from unblur.cli.console import (
     Device,
     Weights,
     check_psf_size,
-    is_out_of_memory,
+    make_folder,
     parse_settings,
     parse_sigma,
     progress_bar,
     say_error,
     with_weights,
 )
+from unblur.cli.folder import Manner, entries_of, restore_folders, say_plan
+from unblur.cli.streams import STREAM, Ends, restore_stream
 from unblur.types import Cancelled, Observation, UnblurError
 
 if TYPE_CHECKING:
+    from unblur.pipeline.folders.task import Job
     from unblur.pipeline.options import Options
     from unblur.pipeline.restore import FileResult
 
 
 def restore(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="JPEG, PNG, TIFF or WebP.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO",
+            help="JPEG, PNG, TIFF or WebP; - is standard input; with -o also a folder or 'DIR/**/*.jpg'.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file, or a folder for several photos. Default: PHOTO.restored.jpg beside the photo.",
+            help="A file, a folder for several photos or folders, or - for standard output. "
+            "Default: PHOTO.restored.jpg beside the photo.",
         ),
     ] = None,
     method: Annotated[
@@ -82,6 +92,32 @@ def restore(
         Path | None,
         typer.Option(metavar="PATH", help="Also write one picture with before, after, PSF and figures."),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=1,
+            help="For folders: photos restored at the same time. Default: as many as memory and processors allow.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", metavar="N", min=1, help="Threads for a photo. Default: all processors; for folders, 1."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="For folders: use a Ray cluster; 'local' starts Ray on this machine."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="For folders: continue an earlier run; what is done is left out.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Keep the result even when it is not credible.")] = False,
@@ -91,53 +127,96 @@ def restore(
 
     The photo file itself is not changed. Where restoring would make a photo worse, the photo is copied unchanged and
     the reason is printed.
+
+    `unblur restore DIR -o OUT` restores all photos in DIR and its subfolders, in several processes. OUT then holds the
+    results in the same subfolders, manifest.jsonl and report.html.
     """
-    if noisy is not None and len(photos) > 1:
-        raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {len(photos)}. Restore them one by one.")
+    way = _way(photos, output, resume or jobs is not None or ray is not None)
+    if way != "files" and report is not None:
+        raise UnblurError("--report is for photos in files. A folder gets a report.html in any case.")
+    if noisy is not None and (way == "folder" or len(photos) > 1):
+        what = "a folder" if way == "folder" else f"{len(photos)} photos"
+        raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {what}. Restore photos one by one.")
     known = _known(psf, parse_sigma(sigma), exposure_ratio)
     given_settings = with_weights(parse_settings(settings or []), weights)
     options = _options(method, psf_size, given_settings, strength, force, device, align)
     options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})  # before the first photo is read
-    given, photos = len(photos), _without_folders(photos)
-    outputs = destinations(photos, output, "restored")
-    reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
     keep = [file for file in (psf, weights, *map(Path, method.split("+"))) if file is not None and file.is_file()]
+    if way == "folder":
+        assert output is not None
+        job = _job(options, known, keep, threads or 1)
+        manner = Manner(jobs, ray, resume, overwrite, as_json, quiet)
+        entries = entries_of(photos, output, job, manner)
+        if dry_run:
+            for entry in entries:
+                say_plan(entry.found.photo, output / entry.found.name, entry.state, entry.why, as_json=as_json)
+        elif not restore_folders(entries, output, job, manner):
+            raise typer.Exit(USER_ERROR)
+        return
+    if threads is not None:
+        _use_threads(threads)
+    if way == "stream":
+        ends = Ends(photos[0], output, noisy, tuple(keep), overwrite)
+        if dry_run:
+            say_plan(ends.photo, ends.place, as_json=as_json)
+        else:
+            result = restore_stream(ends, options, known, quiet=quiet)
+            _say(result, as_json=as_json, quiet=quiet, err=ends.place == STREAM)
+        return
+    given, photos = len(photos), _without_folders(photos)
+    outputs = destinations(photos, output, "restored", make=not dry_run)
+    if dry_run:
+        for photo, destination in zip(photos, outputs, strict=True):
+            say_plan(photo, destination, as_json=as_json)
+        return
+    reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
     failed = len(photos) < given
     for photo, destination, sheet in zip(photos, outputs, reports, strict=True):
         files = _Files(photo, noisy, destination, sheet, keep, overwrite)
         result = _restore_one(files, known, options, quiet=quiet, alone=given == 1)
         if result is None:
             failed = True
-        elif as_json:
-            typer.echo(json.dumps(result.as_json()))
-        elif not quiet:
-            _tell(result)
+        else:
+            _say(result, as_json=as_json, quiet=quiet)
     if failed:
         raise typer.Exit(USER_ERROR)
 
 
+def _way(photos: list[Path], output: Path | None, asked_for_folder: bool) -> Literal["files", "folder", "stream"]:
+    """Whether photos go from files to files, from folders to a folder, or through standard input or output.
+
+    Raises:
+        UnblurError: things that do not go together.
+    """
+    from unblur.pipeline.folders.scan import is_pattern
+
+    if STREAM in (*photos, output):
+        if len(photos) > 1 or asked_for_folder:
+            raise UnblurError("'-' is standard input or output, which holds one photo. Name it alone.")
+        return "stream"
+    if output is None and asked_for_folder:
+        raise UnblurError("--jobs, --ray and --resume are for folders of results. Name one with -o.")
+    if output is not None and (asked_for_folder or any(path.is_dir() or is_pattern(path) for path in photos)):
+        return "folder"
+    return "files"
+
+
 def _without_folders(paths: list[Path]) -> list[Path]:
     """The paths that are not folders; an error is printed for each folder."""
-    from unblur.image_io import ImageFileError, default_output
-
-    photos = []
     for path in paths:
-        try:
-            default_output(path)
-        except ImageFileError as error:
-            say_error(str(error))
-        else:
-            photos.append(path)
-    return photos
+        if path.is_dir():
+            say_error(f"{path}: that is a folder; name a folder for the results, too: -o OUT.")
+    return [path for path in paths if not path.is_dir()]
 
 
-def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path]:
-    """The path of each photo's result. A missing output folder is made.
+def destinations(photos: list[Path], output: Path | None, tag: str, *, make: bool = True) -> list[Path]:
+    """The path of each photo's result.
 
     Args:
         photos: the photos.
         output: a file or folder; None: beside each photo.
         tag: what is added to the name, `a.jpg` -> `a.TAG.jpg`.
+        make: whether to make the output folder, if it is missing.
 
     Raises:
         UnblurError: when one file is named for several photos, two photos would go to the same file, or the folder
@@ -152,10 +231,8 @@ def destinations(photos: list[Path], output: Path | None, tag: str) -> list[Path
         if not output.is_dir() and (output.exists() or output.suffix.lower() in FORMATS):
             raise UnblurError(f"{output}: {len(photos)} photos do not go into one file. Name a folder.")
         places = [output / default_output(photo, tag).name for photo in photos]
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnblurError(f"{output}: this folder cannot be made ({error.strerror}). Name another one.") from None
+        if make:
+            make_folder(output)
     else:
         places = [output]
     for i, place in enumerate(places):
@@ -196,13 +273,29 @@ def _options(
     return Options(method, psf_size, settings, strength, force, device, align=align)
 
 
+def _job(options: Options, known: Observation, keep: list[Path], threads: int) -> Job:
+    from unblur.pipeline.folders.task import Job, describe_job
+
+    weights = [Path(value) for key, value in options.settings.items() if key.rpartition(".")[2] == "weights"]
+    files = {str(file): file for file in (*keep, *weights) if file.is_file()}
+    psf = None if known.psf is None else known.psf[0, 0].numpy()
+    digest = describe_job(options, files, sigma=known.sigma, threads=threads)
+    return Job(options, psf, known.sigma, tuple(keep), threads, digest)
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
 def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: bool, alone: bool) -> FileResult | None:
     """Restore one photo. After an error, print it and return None.
 
     `alone`: this is the only photo, so an unexpected exception is raised with its traceback.
     """
-    from unblur.image_io import ImageFileError
     from unblur.pipeline.restore import restore_file
+    from unblur.pipeline.trouble import is_out_of_memory, said_of
 
     photo = files.photo
     try:
@@ -220,28 +313,33 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
             )
     except Cancelled:
         raise
-    except UnblurError as error:
-        named = isinstance(error, ImageFileError) or str(photo) in str(error)
-        say_error(str(error) if named else f"{photo}: {error}")
     except Exception as error:
-        if is_out_of_memory(error):
-            say_error(f"{photo}: there is not enough memory for it. Close other programs, or crop or reduce the photo.")
-        elif alone:
+        if alone and not isinstance(error, UnblurError) and not is_out_of_memory(error):
             raise
-        else:
-            say_error(f"{photo}: {type(error).__name__}: {error} (restore it alone for the whole traceback)")
+        say_error(said_of(photo, error))
     return None
 
 
-def _tell(result: FileResult) -> None:
-    """Print the PSF and the noise level, what was done and why, and the notes."""
+def _say(result: FileResult, *, as_json: bool, quiet: bool, err: bool = False) -> None:
+    """Print what became of a photo, as JSON or as text; `err`: on stderr, as stdout holds the picture."""
+    if as_json:
+        typer.echo(json.dumps(result.as_json()), err=err)
+    elif not quiet:
+        for line in _lines(result):
+            typer.echo(line, err=err)
+
+
+def _lines(result: FileResult) -> list[str]:
+    """The PSF and the noise level, what was done and why, and the notes."""
     from unblur.imaging.psf import describe_psf
 
     found = [] if result.psf is None else [f"PSF {describe_psf(result.psf).words}"]
     if result.noise_sigma is not None:
         found.append(f"noise {result.noise_sigma:.4f} ({255 * result.noise_sigma:.1f} of 255)")
-    typer.echo(f"{result.input}: {'; '.join(found) or 'nothing measured'}")
     done = f"restored by {result.method} ({result.reason})" if result.changed else "left as it was"
-    typer.echo(f"  {done} in {result.seconds:.1f} s -> {result.output}")
-    for note in result.notes:
-        typer.echo(f"  {note}")
+    place = "standard output" if result.output == STREAM else result.output
+    return [
+        f"{result.input}: {'; '.join(found) or 'nothing measured'}",
+        f"  {done} in {result.seconds:.1f} s -> {place}",
+        *(f"  {note}" for note in result.notes),
+    ]

@@ -14,7 +14,7 @@ Depth = Literal["uint8", "uint16", "float32"]
 Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
 """Formats that can be written."""
 
-FileFormat = Literal["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"]
+FileFormat = Literal["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "HEIF", "AVIF", "RAW"]
 """Formats that can be read."""
 
 MAX_PIXELS = 500_000_000
@@ -59,6 +59,7 @@ class Photo:
         jpeg_tables: the quantisation tables of a JPEG, luminance first.
         extra_sample: TIFF's code for the meaning of `alpha` (0 unspecified, 2 transparency).
         native: blocks that only this format has, as (name, bytes): PNG chunks, JPEG segments.
+        linear: whether the pixels are proportional to light, as in camera RAW. They are written with the curve of sRGB.
         notes: sentences for the user about what was changed while reading.
     """
 
@@ -77,6 +78,7 @@ class Photo:
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
     extra_sample: int = 2
     native: tuple[tuple[str, bytes], ...] = ()
+    linear: bool = False
     notes: list[str] = field(default_factory=list)
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
@@ -118,6 +120,7 @@ class Decoded:
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
     extra_sample: int = 2
     native: tuple[tuple[str, bytes], ...] = ()
+    linear: bool = False
     notes: list[str] = field(default_factory=list)
 
 

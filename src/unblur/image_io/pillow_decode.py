@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import (
@@ -22,7 +23,7 @@ from unblur.image_io.photo import Decoded, FileFormat, ImageFileError, refuse_if
 
 # `Image.open` checks the size against a limit that is global. These readers do not, so that no global limit has to
 # be changed while other threads read.
-_READERS: dict[FileFormat, Callable[[io.BytesIO], Image.Image]] = {
+READERS: dict[FileFormat, Callable[[IO[bytes]], Image.Image]] = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
@@ -38,7 +39,7 @@ def open_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: in
     Raises:
         ImageFileError: when its header declares more than `max_pixels`.
     """
-    image = _READERS[format](io.BytesIO(data))
+    image = READERS[format](io.BytesIO(data))
     refuse_if_huge(path, *image.size, max_pixels)
     return image
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unblur.image_io.heif import decode_avif, decode_heif
 from unblur.image_io.metadata import orientation_of, readable_exif, turn, upright_exif, upright_xmp
 from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, Decoded, Depth, FileFormat, ImageFileError, Photo
 from unblur.image_io.pillow_decode import decode_with_pillow
 from unblur.image_io.png import decode_png
+from unblur.image_io.raw import decode_raw
 from unblur.image_io.tiff_read import decode_tiff
+from unblur.image_io.write import FORMATS
 
 # fmt: off
 _RAW = {
@@ -20,6 +23,10 @@ _RAW = {
     ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }
 # fmt: on
+_HEIF = {".heic", ".heif", ".hif", ".avif"}
+PHOTO_SUFFIXES = frozenset({*FORMATS, ".gif", ".bmp", *_HEIF, *_RAW})
+"""Suffixes of photos, in small letters; also of those that need an extra package."""
+
 _LARGEST = 2.0**125  # largest value of a float file; larger ones would overflow in single precision
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
@@ -27,7 +34,8 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Photo:
     """Read one picture, upright, in [0, 1], without loss of bit depth.
 
-    Formats are JPEG, PNG, TIFF, WebP, BMP and single-frame GIF, detected from the content. Integer samples are
+    Formats are JPEG, PNG, TIFF, WebP, AVIF, BMP, single-frame GIF, HEIF (with pi-heif) and camera RAW (with rawpy),
+    detected from the content, but RAW mostly from the suffix. The values of RAW are linear light. Integer samples are
     divided by 255 or 65535. The values of a floating-point TIFF are kept if they lie in [0, 1]. Otherwise a negative
     `offset` is subtracted if there are negative values, and the result is divided by `scale`, the next power of two
     above its maximum; a very dark picture is scaled up in the same way.
@@ -51,7 +59,7 @@ def decode_photo(
 
     Args:
         data: the content of the file.
-        name: name of the file in messages; a suffix of camera RAW (`.dng`, `.nef`, ...) is refused.
+        name: name of the file in messages; with a suffix of camera RAW (`.dng`, `.nef`, ...), it is read as RAW.
         max_pixels: a picture whose header declares more is refused before it is decoded.
         max_bytes: longer data are refused.
 
@@ -60,12 +68,18 @@ def decode_photo(
     """
     path = Path(name)
     _refuse_if_long(path, len(data), max_bytes)
-    format = _format_of(data[:64], path)
+    format = format_of(data[:64], path)
     try:
         if format == "PNG":
             decoded = decode_png(data, path, max_pixels)
         elif format == "TIFF":
             decoded = decode_tiff(data, path, max_pixels)
+        elif format == "HEIF":
+            decoded = decode_heif(data, path, max_pixels)
+        elif format == "AVIF":
+            decoded = decode_avif(data, path, max_pixels)
+        elif format == "RAW":
+            decoded = decode_raw(data, path, max_pixels)
         else:
             decoded = decode_with_pillow(data, path, format, max_pixels)
         return _finish(decoded, path)
@@ -99,7 +113,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         _refuse_if_long(path, path.stat().st_size, max_bytes)
         with path.open("rb") as file:
             head = file.read(64)
-            _format_of(head, path)
+            format_of(head, path)
             return head + file.read()
     except PermissionError as error:
         raise ImageFileError(path, "you may not read this file. Change its permissions.") from error
@@ -115,7 +129,7 @@ def _refuse_if_long(path: Path, length: int, max_bytes: int) -> None:
         )
 
 
-def _format_of(head: bytes, path: Path) -> FileFormat:
+def format_of(head: bytes, path: Path) -> FileFormat:
     """The format of a file, detected from its first 64 bytes.
 
     Raises:
@@ -124,12 +138,13 @@ def _format_of(head: bytes, path: Path) -> FileFormat:
     if not head:
         raise ImageFileError(path, "the file is empty (0 bytes). Copy it again from the camera.")
     if path.suffix.lower() in _RAW or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
-        raise ImageFileError(path, "camera RAW cannot be read. Convert it to 16-bit TIFF (or JPEG) first.")
+        return "RAW"
     if head[4:8] == b"ftyp":
-        if head[8:12] in _HEIF_BRANDS:
-            raise ImageFileError(path, "HEIC cannot be read. Convert it to JPEG or TIFF first.")
-        if head[8:12] in (b"avif", b"avis"):
-            raise ImageFileError(path, "AVIF cannot be read. Convert it to PNG or TIFF first.")
+        brands = {head[at : at + 4] for at in range(8, min(int.from_bytes(head[:4], "big"), len(head)), 4)}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        if brands & _HEIF_BRANDS:
+            return "HEIF"
         raise ImageFileError(path, "this is a video, not a picture. Save one frame as a picture first.")
     if head.startswith(b"%PDF"):
         raise ImageFileError(path, "this is a PDF. Export the picture in it as PNG or TIFF first.")
@@ -187,6 +202,7 @@ def _finish(decoded: Decoded, path: Path) -> Photo:
         jpeg_tables=decoded.jpeg_tables,
         extra_sample=decoded.extra_sample,
         native=decoded.native,
+        linear=decoded.linear,
         notes=notes,
     )
 

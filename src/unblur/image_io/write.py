@@ -40,9 +40,13 @@ def default_output(path: str | Path, tag: str = "restored") -> Path:
     """
     path = Path(path)
     if not path.name or path.is_dir():
-        raise ImageFileError(path, f"that is a folder; name the photos in it, e.g. {path / '*.jpg'}")
-    suffix = path.suffix if path.suffix.lower() in FORMATS else ".png"
-    return path.with_name(f"{path.stem}.{tag}{suffix}")
+        raise ImageFileError(path, f"that is a folder; name a photo in it, such as {path / 'IMG_1.jpg'}.")
+    return path.with_name(f"{path.stem}.{tag}{written_suffix(path) or path.suffix}")
+
+
+def written_suffix(path: Path) -> str:
+    """The suffix of the format in which the result of a photo is written; "" when it is that of the photo."""
+    return "" if path.suffix.lower() in FORMATS else ".png"
 
 
 def check_writable(
@@ -185,16 +189,30 @@ def put_in_place(content: bytes, path: Path, *, overwrite: bool) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(target)
-        else:
-            _move_without_replacing(temporary, target)
-    except FileExistsError as error:
-        raise ImageFileError(path, _taken("-o")) from error
+        move_in_place(temporary, path, overwrite=overwrite)
     except OSError as error:
         raise ImageFileError(path, f"not written ({error.strerror}). Choose another folder.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def move_in_place(finished: Path, path: Path, *, overwrite: bool) -> None:
+    """Move a finished file to its place on the same disk, in one step.
+
+    Raises:
+        ImageFileError: when it cannot be moved or, without `overwrite`, `path` exists; `finished` may then still exist.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    try:
+        if overwrite:
+            finished.replace(target)
+        else:
+            _move_without_replacing(finished, target)
+            finished.unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise ImageFileError(path, _taken("-o")) from error
+    except OSError as error:
+        raise ImageFileError(path, f"not written ({error.strerror}). Choose another folder.") from error
 
 
 def _move_without_replacing(temporary: Path, target: Path) -> None:
@@ -232,11 +250,22 @@ def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
     samples = np.empty(together.shape, np.uint8 if bits == 8 else np.uint16)
     for row in range(0, len(samples), _ROWS):  # in parts, so that a large picture is not copied in float32
         part = together[row : row + _ROWS]
+        if photo.linear:
+            part = np.dstack([srgb_values(part[..., : pixels.shape[2]]), part[..., pixels.shape[2] :]])
         samples[row : row + _ROWS] = np.floor(np.clip(part, 0, 1) * top + np.float32(0.5))
     return samples
 
 
 _ROWS = 256
+
+
+def srgb_values(light: np.ndarray) -> np.ndarray:
+    """The sRGB values of linear light, both in [0, 1]; smaller and larger values are clipped."""
+    import torch
+
+    from unblur.imaging.synthesis.camera import to_srgb
+
+    return to_srgb(torch.from_numpy(np.clip(light, 0, 1))).numpy()
 
 
 def _encode_by_pillow(samples: np.ndarray, photo: Photo, format: Format, notes: list[str]) -> bytes:

@@ -10,6 +10,7 @@ import math
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Chosen by hand; benchmarks/noise_estimation.py measures the error of the estimate.
@@ -160,7 +161,7 @@ def estimate_noise_under_blur(image: Tensor) -> Tensor:
     sigma = estimate_noise_sigma(image)
     if min(image.shape[2:]) < 2 * _BLOCK:
         return sigma
-    return torch.maximum(sigma, 2 * estimate_noise_sigma(torch.nn.functional.avg_pool2d(image, 2)))
+    return torch.maximum(sigma, 2 * estimate_noise_sigma(F.avg_pool2d(image, 2)))
 
 
 def _plane_sigma(plane: Tensor) -> float:
@@ -261,3 +262,50 @@ def _normal_like(image: Tensor, generator: torch.Generator) -> Tensor:
 
 def _finish(image: Tensor, clip: bool) -> Tensor:
     return image.clamp(0, 1) if clip else image
+
+
+def estimate_noise_of_short_shot(noisy: Tensor, blurry: Tensor) -> Tensor:
+    """Estimate the standard deviation of the noise of the short shot of a pair, also if neighbours are correlated.
+
+    White noise is measured by `estimate_noise_sigma`. Of correlated noise, which resampling, demosaicking and JPEG
+    make, this would find a part only. If `estimate_noise_under_blur` shows that there is more at coarser frequencies,
+    the estimate is the median absolute deviation of the difference of both shots from its local mean, in the tenth of
+    the pixels where the long shot is flattest: there, both show the same but for noise. The noise of the long shot, and
+    texture that its blur has removed, raise this estimate.
+
+    Args:
+        noisy: `(B, C, H, W)`, [0, 1], lying on the long shot and as bright.
+        blurry: the long shot, same shape.
+
+    Returns:
+        `(B,)`.
+    """
+    difference = noisy - blurry
+    difference = difference - _local_mean(difference, _TONES)
+    smooth = _local_mean(blurry, _STEPS)
+    padded = F.pad(smooth, (0, 1, 0, 1), "replicate")
+    slopes = (padded[..., :-1, 1:] - smooth).square() + (padded[..., 1:, :-1] - smooth).square()
+    slopes = slopes.masked_fill((smooth < _CLIPPED) | (smooth > 1 - _CLIPPED), torch.inf)  # clipped noise
+    estimates = []
+    for deviation, slope in zip(difference, slopes.mean(1), strict=True):  # (C, H, W) and (H, W)
+        count = max(int(_FLATTEST * slope.numel()), 1)
+        flattest = slope <= slope.flatten().kthvalue(count).values
+        estimates.append(_MAD * deviation[:, flattest].abs().median())
+    by_both = torch.stack(estimates)
+    if min(noisy.shape[-2:]) < 2 * _BLOCK:
+        return by_both
+    fine, coarse = (estimate(noisy).to(by_both) for estimate in (estimate_noise_sigma, estimate_noise_under_blur))
+    return torch.where(coarse > _CORRELATED * fine, by_both, fine)
+
+
+# Chosen by hand.
+_TONES = 15  # pixels, side of the squares in which a difference of the tones is not noise
+_STEPS = 5  # pixels, side of the squares whose means show where the long shot is flat
+_FLATTEST = 0.1  # share of the pixels
+_CLIPPED = 0.05  # distance from 0 or 1 below which noise may be clipped
+_CORRELATED = 1.3  # ratio of the noise at half size and at full size above which it is not white
+_MAD = 1.4826  # standard deviation of a normal distribution relative to its median absolute deviation
+
+
+def _local_mean(picture: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)

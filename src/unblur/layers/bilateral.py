@@ -8,14 +8,20 @@ from torch import Tensor
 
 
 def bilateral_filter(
-    picture: Tensor, *, window: int = 7, sigma_colour: float = 40 / 255, sigma_space: float = 10.0
+    picture: Tensor,
+    *,
+    guide: Tensor | None = None,
+    window: int = 7,
+    sigma_colour: float = 40 / 255,
+    sigma_space: float = 10.0,
 ) -> Tensor:
-    """Apply a bilateral filter (Tomasi & Manduchi 1998); differentiable.
+    """Apply a bilateral filter (Tomasi & Manduchi 1998), or a joint one; differentiable.
 
     The defaults are those of Gilbert et al. (`wiener_stack`).
 
     Args:
         picture: `(B, C, H, W)`, [0, 1].
+        guide: same shape; each neighbour is compared with its pixel in the middle. None: the picture itself.
         window: odd side of the neighbourhood in pixels.
         sigma_colour: standard deviation of the weight for the Euclidean distance of colours, on the [0, 1] scale;
             higher is smoother.
@@ -24,6 +30,7 @@ def bilateral_filter(
     Returns:
         `(B, C, H, W)`.
     """
+    guide = picture if guide is None else guide
     reach = window // 2
     padded = F.pad(picture, (reach, reach, reach, reach), "replicate")
     height, width = picture.shape[-2:]
@@ -31,7 +38,7 @@ def bilateral_filter(
     for dy in range(window):
         for dx in range(window):
             neighbour = padded[..., dy : dy + height, dx : dx + width]
-            colour = (neighbour - picture).square().sum(1, keepdim=True) / sigma_colour**2
+            colour = (neighbour - guide).square().sum(1, keepdim=True) / sigma_colour**2
             place = ((dy - reach) ** 2 + (dx - reach) ** 2) / sigma_space**2
             weight = torch.exp(-(colour + place) / 2)  # (B, 1, H, W)
             total = total + weight * neighbour

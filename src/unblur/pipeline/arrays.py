@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from unblur.imaging.psf import normalize_psf
+from unblur.imaging.short_shot import align_short
 from unblur.pipeline.auto import AUTO
 from unblur.pipeline.options import Options
-from unblur.pipeline.pairs import align_short
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Observation, Progress, Result, UnblurError
 

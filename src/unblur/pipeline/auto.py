@@ -1,8 +1,8 @@
 """Which methods restore what the camera gave, and why. The only place that names default methods.
 
-A method for pairs or frames is found by what its card needs, so that a new one is used as soon as it is there. For a
-single photo there are several choices, best first. `pipeline.picture` tries one after the other until a result is
-credible.
+For a pair there is one choice. A method for frames is found by what its card needs, and so is one for pairs if the
+weights of the default are not there. For a single photo there are several choices, best first. `pipeline.picture` tries
+one after the other until a result is credible.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ DENOISER = "nlm"
 
 MOVING = "two_way"
 """Restores a photo whose blur differs from place to place, so that no PSF explains it."""
+
+PAIR = "deblur_merger"
+"""Restores a short, noisy and a long, blurry shot: the best one of docs/pairs.md."""
 
 NOISY = 5 / 255
 """Noise, as a standard deviation on the [0, 1] scale, from which a photo counts as noisy (benchmarks/auto.py)."""
@@ -104,8 +107,9 @@ def choose_estimator(method: str) -> Choice:
 
 
 def _method_for(picture: Input, given: Collection[str]) -> str:
-    """The first method that needs this picture, nothing that was not given, and no weights that are not there."""
-    for name in methods.names():
+    """The default method, or the first other one, that needs this picture, nothing that was not given, and no weights
+    that are not there."""
+    for name in sorted(methods.names(), key=lambda name: (name != PAIR, name)):
         method = methods.get(name)
         card, trained = method.card, method.trained
         if trained is not None and trained.preset not in trained.presets():

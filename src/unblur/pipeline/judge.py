@@ -88,14 +88,16 @@ def _reasons(
     grey = luminance(photo)
     noisy = sigma >= NOISY
     denoised = "noise" in undoes and (noisy or undoes == {"noise"})  # an improvement even of a sharp photo
+    pair = observation.blurry is not None and observation.noisy is not None
     if result.image is None and result.psf is None:
         yield why_not_flat(grey)
         # Noise hides how sharp a photo is, and in a pair the person has said which shot is the sharp one.
-        pair = observation.blurry is not None and observation.noisy is not None
         if not noisy and not pair and undoes != {"noise"} and observation.psf is None:
             yield why_not_sharp(grey, sigma)
     psf_was_given = observation.psf is not None and not observation.psf_estimated
-    if result.psf is not None and not psf_was_given:
+    # The picture of a pair is the short shot with less noise, so it is right even where no PSF explains the long one.
+    question_psf = not psf_was_given and not pair
+    if result.psf is not None and question_psf:
         psf = _plane(result.psf)
         yield why_not_point(psf)
         yield why_not_too_large(grey, psf)
@@ -112,7 +114,7 @@ def _reasons(
         elif "blur" in undoes:
             yield why_not_blurrier(grey, restored, sigma)
         psf = observation.psf if result.psf is None else result.psf
-        if "blur" in undoes and psf is not None and not psf_was_given:
+        if "blur" in undoes and psf is not None and question_psf:
             yield why_not_reblurred(grey, restored, _plane(psf), sigma)
             if _is_symmetric(_plane(psf)):  # any other PSF was told from its turned copy
                 yield why_not_clearer(grey, restored)

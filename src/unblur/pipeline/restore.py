@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,19 +20,17 @@ from unblur.image_io import (
     decode_photo,
     encode_photo,
     read_photo,
-    write_psf,
 )
 from unblur.image_io.metadata import exposure_of
 from unblur.image_io.read import read_bytes
-from unblur.image_io.write import FORMATS, Format, check_format_holds, check_place, put_in_place
-from unblur.imaging.psf import PsfDescription, describe_psf
+from unblur.image_io.write import FORMATS, Format, check_format_holds, put_in_place, srgb_values
+from unblur.imaging.short_shot import AlignedShot, NotOneScene, align_short
+from unblur.imaging.synthesis.camera import to_srgb
 from unblur.pipeline.options import Options
-from unblur.pipeline.pairs import AlignedShot, NotOneScene, align_short
-from unblur.pipeline.picture import estimate_psf_of, restore_picture
+from unblur.pipeline.picture import restore_picture
 from unblur.pipeline.report import write_report
 from unblur.types import Observation, Progress, Result, UnblurError
 
-PSF_SUFFIXES = {".npy", ".png", ".tif", ".tiff"}
 _SUFFIXES: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 
 
@@ -90,6 +89,7 @@ def restore_file(
     keep: Sequence[Path] = (),
     overwrite: bool = False,
     report: Path | None = None,
+    preview: Callable[[np.ndarray, Tensor], None] | None = None,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
 ) -> FileResult:
@@ -109,6 +109,7 @@ def restore_file(
         keep: further files that are never replaced: that of the PSF, of weights, of a method.
         overwrite: whether `output` and `report` may replace a file.
         report: where a picture of before, after and PSF goes.
+        preview: called with the photo `(H, W, C)` and the restored picture `(1, C, H, W)`, after the file was written.
         max_pixels: a photo whose header declares more is refused before it is decoded.
         max_bytes: a larger file is refused before it is read.
 
@@ -142,8 +143,13 @@ def restore_file(
     )
     put_in_place(content, output, overwrite=overwrite)
     result = _result(path, output, outcome, notes, started)
+    before, after = photo.pixels, outcome.image
+    if photo.linear and (preview is not None or report is not None):
+        before, after = srgb_values(before), to_srgb(after.clamp(0, 1))
+    if preview is not None:
+        preview(before, after)
     if report is not None:
-        write_report(photo.pixels, outcome.image, result, report, overwrite=overwrite)
+        write_report(before, after, result, report, overwrite=overwrite)
     return result
 
 
@@ -162,7 +168,7 @@ def restore_bytes(
     """Restore a photo in memory: the bytes that `restore_file` writes. No file is read or written.
 
     Args:
-        data: the bytes of a JPEG, PNG, TIFF, WebP, GIF or BMP file.
+        data: the bytes of a JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP or HEIF file.
         options: what to do; None: what is best for the photo.
         progress: told of the stages; may cancel.
         known: what is known besides the pictures: psf, sigma, exposure ratio.
@@ -189,7 +195,7 @@ def restore_bytes(
     photo = decode_photo(data, path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else decode_photo(noisy, short_path, max_pixels=max_pixels, max_bytes=max_bytes)
     if format is None:
-        format = "PNG" if photo.format in ("GIF", "BMP") else photo.format
+        format = "PNG" if photo.format not in _SUFFIXES else photo.format
     elif format not in _SUFFIXES:
         raise UnblurError(f"a photo is not written as '{format}'. Available: {', '.join(_SUFFIXES)}.")
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == format else _SUFFIXES[format]
@@ -272,7 +278,7 @@ def _observed(
     progress: Progress,
 ) -> tuple[Observation, AlignedShot | None]:
     """The photo, the short shot if there is one, and what is known besides; and how the shot was aligned."""
-    observation = replace(known, blurry=_picture(photo))
+    observation = replace(known, blurry=picture_of(photo))
     if short is None:
         return observation, None
     assert short_path is not None
@@ -286,11 +292,11 @@ def _observed(
                 f"it is {columns} x {rows} px, and {path} is {width} x {height} px. Shots that are not to be aligned "
                 "must be of one size.",
             )
-        return replace(observation, noisy=_picture(short)), None
+        return replace(observation, noisy=picture_of(short)), None
     try:
         aligned = align_short(
-            _picture(short),
-            _picture(photo),
+            picture_of(short),
+            picture_of(photo),
             progress,
             ratio=known.exposure_ratio,
             exposures=_ratio_of_exposures(photo, short),
@@ -306,91 +312,6 @@ def _ratio_of_exposures(long: Photo, short: Photo) -> float | None:
     return None if of_long is None or of_short is None else of_long / of_short
 
 
-@dataclass(frozen=True)
-class PsfResult:
-    """The PSF that was found in a photo.
-
-    Attributes:
-        input: the photo.
-        output: the file written.
-        method: the chain of methods.
-        psf: `(h, w)`.
-        description: its size, spread and angle.
-        noise_sigma: on the [0, 1] scale.
-        seconds: from reading to writing.
-        credible: False when it does not explain the photo, or the photo is not blurred.
-        notes: plain sentences for the person; the first says why, when it is not credible.
-    """
-
-    input: Path
-    output: Path
-    method: str
-    psf: Tensor
-    description: PsfDescription
-    noise_sigma: float | None
-    seconds: float
-    credible: bool
-    notes: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, object]:
-        """The figures under their names; lengths in pixels, the angle in degrees."""
-        return {
-            "input": str(self.input),
-            "output": str(self.output),
-            "method": self.method,
-            "psf_size": max(self.psf.shape),
-            "length": round(self.description.length, 2),
-            "width": round(self.description.width, 2),
-            "angle": round(self.description.angle, 1),
-            "description": self.description.words,
-            "noise_sigma": self.noise_sigma,
-            "seconds": round(self.seconds, 3),
-            "credible": self.credible,
-            "notes": self.notes,
-        }
-
-
-def estimate_psf_file(
-    path: Path,
-    output: Path,
-    options: Options,
-    progress: Progress | None = None,
-    *,
-    known: Observation | None = None,
-    overwrite: bool = False,
-) -> PsfResult:
-    """Estimate the PSF of the photo at `path` and write it to `output` (`.png`, `.npy` or `.tif`).
-
-    `known` holds the noise level, if it is known.
-
-    Raises:
-        UnblurError: one line naming what is wrong and the remedy; nothing is written then.
-        Cancelled: after `progress.cancel()`; nothing is written then.
-    """
-    started = perf_counter()
-    progress = progress or Progress()
-    if output.suffix.lower() not in PSF_SUFFIXES:
-        raise ImageFileError(output, f"a PSF is not written as '{output.suffix}'. Use .npy, .tif or .png.")
-    check_place(output, overwrite=overwrite, source=path)
-    progress.stage("reading")
-    observation = replace(known or Observation(), blurry=_picture(read_photo(path)))
-    found = estimate_psf_of(observation, options, progress)
-    progress.stage("writing")
-    assert found.psf is not None
-    write_psf(found.psf.numpy(), output, overwrite=overwrite)
-    return PsfResult(
-        input=path,
-        output=output,
-        method=found.method,
-        psf=found.psf,
-        description=describe_psf(found.psf),
-        noise_sigma=found.sigma,
-        seconds=perf_counter() - started,
-        credible=found.changed,
-        notes=found.notes,
-    )
-
-
-def _picture(photo: Photo) -> Tensor:
+def picture_of(photo: Photo) -> Tensor:
     """A photo's pixels `(H, W, C)` as a picture `(1, C, H, W)`."""
     return torch.from_numpy(photo.pixels).permute(2, 0, 1)[None].contiguous()

@@ -27,8 +27,8 @@ from unblur.types import Progress
 # The schedules are published, the rest was chosen by hand; benchmarks/tune_blind.py measures the result.
 _SCALE = 0.5**0.5  # ratio of the sizes of one pyramid level and the next finer one
 _COARSEST = 5  # pixels: side of the PSF at the coarsest level
-_WEIGHT_DECAY = 1.1  # the L0 weight is divided by this in each iteration, down to the least one
-_LEAST_WEIGHT = 1e-4  # least L0 weight
+WEIGHT_DECAY = 1.1  # the L0 weight is divided by this in each iteration, down to the least one
+LEAST_WEIGHT = 1e-4  # least L0 weight
 _FAINTER = 8  # ratio of the threshold of edges at the start of a search to that at its end, about
 _BETA_MAX = 1e3  # largest beta of the half-quadratic continuation; with 1e5 the result is the same
 
@@ -72,16 +72,16 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress, exemplar: T
     """
     psf, weight, threshold = None, search.weight, None
     for scale in search.scales():
-        size = max(_odd(search.size * scale), 3)
+        size = max(odd_side(search.size * scale), 3)
         psf = _start(size, blurry) if psf is None else _enlarge(psf, size)
-        guide = None if exemplar is None or search.exemplar_weight == 0 else _reduced(exemplar, scale)
-        level = _Level.of(_reduced(blurry, scale), size, guide, search.exemplar_weight)
+        guide = None if exemplar is None or search.exemplar_weight == 0 else reduced(exemplar, scale)
+        level = Level.of(reduced(blurry, scale), size, guide, search.exemplar_weight)
         for _ in range(search.iterations):
             sharp = level.sharpen(psf, weight)  # (2, H', W') gradients
-            threshold = salient(sharp, 4 * size) if threshold is None else threshold / _WEIGHT_DECAY
+            threshold = salient(sharp, 4 * size) if threshold is None else threshold / WEIGHT_DECAY
             edges = sharp * (sharp.square().sum(0) >= threshold**2)
             psf = prune(fit_psf(edges, level.blurry_gradient, psf, search.smoothness))
-            weight = max(weight / _WEIGHT_DECAY, _LEAST_WEIGHT)
+            weight = max(weight / WEIGHT_DECAY, LEAST_WEIGHT)
         progress.advance()
     assert psf is not None
     return psf
@@ -100,17 +100,17 @@ def revise_psf(blurry: Tensor, psf: Tensor, smoothness: float) -> Tensor:
     Returns:
         `(h, w)`, non-negative, sums to 1.
     """
-    level, size, threshold = _Level.of(blurry, max(psf.shape)), max(psf.shape), None
+    level, size, threshold = Level.of(blurry, max(psf.shape)), max(psf.shape), None
     for _ in range(2):
-        sharp = level.sharpen(psf, 2 * _LEAST_WEIGHT)  # (2, H', W') gradients
-        threshold = salient(sharp, 4 * size) / _FAINTER if threshold is None else threshold / _WEIGHT_DECAY
+        sharp = level.sharpen(psf, 2 * LEAST_WEIGHT)  # (2, H', W') gradients
+        threshold = salient(sharp, 4 * size) / _FAINTER if threshold is None else threshold / WEIGHT_DECAY
         edges = sharp * (sharp.square().sum(0) >= threshold**2)
         psf = prune(fit_psf(edges, level.blurry_gradient, psf, smoothness))
     return psf
 
 
 @dataclass(frozen=True)
-class _Level:
+class Level:
     """The picture at one pyramid level, extended so that it is periodic, with what all iterations use of it.
 
     Attributes:
@@ -130,7 +130,8 @@ class _Level:
     guide_weight: float
 
     @classmethod
-    def of(cls, picture: Tensor, psf_size: int, exemplar: Tensor | None = None, guide_weight: float = 0.0) -> _Level:
+    def of(cls, picture: Tensor, psf_size: int, exemplar: Tensor | None = None, guide_weight: float = 0.0) -> Level:
+        """Extend a picture `(1, 1, H, W)` for PSFs of up to `psf_size` pixels; `exemplar` has the same shape."""
         extended = periodic_extension(picture, psf_size // 2 + 1)  # (1, 1, H', W')
         inside = torch.zeros_like(extended[0, 0])
         # Inside, gradients do not depend on the extension.
@@ -162,7 +163,7 @@ class _Level:
         return gradient(sharp)[:, 0, 0] * self.inside
 
 
-def _reduced(picture: Tensor, scale: float) -> Tensor:
+def reduced(picture: Tensor, scale: float) -> Tensor:
     """A picture `(1, 1, H, W)` at one scale of the pyramid."""
     if scale == 1:
         return picture
@@ -202,6 +203,6 @@ def _enlarge(psf: Tensor, size: int) -> Tensor:
     return k.roll(shift, (0, 1))
 
 
-def _odd(size: float) -> int:
+def odd_side(size: float) -> int:
     """The smallest odd number that is at least `size`."""
     return 2 * math.ceil((size - 1) / 2) + 1

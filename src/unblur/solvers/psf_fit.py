@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -36,33 +38,78 @@ def fit_psf(sharp_gradient: Tensor, blurry_gradient: Tensor, start: Tensor, smoo
     Returns:
         `(h, w)`, non-negative, sums to 1.
     """
-    # The normal equations need only the h x w lags of two correlations. So after the FFTs of the picture, all steps
-    # work on arrays of the PSF's size.
-    h, w = start.shape
-    shape = (sharp_gradient.shape[-2], sharp_gradient.shape[-1])
-    sharp = torch.fft.rfft2(sharp_gradient)  # (2, H, W//2+1)
-    blurry = torch.fft.rfft2(blurry_gradient)
-    auto = torch.fft.irfft2(sharp.abs().square().sum(0), s=shape)  # (H, W), lag (0, 0) first
-    cross = torch.fft.irfft2((sharp.conj() * blurry).sum(0), s=shape)
+    equations = PsfEquations.of(sharp_gradient, blurry_gradient, (start.shape[-2], start.shape[-1]), smoothness)
 
-    right = cross.roll((h // 2, w // 2), (0, 1))[:h, :w]
-    lags = auto.roll((h - 1, w - 1), (0, 1))[: 2 * h - 1, : 2 * w - 1]
-    small = fast_shape(3 * h, 3 * w)
-    toeplitz = torch.fft.rfft2(lags, s=small)
-    ridge = smoothness * auto[0, 0]
+    def slope(k: Tensor) -> Tensor:
+        return equations.normal(k) - equations.right
 
-    def normal(k: Tensor) -> Tensor:
-        product = torch.fft.irfft2(toeplitz * torch.fft.rfft2(k, s=small), s=small)
-        return product[h - 1 : 2 * h - 1, w - 1 : 2 * w - 1] + ridge * k
+    k = projected_gradient(slope, start, 1 / equations.norm)
+    return k / k.sum() if k.sum() > 0 else start
 
-    step = 1 / toeplitz.abs().max().add(ridge)  # the norm of the operator is at most the maximum of its symbol
+
+@dataclass(frozen=True)
+class PsfEquations:
+    """The normal equations of `fit_psf`: `normal(k) = right`.
+
+    They need only the h x w lags of two correlations. So after the FFTs of the picture, all steps work on arrays of the
+    PSF's size.
+
+    Attributes:
+        toeplitz: the spectrum of the autocorrelation of the sharp picture's gradients.
+        right: `(h, w)`.
+        ridge: the weight of the quadratic penalty.
+    """
+
+    toeplitz: Tensor
+    right: Tensor
+    ridge: Tensor
+
+    @classmethod
+    def of(
+        cls, sharp_gradient: Tensor, blurry_gradient: Tensor, size: tuple[int, int], smoothness: float
+    ) -> PsfEquations:
+        """Compute the equations of a PSF of `size`, `(h, w)`; the other arguments as for `fit_psf`."""
+        h, w = size
+        shape = (sharp_gradient.shape[-2], sharp_gradient.shape[-1])
+        sharp = torch.fft.rfft2(sharp_gradient)  # (2, H, W//2+1)
+        blurry = torch.fft.rfft2(blurry_gradient)
+        auto = torch.fft.irfft2(sharp.abs().square().sum(0), s=shape)  # (H, W), lag (0, 0) first
+        cross = torch.fft.irfft2((sharp.conj() * blurry).sum(0), s=shape)
+        right = cross.roll((h // 2, w // 2), (0, 1))[:h, :w]
+        lags = auto.roll((h - 1, w - 1), (0, 1))[: 2 * h - 1, : 2 * w - 1]
+        return cls(torch.fft.rfft2(lags, s=fast_shape(3 * h, 3 * w)), right, smoothness * auto[0, 0])
+
+    def normal(self, k: Tensor) -> Tensor:
+        """The left side for a PSF: `(h, w)` -> same shape."""
+        h, w = k.shape
+        small = fast_shape(3 * h, 3 * w)
+        product = torch.fft.irfft2(self.toeplitz * torch.fft.rfft2(k, s=small), s=small)
+        return product[h - 1 : 2 * h - 1, w - 1 : 2 * w - 1] + self.ridge * k
+
+    @property
+    def norm(self) -> Tensor:
+        """An upper bound of the norm of `normal`."""
+        return self.toeplitz.abs().max().add(self.ridge)  # the norm is at most the maximum of its symbol
+
+
+def projected_gradient(
+    slope: Callable[[Tensor], Tensor], start: Tensor, step: Tensor, steps: int = PSF_STEPS
+) -> Tensor:
+    """Minimise a convex function of non-negative values (Beck & Teboulle 2009, FISTA).
+
+    Args:
+        slope: the gradient of the function.
+        start: where to begin; any shape.
+        step: at most the reciprocal of the Lipschitz constant of `slope`.
+        steps: number of steps.
+    """
     k, ahead, momentum = start, start, 1.0
-    for _ in range(PSF_STEPS):
-        following = (ahead - step * (normal(ahead) - right)).clamp_min(0)
+    for _ in range(steps):
+        following = (ahead - step * slope(ahead)).clamp_min(0)
         next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = following + (momentum - 1) / next_momentum * (following - k)
         k, momentum = following, next_momentum
-    return k / k.sum() if k.sum() > 0 else start
+    return k
 
 
 # Chosen by hand.

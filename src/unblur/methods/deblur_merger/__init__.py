@@ -2,6 +2,7 @@
 
 A short, noisy and a long, blurry shot of one scene are merged. `network` defines the network, and `training` its
 samples and losses. The result is the sharp picture at the time of the short shot, as bright as the long one.
+Difference from the paper: it is the mean over several orientations of the pair.
 """
 
 from __future__ import annotations
@@ -9,21 +10,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from unblur.contract import Card, Method, setting
 from unblur.imaging.exposure import brightened
+from unblur.layers.orientations import mean_over_orientations
 from unblur.layers.precision import Precision, autocast, dtype_for
 from unblur.methods.deblur_merger.network import network_of
 from unblur.methods.deblur_merger.training import MergerTraining
 from unblur.trained import Trained, TrainedSettings
 from unblur.types import Observation, Progress, Restoration
 
-TRAINED = Trained("deblur_merger", Path(__file__).parent, network_of)
+TRAINED = Trained("deblur_merger", Path(__file__).parent, network_of, picture=lambda network, *shots: network(*shots))
 
 
 class MergerSettings(TrainedSettings):
     """Settings of `deblur_merger`."""
 
+    orientations: int = setting(
+        2,
+        "number of rotated and mirrored copies of the pair that are restored and averaged; higher is better and slower",
+        probe=(1, 4),
+        ge=1,
+        le=8,
+    )
     precision: Precision = setting(
         "auto",
         "number format of the network; auto: bfloat16 if the processor has instructions for it, else float32",
@@ -39,10 +49,15 @@ def restore(observation: Observation, settings: MergerSettings, progress: Progre
     network = TRAINED.load(settings.weights, I_B.device)
     if observation.exposure_ratio is not None:
         I_N = brightened(I_N, observation.exposure_ratio)
-    progress.stage("merging both shots", 1)
-    with autocast(I_B.device, dtype_for(settings.precision, I_B.device)):
-        image = network(I_B, I_N)
-    progress.advance()
+    progress.stage("merging both shots", settings.orientations)
+
+    def apply(B: Tensor, N: Tensor) -> list[Tensor]:
+        with autocast(B.device, dtype_for(settings.precision, B.device)):
+            made = [network(B, N)]
+        progress.advance()
+        return made
+
+    (image,) = mean_over_orientations(apply, [I_B, I_N], settings.orientations)
     return Restoration(image=image)
 
 
@@ -63,5 +78,6 @@ METHOD = Method(
     MergerSettings,
     restore,
     MergerTraining,
+    quick={"orientations": 1},
     trained=TRAINED,
 )

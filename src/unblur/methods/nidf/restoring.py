@@ -9,17 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.colour import luminance
+from unblur.layers.orientations import mean_over_orientations
 from unblur.layers.precision import Precision, autocast, dtype_for
 from unblur.methods.nidf.network import Nidf, network_of
 from unblur.solvers.blind import informative_place
 from unblur.trained import Trained
 from unblur.types import Progress
 
-TRAINED = Trained("nidf", Path(__file__).parent, network_of)
+TRAINED = Trained("nidf", Path(__file__).parent, network_of, picture=lambda network, noisy: network(noisy)[1])
 MULTIPLE = 16  # pixels: the compact networks reduce a picture by this factor
 
-# Orientations, see `_turned`. The first few differ as much as possible in direction and mirroring.
-_ORDER = (0, 6, 3, 5, 2, 4, 1, 7)
 PART = 1024  # pixels: largest side of the part of a photo from which its PSF is estimated; chosen by hand
 
 
@@ -51,15 +50,15 @@ def denoise_and_deblur(
     progress.stage("denoising and deblurring" if deblur else "denoising", orientations)
     height, width = noisy.shape[-2:]
     padded = F.pad(noisy, (0, -width % MULTIPLE, 0, -height % MULTIPLE), "replicate")  # (B, 3, H', W')
-    sums = [torch.zeros_like(padded), torch.zeros_like(padded)]
-    for orientation in _ORDER[:orientations]:
-        with autocast(noisy.device, dtype_for(precision, noisy.device)):
-            denoised = network.net1(_turned(padded, orientation))
-            sharp = network.net2(denoised) if deblur else denoised
-        for total, picture in zip(sums, (denoised, sharp), strict=True):
-            total += _turned_back(picture.float(), orientation)
+
+    def apply(N: Tensor) -> tuple[Tensor, ...]:
+        with autocast(N.device, dtype_for(precision, N.device)):
+            made = network(N) if deblur else (network.net1(N),)
         progress.advance()
-    B1, I1 = (total[..., :height, :width] / orientations for total in sums)
+        return made
+
+    pictures = [one[..., :height, :width] for one in mean_over_orientations(apply, [padded], orientations)]
+    B1, I1 = pictures[0], pictures[-1]
     return B1, I1
 
 
@@ -75,15 +74,3 @@ def informative_part(photo: Tensor, side: int | None = None) -> Tensor:
     """
     rows, columns = informative_place(luminance(photo), side or PART)
     return photo[..., rows, columns].expand(-1, 3, -1, -1)
-
-
-def _turned(picture: Tensor, orientation: int) -> Tensor:
-    """A picture rotated by `orientation % 4` right angles, and mirrored if `orientation` is 4 or more."""
-    turned = picture.rot90(orientation % 4, (-2, -1))
-    return turned.flip(-1) if orientation >= 4 else turned
-
-
-def _turned_back(picture: Tensor, orientation: int) -> Tensor:
-    """Undo `_turned`."""
-    turned = picture.flip(-1) if orientation >= 4 else picture
-    return turned.rot90(-(orientation % 4), (-2, -1))

@@ -18,8 +18,10 @@ from unblur.imaging.registration import register, warped
 from unblur.imaging.tones import match_tones
 from unblur.types import Progress, Result, UnblurError
 
+ONE_SCENE = 0.8
+"""Agreement of the features below which two shots do not show one scene; benchmarks/registration.py measures it."""
+
 # Chosen by hand; benchmarks/registration.py measures the agreement of right and wrong pairs.
-_ONE_SCENE = 0.8  # agreement of the features below which two shots do not show one scene
 _LEAST_OVERLAP = 0.5  # share of the photo that the short shot must show
 _STILL = 0.25  # pixels: a short shot that would move by less is not resampled
 _BORDER = 8  # pixels over which the short shot passes into the long one where it ends
@@ -65,7 +67,7 @@ def align_short(
     """
     progress.stage("aligning the two shots")
     found = register(short, long)
-    if found.agreement < _ONE_SCENE:
+    if found.agreement < ONE_SCENE:
         raise NotOneScene("the two shots do not show one scene")
     if found.overlap < _LEAST_OVERLAP:
         raise NotOneScene(f"the short shot shows only {found.overlap:.0%} of the photo")

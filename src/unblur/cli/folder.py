@@ -1,0 +1,140 @@
+"""`unblur restore DIR -o OUT`: restore whole folders, and say what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from unblur.cli.console import INTERRUPTED, progress_bar, say_error
+
+if TYPE_CHECKING:
+    from unblur.pipeline.folders.manifest import Manifest, Record
+    from unblur.pipeline.folders.processes import Executor
+    from unblur.pipeline.folders.run import Entry
+    from unblur.pipeline.folders.task import Job
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a folder is restored.
+
+    Attributes:
+        jobs: number of photos at a time; None: as many as memory and processors allow.
+        ray: address of a Ray cluster, or "local"; None: processes of this machine.
+        resume: continue an earlier run.
+        overwrite: replace files that exist.
+        as_json: print the line of the manifest for each photo.
+        quiet: print errors only.
+    """
+
+    jobs: int | None = None
+    ray: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    as_json: bool = False
+    quiet: bool = False
+
+
+def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> list[Entry]:
+    """The photos of the sources, and what is to be done with each. Nothing is written.
+
+    Raises:
+        UnblurError: sources or output folder that will not do.
+    """
+    from unblur.pipeline.folders.page import check_report
+    from unblur.pipeline.folders.run import check_folder, plan
+    from unblur.pipeline.folders.scan import find_photos
+
+    check_folder(out, resume=manner.resume, overwrite=manner.overwrite)
+    check_report(out, overwrite=manner.overwrite)
+    photos = find_photos(sources, out)
+    return plan(photos, out, dict(job.digest), resume=manner.resume, overwrite=manner.overwrite)
+
+
+def say_plan(photo: Path, place: Path, state: str = "new", why: str = "", *, as_json: bool) -> None:
+    """Print what would be done with a photo."""
+    if as_json:
+        typer.echo(json.dumps({"input": str(photo), "output": str(place), "state": state, "why": why}))
+    else:
+        typer.echo(f"{state}: {photo} -> {place}{f' ({why})' if why else ''}")
+
+
+def restore_folders(entries: Sequence[Entry], out: Path, job: Job, manner: Manner) -> bool:
+    """Restore what is not done, write the report, and print a summary.
+
+    Returns:
+        True if all photos of this run have a result.
+
+    Raises:
+        UnblurError: when the output folder cannot be written.
+        typer.Exit: after Ctrl-C.
+    """
+    from unblur.pipeline.folders.manifest import Manifest, read_histories
+    from unblur.pipeline.folders.page import write_page
+
+    names = {entry.found.name for entry in entries}
+    with Manifest(out, new=not manner.resume) as manifest:
+        made = _run(entries, manifest, job, _executor(manner, job.threads), manner)
+        records = [history.last for name, history in read_histories(out).items() if name in names]
+        page = write_page(records, out)
+    if not manner.as_json and not manner.quiet:
+        _say_summary(made, len(entries) - len(made), page)
+    return all(record.error is None for record in made)
+
+
+def _executor(manner: Manner, threads: int) -> Executor:
+    from unblur.pipeline.folders.cluster import RayCluster
+    from unblur.pipeline.folders.processes import LocalProcesses
+
+    if manner.ray is None:
+        return LocalProcesses(manner.jobs, threads=threads)
+    return RayCluster(manner.ray, manner.jobs, threads=threads)
+
+
+def _run(entries: Sequence[Entry], manifest: Manifest, job: Job, executor: Executor, manner: Manner) -> list[Record]:
+    """Restore, with a progress bar, and print errors or lines of JSON as they come."""
+    from rich.console import Console
+
+    from unblur.pipeline.folders.run import restore_folder
+
+    made: list[Record] = []
+    drawn = Console(stderr=True).is_terminal
+    try:
+        with progress_bar(manifest.out.name, quiet=manner.quiet, remaining=drawn) as progress:
+            for record in restore_folder(
+                entries, manifest, job, executor, lambda count: progress.stage("restoring", count)
+            ):
+                made.append(record)
+                if manner.as_json:
+                    typer.echo(record.line())
+                if record.error is not None:
+                    say_error(record.error)
+                progress.advance()
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {len(made)} photos are done. --resume continues.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    return made
+
+
+def _say_summary(made: Sequence[Record], done: int, page: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from unblur.pipeline.folders.page import Summary
+
+    summary = Summary.of(made)
+    table = Table("result", "photos")
+    for method, count in summary.methods.items():
+        table.add_row(f"restored by {method}", str(count))
+    table.add_row("left as they were", str(summary.left))
+    table.add_row("failed", str(summary.failed))
+    if done:
+        table.add_row("done before", str(done))
+    console = Console()
+    console.print(table)
+    console.print(f"{summary.seconds:.0f} s of work; report: {page}", soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,84 @@
+"""Decode camera RAW with LibRaw: linear light, in sRGB's primaries, with the camera's white balance, 16 bits.
+
+Light adds up in the sensor, so a blur is exactly a convolution before the tone curve is applied. The curve of sRGB is
+applied when the result is written.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from unblur.image_io.metadata import exif_of_tiff
+from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
+
+
+def decode_raw(data: bytes, path: Path, max_pixels: int) -> Decoded:
+    """Decode the picture of a RAW file, upright.
+
+    Args:
+        data: the content of the file.
+        path: name of the file in messages.
+        max_pixels: a picture with more pixels is refused before it is decoded.
+
+    Raises:
+        ImageFileError: when rawpy is not installed, or the file is too large or is not supported.
+    """
+    rawpy = _rawpy(path)
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            refuse_if_huge(path, *_size(raw), max_pixels)
+            samples = raw.postprocess(
+                gamma=(1, 1),
+                output_bps=16,
+                use_camera_wb=True,
+                no_auto_bright=True,
+                adjust_maximum_thr=0,  # brightness must not depend on what the photo shows
+                output_color=rawpy.ColorSpace.sRGB,
+            )
+    except rawpy.LibRawError as error:
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise ImageFileError(path, f"LibRaw cannot read it ({reason}). Convert it to 16-bit TIFF first.") from error
+    return Decoded(
+        samples=samples if samples.ndim == 3 else samples[..., None],
+        format="RAW",
+        orientation=1,  # LibRaw turns the picture
+        exif=_exif(data),
+        linear=True,
+        notes=["RAW was developed with the camera's white balance and the curve of sRGB; its JPEG may look different."],
+    )
+
+
+def raw_size(data: io.BufferedIOBase, path: Path) -> tuple[int, int]:
+    """Width and height of the picture of a RAW file.
+
+    Raises:
+        ImageFileError: when rawpy is not installed.
+        Exception: of any kind, when the file is damaged.
+    """
+    with _rawpy(path).imread(data) as raw:
+        return _size(raw)
+
+
+def _rawpy(path: Path) -> ModuleType:
+    try:
+        import rawpy
+    except ImportError:
+        raise ImageFileError(
+            path, "camera RAW needs one more package: pip install 'unblur[raw]'. Or convert it to 16-bit TIFF first."
+        ) from None
+    return rawpy
+
+
+def _size(raw: Any) -> tuple[int, int]:
+    return raw.sizes.width, raw.sizes.height
+
+
+def _exif(data: bytes) -> bytes | None:
+    """The EXIF of a RAW file that has the layout of a TIFF, as most have."""
+    orders = {b"II": "<", b"MM": ">"}
+    order = orders.get(data[:2])
+    return exif_of_tiff(data, struct.unpack_from(f"{order}L", data, 4)[0]) if order else None

@@ -1,0 +1,30 @@
+"""The size of a picture, read from the header of its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL.AvifImagePlugin import AvifImageFile
+
+from unblur.image_io.heif import heif_size
+from unblur.image_io.pillow_decode import READERS
+from unblur.image_io.raw import raw_size
+from unblur.image_io.read import format_of
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of the picture in pixels, as stored, before it is turned upright.
+
+    None if the header cannot be read. Pixels are not decoded.
+    """
+    try:
+        with path.open("rb") as file:
+            format = format_of(file.read(64), path)
+            file.seek(0)
+            if format == "HEIF":
+                return heif_size(file, path)
+            if format == "RAW":
+                return raw_size(file, path)
+            return AvifImageFile(file).size if format == "AVIF" else READERS[format](file).size
+    except Exception:  # decoders raise many kinds of exceptions for a damaged header
+        return None

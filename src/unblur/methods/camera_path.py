@@ -1,0 +1,179 @@
+"""Whyte, Sivic, Zisserman & Ponce 2012, "Non-uniform Deblurring for Shaken Images": a camera that shifts and turns.
+
+If a camera turns about the optical axis during the exposure, the PSF differs from place to place. All PSFs follow from
+one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`). Then each tile of the
+photo is deconvolved with the PSF of its middle, by `wiener_stack`.
+
+Differences from the paper: the path is estimated in the manner of Xu et al. 2013 (L0), from areas in each of which the
+PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camera Shake"); the deconvolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.imaging.colour import luminance
+from unblur.imaging.psf import crop_psf, pad_psf
+from unblur.methods.wiener_stack import METHOD as WIENER_STACK
+from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
+from unblur.solvers.camera_path import Area, CameraPath, areas_of, search_path
+from unblur.solvers.filter_flow import centres
+from unblur.solvers.psf_evidence import evidence_for, holds_a_tile
+from unblur.solvers.tiles import halo_for, tiled_by_place
+from unblur.types import Observation, Progress, Restoration
+
+# Chosen by hand.
+_LARGER = 6  # pixels by which a PSF may be larger than the one of the whole photo
+_TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
+_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
+_ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
+_SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
+
+
+class CameraPathSettings(Settings):
+    """Settings of `camera_path`."""
+
+    size: int | None = setting(
+        None,
+        "side in pixels of the PSF in the middle of the photo, odd (even is rounded up); None: estimated",
+        probe=(9, 25),
+        ge=3,
+        le=301,
+    )
+    roll: float = setting(
+        2.0,
+        "largest roll of the camera to either side, in degrees; 0: the blur is the same everywhere; higher is slower",
+        probe=None,
+        ge=0,
+        le=20,
+    )
+    focal_length: float = setting(
+        1.0,
+        "focal length in units of the photo's longer side, about 0.7 for a telephone and 1.2 for a normal lens",
+        probe=None,
+        ge=0.2,
+        le=50,
+    )
+    smoothness: float = setting(
+        0.3, "quadratic penalty on the PSFs; higher is smoother and wider", probe=(0.05, 3.0), ge=0, le=100
+    )
+    iterations: int = setting(
+        5, "alternations between sharp picture and path per pyramid level; higher is slower", probe=(2, 5), ge=1, le=100
+    )
+    check: bool = setting(True, "leave the photo unchanged if the path does not explain its blur", probe=None)
+
+
+def restore(observation: Observation, settings: CameraPathSettings, progress: Progress) -> Restoration:
+    """Estimate the path of the camera, and deconvolve each tile with its own PSF.
+
+    The stage `psfs` shows the PSFs of a grid of places. A photo that no path explains is not changed.
+    """
+    blurry = observation.blurry
+    assert blurry is not None
+    results = [_restored(replace(observation, blurry=photo), settings, progress) for photo in blurry.split(1)]
+    images = torch.cat([result.image for result in results if result.image is not None])
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    stages = results[0].stages if len(results) == 1 else {}
+    return Restoration(image=images, changed=any(r.changed for r in results), notes=list(notes), stages=stages)
+
+
+def _restored(observation: Observation, settings: CameraPathSettings, progress: Progress) -> Restoration:
+    """Restore one photo, `(1, C, H, W)`."""
+    photo = observation.blurry
+    assert photo is not None
+    grey = luminance(photo)
+    progress.stage("looking for areas with edges", 1)
+    areas = areas_of(grey)
+    progress.advance()
+    if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
+        return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
+    size = settings.size
+    if size is None:
+        size = max(estimate_psf(grey, smoothness=settings.smoothness, progress=progress).shape) + _LARGER
+    size = min(size, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
+    search = replace(DEFAULT_SEARCH, size=size, smoothness=settings.smoothness, iterations=settings.iterations)
+    progress.stage("estimating the path of the camera", len(search.scales()))
+    path = search_path(
+        areas,
+        max(photo.shape[-2:]),
+        search,
+        progress,
+        roll=math.radians(settings.roll),
+        focal_length=settings.focal_length,
+    )
+    psfs = _Psfs(path, int(_ROOM * size) | 1)
+    if settings.check and not _explains(psfs, areas, progress):
+        note = "No path of the camera explains the blur: something may have moved."
+        return Restoration(image=photo, changed=False, notes=[note])
+    stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
+    return Restoration(image=_deconvolved(observation, psfs, progress), stages=stages)
+
+
+class _Psfs:
+    """The PSFs of a path, `(h, w)`, by place."""
+
+    def __init__(self, path: CameraPath, side: int) -> None:
+        self._path, self._side = path, side
+
+    def at(self, place: tuple[float, float]) -> Tensor:
+        psf = self._path.psf_at(place, self._side)
+        return crop_psf(psf / psf.sum(), mass=1.0)
+
+
+def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
+    """Whether the PSFs explain the areas better than wrong ones do, see `solvers.psf_evidence`."""
+    progress.stage("checking the PSFs", len(areas))
+    shares = []
+    for area in areas:
+        psf = psfs.at(area.place)
+        if max(psf.shape) > 1 and holds_a_tile(area.picture, psf):
+            shares.append(evidence_for(area.picture, psf).share_no_better)
+        progress.advance()
+    return not shares or sum(shares) / len(shares) <= _NO_BETTER
+
+
+def _deconvolved(observation: Observation, psfs: _Psfs, progress: Progress) -> Tensor:
+    """The photo, each tile of it deconvolved with the PSF of its middle: `(1, C, H, W)`."""
+    photo = observation.photo()
+    height, width = photo.shape[-2:]
+    settings = WIENER_STACK.configure({})
+
+    def restore_tile(tile: Observation, stop: Progress, place: tuple[slice, slice]) -> Tensor:
+        rows, columns = place
+        x, y = ((span.start + span.stop - length) / 2 for span, length in ((columns, width), (rows, height)))
+        known = replace(tile, psf=psfs.at((x, y))[None, None], psf_estimated=True)
+        image = WIENER_STACK.restore(known, settings, stop).image
+        assert image is not None
+        return image
+
+    halo = halo_for(psfs.at((width / 2, height / 2)))
+    return tiled_by_place(restore_tile, observation, halo=halo, tile=_TILE, progress=progress)
+
+
+def _shown(psfs: _Psfs, size: tuple[int, int]) -> Tensor:
+    """The PSFs of a grid of places as one picture, each divided by its maximum: `(1, 1, h, w)`."""
+    steps = [max(round(_SHOWN * length / min(size)), 1) for length in size]
+    ys, xs = (centres(length, count) for length, count in zip(size, steps, strict=True))
+    grid = [[psfs.at((x - size[1] / 2, y - size[0] / 2)) for x in xs] for y in ys]
+    side = max(max(psf.shape) for row in grid for psf in row) + 2
+    return torch.cat([torch.cat([pad_psf(p / p.max(), (side, side)) for p in row], 1) for row in grid])[None, None]
+
+
+METHOD = Method(
+    Card(
+        name="camera_path",
+        title="Path of a camera that shifts and turns, from one photo; each place has its own PSF",
+        paper="Whyte et al. 2012; Hirsch et al. 2011",
+        needs=frozenset({"blurry"}),
+        gives=frozenset({"image"}),
+        undoes=frozenset({"blur"}),
+    ),
+    CameraPathSettings,
+    restore,
+    quick={"size": 13, "iterations": 2, "check": False},
+)

@@ -1,0 +1,114 @@
+"""Camera RAW is read as linear light, and written with the tone curve of sRGB."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dng_file import dng
+from fakes import brightening
+from unblur.image_io import ImageFileError, decode_photo, encode_photo, read_photo
+from unblur.image_io.size import picture_size
+from unblur.imaging.convolution import convolve
+from unblur.imaging.psf import gaussian_psf
+from unblur.pipeline.options import Options
+from unblur.pipeline.restore import restore_bytes, restore_file
+
+ROWS, COLUMNS = np.mgrid[0:48, 0:64]
+LIGHT = np.stack([0.2 + 0.5 * COLUMNS / 63, 0.1 + 0.6 * ROWS / 47, 0.4 + 0.2 * np.sin(COLUMNS / 9)], -1)
+INSIDE = (slice(4, -4), slice(4, -4))  # demosaicking has fewer neighbours at the border
+
+
+@pytest.fixture
+def rawpy():
+    return pytest.importorskip("rawpy", reason="pip install 'unblur[raw]'")
+
+
+@pytest.fixture
+def photo_file(rawpy, tmp_path):
+    path = tmp_path / "IMG_1.DNG"
+    path.write_bytes(dng(LIGHT))
+    return path
+
+
+def srgb_curve(light: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1, in float64."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def test_raw_is_linear_light_with_the_white_balance_of_the_camera(photo_file):
+    photo = read_photo(photo_file)
+    assert (photo.format, photo.depth, photo.linear) == ("RAW", "uint16", True)
+    np.testing.assert_allclose(photo.pixels[INSIDE], LIGHT[INSIDE], atol=0.002)
+    assert picture_size(photo_file) == (64, 48)
+
+
+def test_the_brightness_does_not_depend_on_what_the_photo_shows(rawpy, photo_file):
+    dark = decode_photo(dng(LIGHT / 4), "a.dng")
+    np.testing.assert_allclose(4 * dark.pixels[INSIDE], read_photo(photo_file).pixels[INSIDE], atol=0.003)
+
+
+def test_raw_is_turned_upright_and_keeps_its_exif(rawpy):
+    photo = decode_photo(dng(LIGHT, orientation=6), "a.dng")
+    np.testing.assert_allclose(photo.pixels[INSIDE], np.rot90(LIGHT, -1)[INSIDE], atol=0.002)
+    content, _ = encode_photo(photo, "PNG")
+    exif = Image.open(io.BytesIO(content)).getexif()
+    assert (exif[271], exif[274]) == ("Camera", 1)
+
+
+def test_a_blur_of_the_light_is_a_convolution_of_the_pixels(rawpy):
+    """With the tone curve it would not be: this is why RAW is restored before it."""
+    generator = np.random.default_rng(0)
+    light = np.repeat(np.repeat(generator.uniform(0.01, 0.99, (6, 8, 1)), 8, 0), 8, 1).repeat(3, 2)
+    psf = gaussian_psf(1.5, 9)
+
+    def blur(picture: np.ndarray) -> np.ndarray:
+        return convolve(torch.from_numpy(picture).float().permute(2, 0, 1)[None], psf)[0].permute(1, 2, 0).numpy()
+
+    seen = decode_photo(dng(blur(light)), "a.dng").pixels
+    as_light = np.abs(seen - blur(light))[8:-8, 8:-8].mean()
+    with_curve = np.abs(srgb_curve(seen) - blur(srgb_curve(light)))[8:-8, 8:-8].mean()
+    assert as_light < 0.003 < 0.02 < with_curve
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_raw_is_restored_before_the_tone_curve_and_written_after_it(photo_file, tmp_path, suffix):
+    previews = []
+    output = tmp_path / f"a{suffix}"
+    result = restore_file(
+        photo_file,
+        output,
+        Options(brightening(tmp_path), force=True),
+        preview=lambda *pictures: previews.extend(pictures),
+    )
+    written = read_photo(output)
+    assert (written.depth, written.linear) == ("uint16", False)
+    wanted = srgb_curve(LIGHT + 0.1)  # the fake method adds a tenth, of the light
+    np.testing.assert_allclose(written.pixels[INSIDE], wanted[INSIDE], atol=0.003)
+    np.testing.assert_allclose(previews[0][INSIDE], srgb_curve(LIGHT)[INSIDE], atol=0.003)
+    np.testing.assert_allclose(previews[1][0].permute(1, 2, 0)[INSIDE], wanted[INSIDE], atol=0.003)
+    assert any("RAW was developed" in note for note in result.notes)
+
+
+def test_the_default_format_is_png(rawpy):
+    content, result = restore_bytes(dng(LIGHT), name="IMG_1.NEF")
+    assert result.output.name == "IMG_1.restored.png"
+    assert content.startswith(b"\x89PNG")
+
+
+def test_raw_that_cannot_be_read_is_refused(rawpy):
+    with pytest.raises(ImageFileError, match=r"a.nef: LibRaw cannot read it \(.*\)\. Convert it"):
+        decode_photo(b"II*\0" + bytes(100), "a.nef")
+    with pytest.raises(ImageFileError, match=r"the limit is 0\.001 megapixels"):
+        decode_photo(dng(LIGHT), "a.dng", max_pixels=1000)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    with pytest.raises(ImageFileError, match=r"a.dng: camera RAW needs one more package: pip install 'unblur\[raw\]'"):
+        decode_photo(dng(LIGHT), "a.dng")

@@ -1,0 +1,67 @@
+"""A photo taken by a camera that turned, restored with a PSF for each place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from helpers import structured_picture
+from turning_camera import hook_path, seen_through
+from unblur import methods
+from unblur.imaging.noise import add_gaussian_noise
+from unblur.metrics import psnr_aligned
+from unblur.types import Observation
+
+METHOD = methods.get("camera_path")
+QUICK = {"size": 15, "iterations": 3, "roll": 2.0}
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A photo of 2.5 degrees of roll with little noise, and the sharp picture."""
+    sharp = structured_picture(240, 320, 3)
+    seen = seen_through(sharp, hook_path(4, 2.5)).float()
+    noisy = add_gaussian_noise(seen, 0.003, torch.Generator().manual_seed(0), clip=True)
+    return Observation(blurry=noisy[..., 12:-12, 12:-12], sigma=0.003), sharp[..., 12:-12, 12:-12]
+
+
+def gain(image, observation, sharp):
+    before, after = (
+        psnr_aligned(picture.clamp(0, 1), sharp, crop=15, search=4, step=0.5) for picture in (observation.blurry, image)
+    )
+    return float(after - before)
+
+
+def test_it_restores_more_than_with_one_psf_for_the_whole_photo(photo):
+    observation, sharp = photo
+    result = METHOD(observation, QUICK)
+    assert result.changed and result.psf is None
+    one = METHOD(observation, {**QUICK, "roll": 0.0, "check": False})
+    with_path, with_one = (gain(picture, observation, sharp) for picture in (result.image, one.image))
+    assert with_path > with_one + 1 and with_path > 2
+    assert result.stages["psfs"].shape[:2] == (1, 1) and result.stages["psfs"].max() == 1
+
+
+def test_a_photo_that_no_path_explains_is_not_changed(photo):
+    """Here half of it moved along, and the other half across."""
+    sharp = photo[1]
+    moved = torch.cat((sharp[..., :150].unfold(-2, 15, 1).mean(-1), sharp[..., 150:296].unfold(-2, 15, 1).mean(-1)), -1)
+    moved[..., :150] = sharp.unfold(-1, 15, 1).mean(-1)[..., : moved.shape[-2], :150]
+    result = METHOD(Observation(blurry=moved, sigma=0.0), QUICK)
+    assert not result.changed and torch.equal(result.image, moved)
+    assert "something may have moved" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    "picture", [structured_picture(24, 200, 3), torch.full((1, 1, 60, 70), 0.4)], ids=["small", "flat"]
+)
+def test_a_photo_that_shows_too_little_is_not_changed(picture):
+    result = METHOD(Observation(blurry=picture), QUICK)
+    assert not result.changed and torch.equal(result.image, picture)
+
+
+def test_the_focal_length_matters_where_the_camera_pans(photo):
+    part = Observation(blurry=photo[0].blurry[..., :100, :180], sigma=0.003)
+    settings = {"size": 11, "iterations": 1, "check": False}
+    near, far = (METHOD(part, {**settings, "focal_length": length}).image for length in (0.3, 50))
+    assert (near - far).abs().max() > 0.01
