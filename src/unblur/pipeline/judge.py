@@ -46,7 +46,8 @@ In a photo with so much noise it cannot be measured whether it is sharp.
 _SHARP = 0.78  # `sharpness`: 0.8 to 1.8 for most sharp photos, 0.1 to 0.7 for shaken ones (benchmarks/sharpness.py)
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well as a symmetric PSF does ...
-_NO_BETTER_IN_NOISE = 0.28  # ... and as another PSF does, which is also told from its turned copy
+_NO_BETTER_TOLD_APART = 0.2  # ... and as a PSF does that is also told from its turned copy ...
+_NO_BETTER_IN_NOISE = 0.28  # ... if the deconvolutions suppress grain
 _SYMMETRIC = 0.9  # similarity of a PSF and its turned copy
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
@@ -150,11 +151,16 @@ def why_not_too_large(grey: Tensor, psf: Tensor) -> str | None:
 
 def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
     """A PSF that is right explains the photo better, nearly everywhere, than wrong PSFs like it."""
-    evidence = evidence_for(grey, psf, SOME_NOISE)
-    told_apart = evidence.turned >= TOLD_APART and evidence.share_no_better <= _NO_BETTER_IN_NOISE
-    if told_apart or not holds_a_tile(grey, psf):
+    if not holds_a_tile(grey, psf):
         return None
-    if not _is_symmetric(psf) or max(evidence.share_no_better, share_explained_no_better(grey, psf)) > _NO_BETTER:
+    in_noise = evidence_for(grey, psf, SOME_NOISE)
+    told_apart = in_noise.turned >= TOLD_APART
+    if told_apart and in_noise.share_no_better <= _NO_BETTER_IN_NOISE:
+        return None
+    share = share_explained_no_better(grey, psf)
+    if told_apart and share <= _NO_BETTER_TOLD_APART:
+        return None
+    if not _is_symmetric(psf) or max(in_noise.share_no_better, share) > _NO_BETTER:
         return (
             "No credible PSF was found: in much of the photo, wrong PSFs explain the blur equally well. "
             "Something may have moved, or the photo is hardly blurred."
