@@ -74,9 +74,13 @@ def scenes(
 def scene(
     folders: Sequence[Path], kind: str, number: int, *, size: tuple[int, int] = (480, 640), seed: int = 0
 ) -> Scene:
-    """Picture `number` of a kind; identical in every run."""
+    """Picture `number` of a kind, from the validation photos in some folders; identical in every run."""
+    return scene_of([photo for folder in folders for photo in validation_photos(folder)], kind, number, size, seed)
+
+
+def scene_of(photos: Sequence[Path], kind: str, number: int, size: tuple[int, int], seed: int = 0) -> Scene:
+    """Picture `number` of a kind, from some photos; identical in every run."""
     generator = torch.Generator().manual_seed(100_000 * seed + 1000 * KINDS.index(kind) + number)
-    photos = [photo for folder in folders for photo in validation_photos(folder)]
     area = size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN
     instants = int(_between(generator, 8, 24))
     gamma = _GAMMAS[number % 2]

@@ -30,13 +30,15 @@ from unblur.pipeline import judge
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import inner_gradient, normalised_sparsity
 from unblur.solvers.data_term import SIGMA_FLOOR
-from unblur.solvers.psf_evidence import share_explained_no_better
+from unblur.solvers.psf_evidence import evidence_for
+from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
 from unblur.types import Observation
 
 HELPED, HARMED = 1.5, -0.3  # dB
 SIZE = (400, 560)
 THRESHOLDS = {
-    "no better": judge._NO_BETTER,
+    "turned": -TOLD_APART,
+    "no better": judge._NO_BETTER_IN_NOISE,
     "sharpness": judge._SHARP,
     "beyond": judge._BEYOND,
     "tones": judge._TONES,
@@ -44,7 +46,11 @@ THRESHOLDS = {
     "sparser": judge._SPARSER,
     "slopes": -judge._BLURRIER,
 }
-"""A value above its threshold is refused. "slopes" is minus the energy of slopes relative to the photo."""
+"""A value above its threshold is refused.
+
+"turned" is minus the margin from the turned copy, "slopes" minus the energy of slopes relative to the photo. "sparser"
+is 0 for a PSF that is not symmetric, since it is not asked then.
+"""
 
 Figures = dict[str, float]
 
@@ -108,14 +114,17 @@ def figures_of(sample: Scene) -> Figures:
         float(psnr_aligned(luminance(one).clamp(0, 1), luminance(sample.sharp), crop=15, search=6, step=0.5))
         for one in (photo, image)
     )
+    evidence = evidence_for(grey, psf, SOME_NOISE)
+    sparsity = normalised_sparsity(inner_gradient(restored)) / normalised_sparsity(inner_gradient(grey))
     return {
         "gain": after - before,
-        "no better": share_explained_no_better(grey, psf),
+        "turned": -evidence.turned,
+        "no better": evidence.share_no_better,
         "sharpness": sharpness(grey, sigma),
         "beyond": float(outside.square().mean().sqrt()),
         "tones": float(tones.abs().max()),
         "residual": float(reblurred.square().mean().sqrt()) / max(sigma, SIGMA_FLOOR),
-        "sparser": normalised_sparsity(inner_gradient(restored)) / normalised_sparsity(inner_gradient(grey)),
+        "sparser": sparsity if judge._is_symmetric(psf) else 0.0,
         "slopes": -slope_energy(restored, noise) / max(slope_energy(grey, sigma), 1e-12),
     }
 

@@ -21,6 +21,7 @@ from unblur.contract import Defect
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import estimate_noise_sigma
+from unblur.metrics import kernel_similarity
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import (
     DEFAULT_SEARCH,
@@ -32,7 +33,8 @@ from unblur.solvers.blind import (
     size_around,
 )
 from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
-from unblur.solvers.psf_evidence import share_explained_no_better
+from unblur.solvers.psf_evidence import evidence_for, holds_a_tile, share_explained_no_better
+from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART, holds_tiles, turned_margin
 from unblur.types import Observation, Progress, Restoration
 
 NOISY = 3 / 255
@@ -41,9 +43,12 @@ NOISY = 3 / 255
 In a photo with so much noise it cannot be measured whether it is sharp.
 """
 
-_SHARP = 1.0  # `sharpness`: 1 to 2.7 for sharp photos, 0 to 0.9 for shaken ones
+_SHARP = 0.78  # `sharpness`: 0.8 to 1.8 for most sharp photos, 0.1 to 0.7 for shaken ones (benchmarks/sharpness.py)
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
-_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well
+_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well as a symmetric PSF does ...
+_NO_BETTER_TOLD_APART = 0.2  # ... and as a PSF does that is also told from its turned copy ...
+_NO_BETTER_IN_NOISE = 0.28  # ... if the deconvolutions suppress grain
+_SYMMETRIC = 0.9  # similarity of a PSF and its turned copy
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
 _TONES = 0.04  # difference of the mean of a channel in a cell, on the [0, 1] scale
@@ -51,7 +56,7 @@ _CELL, _MOST_CELLS = 64, 4  # pixels, the least side of such a cell; cells along
 _BLURRIER = 1.0  # energy of slopes in a deblurred picture, relative to the photo
 _NOISIER = 1.1  # noise of a denoised picture, relative to the photo ...
 _ROUNDING = 0.5 / 255  # ... and on the [0, 1] scale
-_RESIDUAL = 2.5  # misfit of the restored picture, blurred again, in noise levels
+_RESIDUAL = 5.0  # misfit of the restored picture, blurred again, in noise levels
 _SPARSER = 0.85  # normalised sparsity of the gradients of a restored picture, relative to the photo
 
 
@@ -112,7 +117,8 @@ def _reasons(
         psf = observation.psf if result.psf is None else result.psf
         if "blur" in undoes and psf is not None and question_psf:
             yield why_not_reblurred(grey, restored, _plane(psf), sigma)
-            yield why_not_clearer(grey, restored)
+            if _is_symmetric(_plane(psf)):  # any other PSF was told from its turned copy
+                yield why_not_clearer(grey, restored)
 
 
 def why_not_flat(grey: Tensor) -> str | None:
@@ -145,7 +151,16 @@ def why_not_too_large(grey: Tensor, psf: Tensor) -> str | None:
 
 def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
     """A PSF that is right explains the photo better, nearly everywhere, than wrong PSFs like it."""
-    if share_explained_no_better(grey, psf) > _NO_BETTER:
+    if not holds_a_tile(grey, psf):
+        return None
+    in_noise = evidence_for(grey, psf, SOME_NOISE)
+    told_apart = in_noise.turned >= TOLD_APART
+    if told_apart and in_noise.share_no_better <= _NO_BETTER_IN_NOISE:
+        return None
+    share = share_explained_no_better(grey, psf)
+    if told_apart and share <= _NO_BETTER_TOLD_APART:
+        return None
+    if not _is_symmetric(psf) or max(in_noise.share_no_better, share) > _NO_BETTER:
         return (
             "No credible PSF was found: in much of the photo, wrong PSFs explain the blur equally well. "
             "Something may have moved, or the photo is hardly blurred."
@@ -155,8 +170,16 @@ def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
 
 def why_not_local(grey: Tensor, psf: Tensor, progress: Progress) -> str | None:
     """Where the blur is the same everywhere, no area is explained better by a PSF of its own."""
+
+    def better(area: Tensor, own: Tensor) -> bool:
+        # In noise, a small PSF is more plausible than the true one, but it is hardly told from its turned copy.
+        if not (holds_tiles(area, own) and holds_tiles(area, psf)):
+            return True
+        margin = turned_margin(area, psf)
+        return margin < TOLD_APART or turned_margin(area, own) > margin
+
     regions = regional_psfs(grey, replace(DEFAULT_SEARCH, size=size_around(psf)), progress)
-    gains = sorted(implausibility(area, own) / implausibility(area, psf) for area, own in regions)
+    gains = sorted(implausibility(area, own) / implausibility(area, psf) for area, own in regions if better(area, own))
     if len(gains) >= 2 and gains[1] < _LOCAL:  # one area alone may have found a better PSF by chance
         return "The blur differs from place to place (something moved, or the camera turned); one PSF cannot undo it."
     return None
@@ -223,6 +246,11 @@ def why_not_clearer(grey: Tensor, restored: Tensor) -> str | None:
     if normalised_sparsity(inner_gradient(restored)) > _SPARSER * normalised_sparsity(inner_gradient(grey)):
         return "No credible PSF was found: restoring makes the photo no clearer. It may be sharp, or blurred in parts."
     return None
+
+
+def _is_symmetric(psf: Tensor) -> bool:
+    """Whether the copy of a PSF `(h, w)` that is turned by 180 degrees is nearly the same PSF."""
+    return float(kernel_similarity(psf, psf.flip(0, 1))) >= _SYMMETRIC
 
 
 def _plane(psf: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Blind PSF estimation for a picture of any size.
 
-An area of the picture is chosen, PSFs of several sizes are estimated on it, and the most plausible one is returned.
+An area of the picture is chosen, PSFs of several sizes are estimated on it, and one of them is returned: the most
+plausible of those that the photo tells best from their copies turned by 180 degrees.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.deconvolution import hyper_laplacian
 from unblur.solvers.l0 import L0Search, search_psf
 from unblur.solvers.psf_fit import tidy
+from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
 from unblur.solvers.workers import side_by_side
 from unblur.types import Progress
 
@@ -27,12 +29,16 @@ DEFAULT_SEARCH = L0Search(size=35, weight=4e-3, smoothness=0.3, iterations=5)
 SMALLEST_PICTURE = 32
 """Shorter side in pixels below which no PSF is estimated from a picture."""
 
-# PSF sizes in pixels that are tried if none is given, each with its L0 weight. Larger sizes follow as long as the
-# estimated PSF fills its array (benchmarks/tune_blind.py).
-_LADDER = ((27, 2e-3), (35, 4e-3), (51, 4e-3))
+# PSF sizes in pixels that are tried if none is given, each with its L0 weight. `_LARGER` follows if the photo does not
+# tell the best PSF clearly from its turned copy, and larger sizes as long as the estimated PSF fills its array
+# (benchmarks/tune_blind.py, benchmarks/tune_psf_choice.py).
+_LADDER = ((27, 2e-3), (27, 4e-3), (35, 4e-3), (51, 4e-3))
+_LARGER = 91
 # Chosen by hand.
+_CLEARLY = 2 * TOLD_APART  # a `turned_margin`
 _NEXT = 2**0.5  # ratio of one PSF size to the one before
 _CROP = 768  # pixels: side of the area that a PSF is estimated from
+_COMPARED = 400  # pixels: side of the area that PSFs are compared with turned copies in
 _FLAT = 0.5 / 255  # smaller differences between neighbours, on the [0, 1] scale, are rounding to 8 bits, not edges
 _PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the hyper-Laplacian prior in `implausibility`
 
@@ -41,6 +47,7 @@ _PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the hyper-Laplacian prior in `impla
 class _Answer:
     psf: Tensor
     implausibility: float
+    margin: float  # `turned_margin`; 0 if the picture is too small for it
 
 
 def estimate_psf(
@@ -86,15 +93,17 @@ def estimate_psf(
     searches = [L0Search(side, weight * base, smoothness, iterations, exemplar_weight) for side, base in ladder]
     progress.stage("estimating the PSF", sum(len(search.scales()) for search in searches))
     answers = side_by_side(lambda search: _answer(area, search, progress, guide), searches, area.device)
-    best = min(answers, key=lambda answer: answer.implausibility)
-    while size is None and best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
-        side = 2 * round(searches[-1].size * _NEXT / 2) + 1
-        if side > largest:
+    best = _best(answers)
+    side = 0 if size or best.margin >= _CLEARLY else _LARGER
+    while size is None:
+        if best is answers[-1] and max(best.psf.shape) > 0.9 * searches[-1].size:
+            side = 2 * round(searches[-1].size * _NEXT / 2) + 1
+        if not searches[-1].size < side <= largest:
             break
         searches.append(replace(searches[-1], size=side))
         progress.stage(f"estimating a larger PSF ({side} px)", len(searches[-1].scales()))
         answers.append(_answer(area, searches[-1], progress, guide))
-        best = min(answers, key=lambda answer: answer.implausibility)
+        best = _best(answers)
     if area.numel() > blurry.numel() / 2:
         return best.psf
     return _consensus(blurry, best.psf, replace(searches[-1], size=size or size_around(best.psf)), progress, exemplar)
@@ -106,22 +115,33 @@ def size_around(psf: Tensor) -> int:
 
 
 def _consensus(blurry: Tensor, psf: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None) -> Tensor:
-    """Choose between `psf` and the PSFs of four areas of a large picture: the most plausible one in these four areas.
+    """Choose between `psf` and the PSFs of four areas of a large picture, by `most_plausible` in these four areas.
 
     `psf` is that of the most detailed area, which may contain texture without clear edges, such as foliage.
     """
     regions = regional_psfs(blurry, search, progress, exemplar)
+    if not regions:
+        return psf
     areas = [area for area, _ in regions]
     candidates = [psf, *(own for _, own in regions)]
     pairs = [(area, candidate) for candidate in candidates for area in areas]
-    figures = side_by_side(lambda pair: math.log(implausibility(*pair)), pairs, blurry.device)
-    totals = [sum(figures[i * len(areas) : (i + 1) * len(areas)]) for i in range(len(candidates))]
-    return candidates[totals.index(min(totals))]
+    figures = side_by_side(lambda pair: (math.log(implausibility(*pair)), _margin(*pair)), pairs, blurry.device)
+    table = torch.tensor(figures).view(len(candidates), len(areas), 2).mean(1)  # (candidates, 2)
+    return candidates[most_plausible(*table.T.tolist())]
 
 
 def _answer(area: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None) -> _Answer:
     psf = tidy(search_psf(area, search, progress, exemplar))
-    return _Answer(psf, implausibility(area, psf))
+    return _Answer(psf, implausibility(area, psf), _margin(area, psf))
+
+
+def _margin(area: Tensor, psf: Tensor) -> float:
+    compared = informative_area(area, _COMPARED)
+    return turned_margin(compared, psf) if holds_tiles(compared, psf) else 0.0
+
+
+def _best(answers: list[_Answer]) -> _Answer:
+    return answers[most_plausible([one.implausibility for one in answers], [one.margin for one in answers])]
 
 
 def implausibility(blurry: Tensor, psf: Tensor) -> float:
