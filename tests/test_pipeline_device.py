@@ -103,7 +103,7 @@ def test_tensors_of_two_devices_do_not_mix(stand_in):
 def test_every_method_makes_its_tensors_where_its_input_is(stand_in, name):
     method = methods.get(name)
     scene = blurred_scene(48, 56, max(method.card.channels))
-    given = {"blurry": scene.blurry, "psf": scene.psf, "noisy": scene.sharp}
+    given = {"blurry": scene.blurry, "psf": scene.psf, "noisy": scene.sharp, "frames": scene.frames}
     observation = Observation(**{name: given[name] for name in method.card.needs})
     settings = dict(method.quick)
     if "precision" in method.settings.model_fields:

@@ -52,7 +52,7 @@ def restore(observation: Observation, settings: BurstMergeSettings, progress: Pr
     progress.stage("merging the frames", frames.shape[0] * (frames.shape[1] - 1) or 1)
     if frames.shape[1] == 1:
         progress.advance()
-    bursts = zip(frames, sigmas.flatten().tolist(), strict=True)
+    bursts = zip(frames, map(float, sigmas.flatten()), strict=True)
     return Restoration(image=torch.stack([merged(burst, sigma, settings, progress) for burst, sigma in bursts]))
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
-from unblur.imaging.psf import crop_psf, pad_psf
+from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
+from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, search_path
@@ -65,6 +66,12 @@ class CameraPathSettings(Settings):
     iterations: int = setting(
         5, "alternations between sharp picture and path per pyramid level; higher is slower", probe=(2, 5), ge=1, le=100
     )
+    precision: Precision = setting(
+        "auto",
+        "number format of the network of `wiener_stack`; auto: bfloat16 if the processor has instructions for it, else "
+        "float32",
+        probe=("float32", "bfloat16"),
+    )
     check: bool = setting(True, "leave the photo unchanged if the path does not explain its blur", probe=None)
 
 
@@ -87,11 +94,10 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     photo = observation.blurry
     assert photo is not None
     grey = luminance(photo)
-    progress.stage("looking for areas with edges", 1)
-    areas = areas_of(grey)
-    progress.advance()
+    progress.stage("looking for edges")
     if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
         return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
+    areas = areas_of(grey)
     size = settings.size
     if size is None:
         size = max(estimate_psf(grey, smoothness=settings.smoothness, progress=progress).shape) + _LARGER
@@ -108,10 +114,10 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     )
     psfs = _Psfs(path, int(_ROOM * size) | 1)
     if settings.check and not _explains(psfs, areas, progress):
-        note = "No path of the camera explains the blur: something may have moved."
+        note = "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
         return Restoration(image=photo, changed=False, notes=[note])
     stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
-    return Restoration(image=_deconvolved(observation, psfs, progress), stages=stages)
+    return Restoration(image=_deconvolved(observation, psfs, settings.precision, progress), stages=stages)
 
 
 class _Psfs:
@@ -122,11 +128,16 @@ class _Psfs:
 
     def at(self, place: tuple[float, float]) -> Tensor:
         psf = self._path.psf_at(place, self._side)
+        if not psf.sum() > 0:  # all light lies outside of the square
+            return delta_psf().to(psf)
         return crop_psf(psf / psf.sum(), mass=1.0)
 
 
 def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
-    """Whether the PSFs explain the areas better than wrong ones do, see `solvers.psf_evidence`."""
+    """Whether the PSFs explain the areas better than wrong ones do, see `solvers.psf_evidence`.
+
+    False also if no area is large enough to tell.
+    """
     progress.stage("checking the PSFs", len(areas))
     shares = []
     for area in areas:
@@ -134,14 +145,14 @@ def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
         if max(psf.shape) > 1 and holds_a_tile(area.picture, psf):
             shares.append(evidence_for(area.picture, psf).share_no_better)
         progress.advance()
-    return not shares or sum(shares) / len(shares) <= _NO_BETTER
+    return bool(shares) and sum(shares) / len(shares) <= _NO_BETTER
 
 
-def _deconvolved(observation: Observation, psfs: _Psfs, progress: Progress) -> Tensor:
+def _deconvolved(observation: Observation, psfs: _Psfs, precision: Precision, progress: Progress) -> Tensor:
     """The photo, each tile of it deconvolved with the PSF of its middle: `(1, C, H, W)`."""
     photo = observation.photo()
     height, width = photo.shape[-2:]
-    settings = WIENER_STACK.configure({})
+    settings = WIENER_STACK.configure({"precision": precision})
 
     def restore_tile(tile: Observation, stop: Progress, place: tuple[slice, slice]) -> Tensor:
         rows, columns = place
@@ -151,7 +162,8 @@ def _deconvolved(observation: Observation, psfs: _Psfs, progress: Progress) -> T
         assert image is not None
         return image
 
-    halo = halo_for(psfs.at((width / 2, height / 2)))
+    corners = [(side * width / 2, edge * height / 2) for side in (-1, 1) for edge in (-1, 1)]
+    halo = max(halo_for(psfs.at(corner)) for corner in corners)  # PSFs are largest in a corner
     return tiled_by_place(restore_tile, observation, halo=halo, tile=_TILE, progress=progress)
 
 

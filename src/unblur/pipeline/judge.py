@@ -45,9 +45,10 @@ In a photo with so much noise it cannot be measured whether it is sharp.
 
 _SHARP = 0.78  # `sharpness`: 0.8 to 1.8 for most sharp photos, 0.1 to 0.7 for shaken ones (benchmarks/sharpness.py)
 _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, the PSF is a point
-_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs explain as well as a symmetric PSF does ...
-_NO_BETTER_TOLD_APART = 0.2  # ... and as a PSF does that is also told from its turned copy ...
-_NO_BETTER_IN_NOISE = 0.28  # ... if the deconvolutions suppress grain
+# Largest share of the detailed tiles that wrong PSFs may explain as well as
+_NO_BETTER = 0.25  # a symmetric PSF
+_NO_BETTER_TOLD_APART = 0.2  # a PSF that the photo tells from its copy turned by 180 degrees
+_NO_BETTER_IN_NOISE = 0.28  # such a PSF, with deconvolutions that suppress grain
 _SYMMETRIC = 0.9  # similarity of a PSF and its turned copy
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
@@ -117,7 +118,8 @@ def _reasons(
         psf = observation.psf if result.psf is None else result.psf
         if "blur" in undoes and psf is not None and question_psf:
             yield why_not_reblurred(grey, restored, _plane(psf), sigma)
-            if _is_symmetric(_plane(psf)):  # any other PSF was told from its turned copy
+            # Any other PSF was told from its turned copy.
+            if _is_symmetric(_plane(psf)) or not holds_a_tile(grey, _plane(psf)):
                 yield why_not_clearer(grey, restored)
 
 

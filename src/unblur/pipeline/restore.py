@@ -244,6 +244,11 @@ def observed(
     (height, width, channels), (rows, columns, colours) = photo.pixels.shape, short.pixels.shape
     if channels != colours:
         raise ImageFileError(short_path, f"it and {path} must both be grey, or both be in colour.")
+    if photo.linear or short.linear:
+        raise ImageFileError(
+            short_path if short.linear else path,
+            "pairs of camera RAW are not restored. Convert both shots to TIFF first.",
+        )
     if not options.align:
         if (height, width) != (rows, columns):
             raise ImageFileError(

@@ -251,7 +251,7 @@ def informative_place(picture: Tensor, side: int = _CROP) -> tuple[slice, slice]
     smaller = (xx + yy) / 2 - (((xx - yy) / 2).square() + xy.square()).sqrt()
     row, column = divmod(int(smaller.flatten().argmax()), smaller.shape[-1])
     top, left = row * cell[0], column * cell[1]
-    return slice(top, top + side), slice(left, left + side)
+    return slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
 _CELL = 32  # pixels: side of the cells that areas consist of; chosen by hand

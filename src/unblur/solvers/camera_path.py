@@ -40,7 +40,7 @@ class CameraPath:
     """The poses of a camera during the exposure.
 
     Attributes:
-        poses: `(P, 3)`: shift x, y in pixels in the middle of the picture, and roll in radians.
+        poses: `(P, 3)` float64 on the CPU: shift x, y in pixels in the middle of the picture, and roll in radians.
         times: `(P,)`: the share of the exposure that the camera spent in each pose; they sum to 1.
         focal_length: in pixels.
     """
@@ -51,7 +51,7 @@ class CameraPath:
 
     def psf_at(self, place: Place, size: int) -> Tensor:
         """The PSF at a place of the picture: `(size, size)`; what does not fit in is left out."""
-        return PoseGrid.of(self.poses, [place], size, self.focal_length).psfs(self.times)[0]
+        return PoseGrid.of(self.poses, [place], size, self.focal_length).to(self.times).psfs(self.times)[0]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class PoseGrid:
 
     @classmethod
     def of(cls, poses: Tensor, places: Sequence[Place], size: int, focal_length: float) -> PoseGrid:
-        """Compute the operator for poses `(P, 3)`, see `CameraPath`, on their device."""
+        """Compute the operator for poses `(P, 3)`, see `CameraPath`."""
         moved = torch.stack([displacements(poses, place, focal_length) for place in places])  # (R, P, 2)
         corner = moved.floor().long()
         beyond = moved - corner  # (R, P, 2)
@@ -82,6 +82,10 @@ class PoseGrid:
             index.append(torch.where(inside, y * size + x, 0))
             share.append(torch.where(inside, part_x * part_y, 0))
         return cls(torch.stack(index, -1), torch.stack(share, -1).float(), size)
+
+    def to(self, like: Tensor) -> PoseGrid:
+        """The operator on the device of a tensor."""
+        return PoseGrid(self.index.to(like.device), self.share.to(like.device), self.size)
 
     def psfs(self, times: Tensor) -> Tensor:
         """The PSFs of all places: `(P,)` -> `(R, size, size)`."""
@@ -150,7 +154,8 @@ def search_path(
     for scale in search.scales():
         size, far, focal = max(odd_side(search.size * scale), 3), longest * scale / 2, focal_length * longest * scale
         poses, times = _first_poses(size, like) if path is None else _next_poses(path, scale, roll, far)
-        operator = PoseGrid.of(poses, [(x * scale, y * scale) for x, y in (area.place for area in areas)], size, focal)
+        places = [(area.place[0] * scale, area.place[1] * scale) for area in areas]
+        operator = PoseGrid.of(poses, places, size, focal).to(like)
         levels = [Level.of(reduced(area.picture, scale), size) for area in areas]
         for _ in range(search.iterations):
             psfs = operator.psfs(times)
@@ -166,8 +171,10 @@ def search_path(
             ]
             times = _fit(operator, equations, times)
             weight = max(weight / WEIGHT_DECAY, LEAST_WEIGHT)
-        used = times > 0
-        path = CameraPath(poses[used] * poses.new_tensor((1 / scale, 1 / scale, 1)), times[used], focal / scale)
+        used = (times > 0).cpu()
+        path = CameraPath(
+            poses[used] * poses.new_tensor((1 / scale, 1 / scale, 1)), times[used.to(times.device)], focal / scale
+        )
         progress.advance()
     assert path is not None
     return path
@@ -239,13 +246,14 @@ def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tupl
         far: distance in pixels at which a step of the roll is one pixel.
     """
     before = path.poses * path.poses.new_tensor((scale, scale, far))  # (P, 3) in steps of the new poses: x, y, roll
-    before = before - (path.times.to(before) @ before).round()
+    shares = path.times.cpu().double()
+    before = before - (shares @ before).round()
     reach = [int(side) + _MARGIN + 1 for side in before.abs().amax(0)]
     volume = before.new_zeros([2 * side + 1 for side in reach])  # x, y, roll
     corner = before.floor()
     for step in itertools.product((0, 1), repeat=3):
         at = corner + corner.new_tensor(step)
-        share = (1 - (before - at).abs()).clamp_min(0).prod(-1) * path.times
+        share = (1 - (before - at).abs()).clamp_min(0).prod(-1) * shares
         volume.index_put_((at.long() + torch.tensor(reach)).unbind(-1), share, accumulate=True)
     near = F.max_pool3d(volume[None, None], 2 * _MARGIN + 1, 1, _MARGIN)[0, 0] > 0
     steps = near.nonzero() - torch.tensor(reach)  # (P, 3)

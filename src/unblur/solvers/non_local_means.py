@@ -57,7 +57,7 @@ def non_local_means(
     mode = "reflect" if margin < min(height, width) else "replicate"
     padded = functional.pad(noisy, (margin,) * 4, mode=mode)
     denoised = torch.empty_like(noisy)
-    for picture, wider, sigma in zip(denoised, padded, sigmas.flatten().tolist(), strict=True):
+    for picture, wider, sigma in zip(denoised, padded, map(float, sigmas.flatten()), strict=True):
         for top in range(0, height, rows):
             band = wider[:, top : top + rows + 2 * margin]
             picture[:, top : top + rows] = _inside_denoised(band, sigma, patch // 2, search // 2)
