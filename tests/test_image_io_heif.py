@@ -13,7 +13,7 @@ from PIL import Image
 from heic_file import HEIC
 from unblur.image_io import ImageFileError, Photo, decode_photo, read_photo, write_photo
 from unblur.image_io.size import picture_size
-from unblur.pipeline.restore import restore_bytes
+from unblur.pipeline.in_memory import restore_bytes
 
 ROWS, COLUMNS = np.mgrid[0:24, 0:32]
 STORED = np.stack([COLUMNS / 31, ROWS / 23, 1 - COLUMNS / 31], -1)  # (24, 32, 3), the picture as it lies in the file

@@ -17,7 +17,8 @@ from unblur.image_io.size import picture_size
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
 from unblur.pipeline.options import Options
-from unblur.pipeline.restore import restore_bytes, restore_file
+from unblur.pipeline.in_memory import restore_bytes
+from unblur.pipeline.restore import restore_file
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
 LIGHT = np.stack([0.2 + 0.5 * COLUMNS / 63, 0.1 + 0.6 * ROWS / 47, 0.4 + 0.2 * np.sin(COLUMNS / 9)], -1)

@@ -252,7 +252,8 @@ def why_not_clearer(grey: Tensor, restored: Tensor) -> str | None:
 
 def _is_symmetric(psf: Tensor) -> bool:
     """Whether the copy of a PSF `(h, w)` that is turned by 180 degrees is nearly the same PSF."""
-    return float(kernel_similarity(psf, psf.flip(0, 1))) >= _SYMMETRIC
+    plane = psf.cpu()
+    return float(kernel_similarity(plane, plane.flip(0, 1))) >= _SYMMETRIC
 
 
 def _plane(psf: Tensor) -> Tensor:

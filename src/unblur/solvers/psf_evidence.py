@@ -38,7 +38,7 @@ class Evidence:
 
     share_no_better: float
     margin: float
-    turned: float
+    turned: float = 0.0
 
 
 def evidence_for(grey: Tensor, psf: Tensor, weight: float = LITTLE_NOISE) -> Evidence:
