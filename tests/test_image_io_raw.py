@@ -16,8 +16,8 @@ from unblur.image_io import ImageFileError, decode_photo, encode_photo, read_pho
 from unblur.image_io.size import picture_size
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
-from unblur.pipeline.options import Options
 from unblur.pipeline.in_memory import restore_bytes
+from unblur.pipeline.options import Options
 from unblur.pipeline.restore import restore_file
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
