@@ -7,7 +7,6 @@ paper, they describe PSFs that belong to the point the light comes from, and not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,8 +65,3 @@ def blending_weights(length: int, count: int) -> Tensor:
     hats[0, pixels <= places[0]] = 1
     hats[-1, pixels >= places[-1]] = 1
     return hats.float()
-
-
-def flow_of(psfs: Sequence[Sequence[Tensor]], size: tuple[int, int]) -> FilterFlow:
-    """A `FilterFlow` of PSFs `(h, w)` of one size, listed row by row."""
-    return FilterFlow(torch.stack([torch.stack(list(row)) for row in psfs]), size)
