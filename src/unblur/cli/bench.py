@@ -9,21 +9,28 @@ from typing import Annotated
 import typer
 
 from unblur.cli.console import Device, Weights, parse_settings, progress_bar, with_weights
+from unblur.types import UnblurError
+
+REAL = "real"
+"""The name that stands for a folder of photos without sharp pictures."""
 
 
 def bench(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The name of a data set, such as levin.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="The name of a data set, such as levin; real: a folder of photos."),
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the data set.")],
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--method",
             "-m",
             metavar="A,B,...",
             help="Methods or chains a+b, separated by commas; a[key=value] has a setting of its own; noisy:a restores "
-            "the noisy shot of a pair.",
+            "the noisy shot of a pair. Left out for DATASET real: auto.",
         ),
-    ],
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write protocol, versions and rows as JSON.")
     ] = None,
@@ -56,12 +63,20 @@ def bench(
 
     A non-blind method that is named alone gets the true PSF. A PSF estimator that is named alone is followed by a quick
     non-blind method.
+
+    DATASET real is a folder of blurred photos without sharp pictures: each is restored as by `unblur restore`. A line
+    is printed for each, and --out gets results and contact sheets; a photo that is there already is not restored again.
     """
     from rich.console import Console
 
     from unblur import benchmark
     from unblur.image_io.write import check_place, put_in_place
 
+    if dataset == REAL:
+        _bench_real(data, method, out, limit, parse_settings(settings or []), device, overwrite=overwrite, quiet=quiet)
+        return
+    if method is None:
+        raise UnblurError("name the methods to score: --method A,B,...")
     if json_file is not None:
         check_place(json_file, overwrite=overwrite, option="--json")
     options = {name: value for name, value in (("seed", seed), ("noise", noise)) if value is not None}
@@ -82,3 +97,36 @@ def bench(
         Console().print(benchmark.table(result))
     if json_file is not None:
         put_in_place(json.dumps(result, indent=1).encode() + b"\n", json_file, overwrite=overwrite)
+
+
+def _bench_real(
+    folder: Path,
+    method: str | None,
+    out: Path | None,
+    limit: int | None,
+    settings: dict[str, str],
+    device: str,
+    *,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Restore the photos of a folder, and print a line for each."""
+    from unblur.benchmark.real import run_real
+    from unblur.pipeline.options import Options
+
+    if out is None:
+        raise UnblurError("name a folder for the results and contact sheets: --out DIR.")
+    options = Options(method or "auto", settings=settings, device=device)
+    with progress_bar(REAL, quiet=quiet) as progress:
+        done = run_real(
+            folder,
+            out,
+            options,
+            limit=limit,
+            overwrite=overwrite,
+            progress=progress,
+            report=lambda one: None if quiet else typer.echo(one.line),
+        )
+    if not quiet:
+        changed = sum(bool(one.figures["changed"]) for one in done)
+        typer.echo(f"{changed} of {len(done)} photos were restored; results and contact sheets are in {out}.")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from unblur.image_io.write import put_in_place
@@ -53,7 +52,7 @@ def write_report(before: np.ndarray, after: Tensor, result: FileResult, path: Pa
 
 def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Image.Image:
     """The report as a picture, from two `(H, W, C)` arrays in [0, 1] and the figures."""
-    old, new = _image(before), _image(after)
+    old, new = eight_bit(before), eight_bit(after)
     rows = [("before", "after", _shrunk(old), _shrunk(new))]
     longest = max(old.size)
     if longest > PANEL // 2:  # a smaller photo is already shown whole, pixel by pixel
@@ -86,7 +85,7 @@ def draw_report(before: np.ndarray, after: np.ndarray, result: FileResult) -> Im
 
 def _stage_rows(stages: Mapping[str, Tensor]) -> list[tuple[str, str, Image.Image, Image.Image]]:
     """Rows with the intermediate pictures, two in each; the last may have one and an empty place."""
-    pictures = [(name, _shrunk(_image(stage[0].permute(1, 2, 0).cpu().numpy()))) for name, stage in stages.items()]
+    pictures = [(name, _shrunk(eight_bit(stage[0].permute(1, 2, 0).cpu().numpy()))) for name, stage in stages.items()]
     if len(pictures) % 2:
         pictures.append(("", Image.new("RGB", pictures[-1][1].size, BACKGROUND)))
     return [
@@ -141,20 +140,25 @@ def _draw_facts(draw: ImageDraw.ImageDraw, facts: list[tuple[str, list[str]]], p
 
 
 def _draw_psf(sheet: Image.Image, psf: Tensor | None, place: tuple[int, int]) -> None:
-    """The PSF enlarged by a whole factor, brightened so that its faint parts show."""
     draw = ImageDraw.Draw(sheet)
     if psf is None:
         draw.text(place, "no PSF", QUIET, _font(SMALL))
         return
     height, width = psf.shape
     draw.text(place, f"PSF, {width} x {height} px", QUIET, _font(SMALL))
-    shown = torch.sqrt(psf.cpu() / psf.max()).numpy()
-    factor = max(1, PSF_SIDE // max(height, width))
-    picture = _image(shown[..., None]).resize((factor * width, factor * height), Image.Resampling.NEAREST)
-    picture.thumbnail((PSF_SIDE, PSF_SIDE))
-    square = Image.new("RGB", (PSF_SIDE, PSF_SIDE), (0, 0, 0))
-    square.paste(picture, ((PSF_SIDE - picture.width) // 2, (PSF_SIDE - picture.height) // 2))
-    _framed(sheet, square, (place[0], place[1] + LINE))
+    _framed(sheet, psf_square(psf.cpu().numpy(), PSF_SIDE), (place[0], place[1] + LINE))
+
+
+def psf_square(psf: np.ndarray, side: int) -> Image.Image:
+    """A PSF `(h, w)` in a square of `side` px, enlarged by a whole factor, brightened so that its faint parts show."""
+    height, width = psf.shape
+    factor = max(1, side // max(height, width))
+    shown = eight_bit(np.sqrt(psf / psf.max())[..., None])
+    picture = shown.resize((factor * width, factor * height), Image.Resampling.NEAREST)
+    picture.thumbnail((side, side))
+    square = Image.new("RGB", (side, side), (0, 0, 0))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
 
 
 def _framed(sheet: Image.Image, picture: Image.Image, place: tuple[int, int]) -> None:
@@ -174,7 +178,7 @@ def _detail(picture: Image.Image, box: tuple[int, int, int, int], zoom: int) -> 
     return part.resize((zoom * part.width, zoom * part.height), Image.Resampling.BICUBIC) if zoom > 1 else part
 
 
-def _image(pixels: np.ndarray) -> Image.Image:
+def eight_bit(pixels: np.ndarray) -> Image.Image:
     """`(H, W, C)` in [0, 1], C = 1 or 3, as an 8-bit RGB picture."""
     levels = np.floor(np.clip(pixels, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return Image.fromarray(np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels)
