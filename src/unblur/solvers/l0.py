@@ -21,7 +21,6 @@ from torch import Tensor
 from unblur.imaging.convolution import fast_shape, psf_to_otf
 from unblur.solvers.canvas import gradient, gradient_adjoint, gradient_power
 from unblur.solvers.psf_fit import fit_psf, prune, salient
-from unblur.solvers.shrinkage import hard_threshold
 from unblur.types import Progress
 
 # The schedules are published, the rest was chosen by hand; benchmarks/tune_blind.py measures the result.
@@ -152,15 +151,43 @@ class Level:
         """
         shape = (self.start.shape[-2], self.start.shape[-1])
         otf = psf_to_otf(psf, shape)
-        fixed = otf.conj() * self.spectrum + self.guide_weight * self.guide
-        power, laplacian = otf.abs().square(), gradient_power(shape, self.start)
-        sharp, beta = self.start, 2 * weight
+        fixed = (otf.conj() * self.spectrum + self.guide_weight * self.guide)[0, 0]  # (H', W'//2 + 1)
+        power, laplacian = otf.abs().square()[0, 0], gradient_power(shape, self.start)[0, 0]
+        # All passes write into these arrays, since most of the time of a pass is the access to new memory.
+        edges = self.start.new_empty(2, *shape)
+        kept, divisor = edges.new_empty(shape), torch.empty_like(power)
+        sharp, beta = self.start[0, 0], 2 * weight
         while beta < _BETA_MAX:
-            edges = hard_threshold(gradient(sharp), weight / beta)
-            right = fixed + beta * torch.fft.rfft2(gradient_adjoint(edges))
-            sharp = torch.fft.irfft2(right / (power + (beta + self.guide_weight) * laplacian), s=shape)
+            _gradient_into(edges, sharp)
+            torch.mul(edges[0], edges[0], out=kept).addcmul_(edges[1], edges[1])
+            edges.mul_(kept.ge_(weight / beta))  # `hard_threshold`
+            right = torch.fft.rfft2(_gradient_adjoint_into(kept, edges))
+            torch.add(fixed, right, alpha=beta, out=right)
+            torch.add(power, laplacian, alpha=beta + self.guide_weight, out=divisor)
+            sharp = torch.fft.irfft2(right.mul_(divisor.reciprocal_()), s=shape)
             beta *= 2
-        return gradient(sharp)[:, 0, 0] * self.inside
+        _gradient_into(edges, sharp)
+        return edges.mul_(self.inside)
+
+
+def _gradient_into(field: Tensor, image: Tensor) -> None:
+    """Write the `canvas.gradient` of `image` `(H, W)` into `field` `(2, H, W)`."""
+    dx, dy = field
+    torch.sub(image[:, 1:], image[:, :-1], out=dx[:, :-1])
+    torch.sub(image[:, 0], image[:, -1], out=dx[:, -1])
+    torch.sub(image[1:], image[:-1], out=dy[:-1])
+    torch.sub(image[0], image[-1], out=dy[-1])
+
+
+def _gradient_adjoint_into(image: Tensor, field: Tensor) -> Tensor:
+    """Write the `canvas.gradient_adjoint` of `field` `(2, H, W)` into `image` `(H, W)`; returns `image`."""
+    dx, dy = field
+    torch.sub(dx[:, :-1], dx[:, 1:], out=image[:, 1:])
+    torch.sub(dx[:, -1], dx[:, 0], out=image[:, 0])
+    image.sub_(dy)
+    image[1:].add_(dy[:-1])
+    image[0].add_(dy[-1])
+    return image
 
 
 def reduced(picture: Tensor, scale: float) -> Tensor:
