@@ -2,9 +2,9 @@
 
     python benchmarks/gallery.py PHOTOS DOCS [--side 320]
 
-PHOTOS is a folder of free validation photos with the `manifest.json` that names the licence of each. Pictures of several
-kinds are made from them (`shaken_scenes.py`), stored as PNG and restored as `unblur bench real` does. DOCS gets `gallery.md`
-and `gallery/*.jpg`, which replace those of an earlier run.
+PHOTOS is a folder of free photos with the `manifest.json` that names the licence of each; the validation photos are
+used. Pictures of several kinds are made from them (`shaken_scenes.py`), stored as PNG and restored as `unblur bench real`
+does. DOCS gets `gallery.md` and `gallery/*.jpg`, which replace those of an earlier run.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ $ python benchmarks/gallery.py photos docs
 ```
 
 **The blur is synthesised.** The pictures were made from free photos that nothing was trained on, with shakes drawn at
-random, noise, JPEG and lights (`benchmarks/shaken_scenes.py`), {side} x {side} px each. The gain is that of the PSNR at the
-best shift; a picture that was left alone has a gain of 0. The seconds are those of one thread. {changed} of {count} were
-changed.
+random, noise, JPEG and lights (`benchmarks/shaken_scenes.py`), {side} x {side} px each. The gain is that of the PSNR at
+the best shift. The seconds are those of one thread. {changed} of {count} pictures were changed.
 """
 
 
@@ -60,7 +59,10 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         blurry, out = Path(folder, "blurry"), Path(folder, "out")
         blurry.mkdir()
-        scenes = [shaken_scene([photo], kind, number, side) for number, (photo, kind) in enumerate(zip(used, PICTURES))]
+        scenes = [
+            shaken_scene([photo], kind, number, side)
+            for number, (photo, kind) in enumerate(zip(used, PICTURES, strict=True))
+        ]
         for number, (kind, made) in enumerate(zip(PICTURES, scenes, strict=True)):
             write(made.blurry, blurry / f"{number + 1:02}-{kind}.png")
         done = run_real(blurry, out, Options(), report=lambda one: typer.echo(one.line))

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from helpers import CountingProgress, blurred_scene, hook_psf, structured_picture
-from unblur.imaging.convolution import convolve
+from unblur.imaging.convolution import convolve, psf_to_otf
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf, psf_centroid
 from unblur.metrics import kernel_similarity
-from unblur.solvers.canvas import gradient
+from unblur.solvers.canvas import gradient, gradient_adjoint, gradient_power
 from unblur.solvers.l0 import L0Search, Level, _enlarge, _start, odd_side, periodic_extension, revise_psf, search_psf
 from unblur.types import Cancelled, Progress
 
@@ -94,6 +94,27 @@ def test_with_a_delta_psf_the_guess_is_the_pictures_large_edges_and_nothing_else
     true = gradient(picture)[:, 0, 0, :47, :55]
     assert (edges - true).abs().max() < 0.05
     assert edges[true == 0].abs().max() < 0.02
+
+
+def test_the_guess_is_that_of_the_published_steps():
+    """Xu et al. 2011, Algorithm 1, step by step: a pixel's gradient is kept or becomes 0, then the picture is solved."""
+    blurry, weight = blurred_scene(40, 47).blurry.double(), 2e-3
+    psf = hook_psf().double()
+    level = Level.of(blurry, 11)
+    sharp = start = periodic_extension(blurry, 6)
+    otf = psf_to_otf(psf, start.shape[-2:])
+    beta = 2 * weight
+    while beta < 1e3:
+        field = gradient(sharp)
+        field = torch.where(field.square().sum(0, keepdim=True) >= weight / beta, field, 0.0)
+        right = otf.conj() * torch.fft.rfft2(start) + beta * torch.fft.rfft2(gradient_adjoint(field))
+        left = otf.abs().square() + beta * gradient_power((start.shape[-2], start.shape[-1]), start)
+        sharp = torch.fft.irfft2(right / left, s=start.shape[-2:])
+        beta *= 2
+    expected = gradient(sharp)[:, 0, 0] * level.inside
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(level.sharpen(psf, weight), expected, rtol=0, atol=1e-12)
+    assert torch.equal(level.start, start), "the picture itself is kept"
 
 
 def test_the_guess_undoes_the_blur():

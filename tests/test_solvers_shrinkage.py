@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from unblur.solvers.shrinkage import hard_threshold, isotropic_soft_threshold, power_shrink
+from unblur.solvers.shrinkage import isotropic_soft_threshold, power_shrink
 
 
 def searched(v: float, penalty) -> float:
@@ -48,17 +48,6 @@ def test_isotropic_soft_threshold_minimises_the_length(threshold):
         step = 0.01 * values(np.cos(angle), np.sin(angle))[:, None]
         assert (cost(shrunk) <= cost(shrunk + step) + 1e-12).all()
 
-
-def test_hard_threshold_keeps_a_pixels_whole_gradient_or_none_of_it():
-    """Minimises `threshold [w is not 0] + |w - v|^2`: keeping costs the threshold, dropping costs `|v|^2`."""
-    threshold = 0.09
-    field = torch.randn(2, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.3
-    kept = field.square().sum(0) >= threshold
-    assert 0 < kept.sum() < 200
-    expected = torch.where(kept, field, 0.0)
-    assert torch.equal(hard_threshold(field, threshold), expected)
-    below_alone = values(0.25, 0.25)[:, None]  # each part is below 0.3, the length is not
-    assert torch.equal(hard_threshold(below_alone, threshold), below_alone)
 
 
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 2 / 3, 0.8, 0.95])

@@ -160,7 +160,7 @@ class Level:
         while beta < _BETA_MAX:
             _gradient_into(edges, sharp)
             torch.mul(edges[0], edges[0], out=kept).addcmul_(edges[1], edges[1])
-            edges.mul_(kept.ge_(weight / beta))  # `hard_threshold`
+            edges.mul_(kept.ge_(weight / beta))  # Xu et al. 2011, Eq. 12
             right = torch.fft.rfft2(_gradient_adjoint_into(kept, edges))
             torch.add(fixed, right, alpha=beta, out=right)
             torch.add(power, laplacian, alpha=beta + self.guide_weight, out=divisor)

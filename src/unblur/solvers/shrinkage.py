@@ -12,14 +12,6 @@ def isotropic_soft_threshold(field: Tensor, threshold: float) -> Tensor:
     return field * (1 - threshold / norm.clamp_min(threshold))
 
 
-def hard_threshold(field: Tensor, threshold: float) -> Tensor:
-    """Apply the proximal map of the L0 norm to a gradient field g `(2, ...)`: keep g where `|g|^2 >= threshold`.
-
-    Xu, Lu, Xu, Jia 2011, "Image smoothing via L0 gradient minimization", Eq. 12.
-    """
-    return field * (field.square().sum(0, keepdim=True) >= threshold)
-
-
 def power_shrink(v: Tensor, weight: float, exponent: float, newton_steps: int = 4) -> Tensor:
     """Apply the proximal map of `weight |w|^exponent` with beta = 1 and 0 < exponent < 1, to each element.
 
@@ -44,8 +36,10 @@ def power_shrink(v: Tensor, weight: float, exponent: float, newton_steps: int = 
         magnitude = v.abs().clamp_min(v_jump)
         w = magnitude.clone()
         for _ in range(newton_steps):
-            power = weight * a * w.pow(a - 2)
-            w -= (w - magnitude + power * w) / (1 + (a - 1) * power)
+            power = w.pow(a - 2)
+            # w - (w - |v| + weight a power w) / (1 + weight a (a - 1) power), in few passes over memory
+            above = torch.addcmul(magnitude, power, w, value=weight * a * (a - 2))
+            w = above.div_(power.mul_(weight * a * (a - 1)).add_(1))
         w = torch.where(v.abs() > v_jump, w * v.sign(), 0.0)
     if not v.requires_grad:
         return w
