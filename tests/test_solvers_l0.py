@@ -97,7 +97,7 @@ def test_with_a_delta_psf_the_guess_is_the_pictures_large_edges_and_nothing_else
 
 
 def test_the_guess_is_that_of_the_published_steps():
-    """Xu et al. 2011, Algorithm 1, step by step: a pixel's gradient is kept or becomes 0, then the picture is solved."""
+    """Xu et al. 2011, Algorithm 1, step by step: a gradient is kept or becomes 0, then the picture is solved."""
     blurry, weight = blurred_scene(40, 47).blurry.double(), 2e-3
     psf = hook_psf().double()
     level = Level.of(blurry, 11)

@@ -49,7 +49,6 @@ def test_isotropic_soft_threshold_minimises_the_length(threshold):
         assert (cost(shrunk) <= cost(shrunk + step) + 1e-12).all()
 
 
-
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 2 / 3, 0.8, 0.95])
 @pytest.mark.parametrize("weight", [1 / 256, 0.05, 0.4, 1.0])
 def test_power_shrink_minimises_the_power(weight, exponent):
