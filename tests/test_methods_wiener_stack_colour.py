@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from unblur.methods.wiener_stack import photo
+from unblur.methods.wiener_stack.photo import chroma_is_halved
 from unblur.metrics import psnr
 from unblur.types import Observation
 

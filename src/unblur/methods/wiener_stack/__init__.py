@@ -18,7 +18,14 @@ from unblur.contract import Card, Method, setting
 from unblur.layers.precision import Precision, dtype_for
 from unblur.methods.wiener_stack.build import TRAINED, load_network
 from unblur.methods.wiener_stack.network import ERROR_CORRECTED, ERROR_ESTIMATED, ERROR_MEASURED, PASSES
-from unblur.methods.wiener_stack.photo import Parameters, centred, chroma_is_halved, parameters_for, photo_shows_lights, restore_photo
+from unblur.methods.wiener_stack.photo import (
+    Parameters,
+    centred,
+    chroma_is_halved,
+    parameters_for,
+    photo_shows_lights,
+    restore_photo,
+)
 from unblur.methods.wiener_stack.psf_correction import corrected_psf
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
