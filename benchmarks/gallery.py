@@ -3,8 +3,8 @@
     python benchmarks/gallery.py PHOTOS DOCS [--side 320]
 
 PHOTOS is a folder of free photos with the `manifest.json` that names the licence of each; the validation photos are
-used. Pictures of several kinds are made from them (`shaken_scenes.py`) and restored as by `unblur bench real`. DOCS gets
-`gallery.md` and `gallery/*.jpg`, which replace those of an earlier run.
+used. Pictures of several kinds are made from them (`shaken_scenes.py`) and restored as by `unblur bench real`. DOCS
+gets `gallery.md` and `gallery/*.jpg`, which replace those of an earlier run.
 """
 
 from __future__ import annotations
