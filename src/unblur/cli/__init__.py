@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli import bench, export, methods, psf, restore, synth, train, web
+from unblur.cli import bench, doctor, export, methods, psf, restore, synth, train, web
 from unblur.cli.console import PoliteGroup
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for command in (
     train.train,
     synth.synth,
     export.export,
+    doctor.doctor,
 ):
     app.command()(command)
 

@@ -100,14 +100,15 @@ def _sheet(method: Method) -> RenderableType:
     for column in ("setting", "default", "range", "help"):
         table.add_column(column, no_wrap=column != "help")
     for setting in describe_settings(method):
-        table.add_row(setting["name"], _shown(setting["default"]), _range(setting), setting["help"])
+        table.add_row(setting["name"], shown_value(setting["default"]), shown_range(setting), setting["help"])
     for name, values in card.presets.items():
-        assignments = ", ".join(f"{key}={_shown(value)}" for key, value in values.items())
+        assignments = ", ".join(f"{key}={shown_value(value)}" for key, value in values.items())
         table.add_row(f"preset={name}", "", "", assignments)
     return Group(heading, table)
 
 
-def _range(setting: dict[str, Any]) -> str:
+def shown_range(setting: dict[str, Any]) -> str:
+    """The values that a setting of `describe_settings` may have."""
     if setting["choices"]:
         return " | ".join(str(choice) for choice in setting["choices"])
     if setting["type"] == "boolean":
@@ -115,10 +116,10 @@ def _range(setting: dict[str, Any]) -> str:
     low, high = setting["minimum"], setting["maximum"]
     if low is None and high is None:
         return setting["type"]
-    return f"{'' if low is None else _shown(low)} .. {'' if high is None else _shown(high)}"
+    return f"{'' if low is None else shown_value(low)} .. {'' if high is None else shown_value(high)}"
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """A value as it is typed after `--set key=`."""
     if value is None:
         return "automatic"
