@@ -129,7 +129,8 @@ class CountingProgress(Progress):
 
     def on_advance(self, steps: int, figures: dict[str, float]) -> None:
         self.done[-1] += steps
-        self._report()
+        if steps:  # how often work that waits asks whether it is cancelled depends on the time
+            self._report()
 
     def _report(self) -> None:
         self.reports += 1

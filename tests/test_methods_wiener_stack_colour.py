@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from helpers import Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
 from unblur.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from unblur.methods.wiener_stack import photo
-from unblur.methods.wiener_stack.photo import chroma_is_halved
 from unblur.metrics import psnr
 from unblur.types import Observation
 
@@ -65,16 +60,3 @@ def test_ycbcr_is_a_change_of_coordinates_with_grey_at_zero():
     picture = torch.rand(2, 3, 5, 6, dtype=torch.float64)
     torch.testing.assert_close(ycbcr_to_rgb(rgb_to_ycbcr(picture)), picture)
     assert rgb_to_ycbcr(picture[:, :1].expand(-1, 3, -1, -1))[:, 1:].abs().max() < 1e-12
-
-
-@pytest.mark.parametrize("subsampling", [None, 2])
-def test_a_jpeg_with_chroma_of_half_the_size_is_told_by_its_noise(subsampling):
-    generator = torch.Generator().manual_seed(0)
-    photo = structured_picture(96, 112, channels=3) + 0.01 * torch.randn(1, 3, 96, 112, generator=generator)
-    levels = (photo.clamp(0, 1)[0].movedim(0, -1) * 255).round().byte().numpy()
-    if subsampling is not None:
-        file = io.BytesIO()
-        Image.fromarray(levels).save(file, "JPEG", quality=92, subsampling=subsampling)
-        levels = np.asarray(Image.open(file))
-    stored = torch.from_numpy(levels.astype(np.float32) / 255).movedim(-1, 0)[None]
-    assert chroma_is_halved(stored) == (subsampling is not None)

@@ -18,14 +18,7 @@ from unblur.contract import Card, Method, setting
 from unblur.layers.precision import Precision, dtype_for
 from unblur.methods.wiener_stack.build import TRAINED, load_network
 from unblur.methods.wiener_stack.network import ERROR_CORRECTED, ERROR_ESTIMATED, ERROR_MEASURED, PASSES
-from unblur.methods.wiener_stack.photo import (
-    Parameters,
-    centred,
-    chroma_is_halved,
-    parameters_for,
-    photo_shows_lights,
-    restore_photo,
-)
+from unblur.methods.wiener_stack.photo import Parameters, centred, parameters_for, photo_shows_lights, restore_photo
 from unblur.methods.wiener_stack.psf_correction import corrected_psf
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
@@ -76,8 +69,8 @@ class WienerStackSettings(TrainedSettings):
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
         "size at which colour (chroma) is restored; half takes half the time, and edges between colours are less "
-        f"sharp; auto: half for photos of more than {_HALF_FROM / 1e6:.0f} megapixels, and where the noise tells that "
-        "the file holds no finer chroma, as in most JPEG files",
+        f"sharp; auto: half for photos of more than {_HALF_FROM / 1e6:.0f} megapixels, since cameras and JPEG record "
+        "no more",
         probe=("half", "full"),
     )
     precision: Precision = setting(
@@ -152,16 +145,12 @@ def _prepare(
         observation.sigma,
         psf_error=psf_error,
         passes=settings.passes,
-        half_chroma=settings.chroma == "half" or (settings.chroma == "auto" and _holds_half_chroma(blurry)),
+        half_chroma=settings.chroma == "half"
+        or (settings.chroma == "auto" and blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM),
         mask_clipped=settings.mask_clipped,
         dtype=dtype,
     )
     return replace(observation, psf=psf), parameters
-
-
-def _holds_half_chroma(blurry: Tensor) -> bool:
-    large = blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM
-    return large or (blurry.shape[1] == 3 and chroma_is_halved(blurry))
 
 
 def restore(observation: Observation, settings: WienerStackSettings | Parameters, progress: Progress) -> Restoration:

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.colour import luminance, rgb_to_ycbcr, ycbcr_to_rgb
-from unblur.imaging.noise import estimate_noise_sigma
 from unblur.imaging.psf import centre_psf, pad_psf, resize_psf
 from unblur.methods.wiener_stack.network import CompactStack, Deconvolution, deconvolve, quick_estimate, shows_lights
 from unblur.solvers.canvas import Canvas, doubled
@@ -157,24 +156,6 @@ def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int)
             if shows_lights(canvas, quick_estimate(canvas, sigma)).any():
                 return True
     return False
-
-
-def chroma_is_halved(blurry: Tensor) -> bool:
-    """Whether the chroma of photos holds nothing finer than half its size, as in most JPEG files: the noise tells.
-
-    White noise of a plane has half the standard deviation in the means of 2 x 2 pixels. Chroma that JPEG stored at half
-    size, or without its finest frequencies, has more noise there than at full size.
-
-    Args:
-        blurry: photos, `(B, 3, H, W)`.
-
-    Returns:
-        True if it is so for all photos.
-    """
-    if min(blurry.shape[-2:]) < 16:
-        return False
-    chroma = rgb_to_ycbcr(blurry)[:, 1:]
-    return bool((estimate_noise_sigma(chroma) < estimate_noise_sigma(halved(chroma))).all())
 
 
 def noise_ratio(blurry: Tensor, sigma: float | None) -> Tensor:
