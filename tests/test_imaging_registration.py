@@ -66,6 +66,20 @@ def test_a_known_homography_is_found_between_a_noisy_and_a_blurred_shot():
     )
 
 
+@pytest.mark.parametrize("linear", [True, False], ids=["in linear light", "in sRGB values"])
+def test_an_asymmetric_blur_moves_no_part_of_the_picture_against_another(linear):
+    psf = torch.zeros(1, 1, 15, 15)
+    psf[..., 7, 7:] = 1.0
+    psf[..., 7, 7] = 8.0  # a bright end and a faint tail: the centre of a corner and that of an edge move differently
+    psf[..., 7:, 14] = 2.0
+    psf /= psf.sum()
+    seen = seen_at(structured_picture(*SIZE, 3), mapped(TRUE)).clamp(0, 1)
+    long = to_srgb(convolve(to_linear(seen), psf)) if linear else convolve(seen, psf)
+    found = register(dark_and_noisy(structured_picture(*SIZE, 3)), long, local=False)
+    error = found.places(*SIZE) - mapped(TRUE)
+    assert float((error - error.mean((0, 1))).norm(dim=-1).mean()) * UNIT < 0.12
+
+
 def test_without_blur_and_noise_it_is_exact_to_a_twentieth_of_a_pixel():
     sharp = structured_picture(*SIZE, 3)
     found = register(sharp, seen_at(sharp, mapped(TRUE)))
