@@ -1,4 +1,4 @@
-"""Networks compute in bfloat16 only where the processor does."""
+"""Networks compute in bfloat16 only where the processor does, and is faster with it."""
 
 import platform
 
@@ -31,20 +31,21 @@ def cpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("machine", "supported", "expected"),
+    ("machine", "supported", "has_it", "is_faster"),
     [
-        ("x86_64", {"avx512_bf16": True}, True),
-        ("AMD64", {"amx": True}, True),
-        ("x86_64", {"mkldnn": True}, False),  # AVX512 without BF16, for which oneDNN emulates it
-        ("x86_64", {}, False),
-        ("aarch64", {"mkldnn": True}, True),
-        ("arm64", {}, False),
+        ("x86_64", {"avx512_bf16": True}, True, False),
+        ("AMD64", {"amx": True}, True, True),
+        ("x86_64", {"mkldnn": True}, False, False),  # AVX512 without BF16, for which oneDNN emulates it
+        ("x86_64", {}, False, False),
+        ("aarch64", {"mkldnn": True}, True, True),
+        ("arm64", {}, False, False),
     ],
 )
-def test_auto_is_bfloat16_where_the_cpu_has_instructions_for_it(cpu, machine, supported, expected):
+def test_auto_is_bfloat16_where_the_cpu_is_faster_with_it(cpu, machine, supported, has_it, is_faster):
     cpu(machine, **supported)
-    assert computes_bfloat16(CPU) is expected
-    assert dtype_for("auto", CPU) == (torch.bfloat16 if expected else torch.float32)
+    assert computes_bfloat16(CPU) is has_it
+    assert dtype_for("auto", CPU, gradients=True) == (torch.bfloat16 if has_it else torch.float32)
+    assert dtype_for("auto", CPU) == (torch.bfloat16 if is_faster else torch.float32)
 
 
 def test_a_version_of_torch_that_cannot_tell_counts_as_no(monkeypatch):
@@ -77,6 +78,7 @@ def test_float32_is_not_cast():
 @pytest.mark.parametrize("bfloat16", [True, False])
 def test_networks_compute_as_the_processor_does(monkeypatch, bfloat16):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda _device: bfloat16)
+    monkeypatch.setattr(precision, "_multiplies_tiles", lambda: bfloat16)
     scene = blurred_scene(48, 52, sigma=0.01)
     observation = Observation(blurry=scene.blurry, psf=scene.psf)
     named = {"precision": "bfloat16" if bfloat16 else "float32"}

@@ -1,4 +1,4 @@
-"""The number format in which a network computes: bfloat16 if the processor has instructions for it, else float32."""
+"""The number format in which a network computes: bfloat16 where the processor is faster with it, else float32."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ Precision = Literal["auto", "float32", "bfloat16"]
 """Values of a setting `precision`; see `dtype_for` for "auto"."""
 
 
-def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
+def dtype_for(precision: Precision, device: torch.device, *, gradients: bool = False) -> torch.dtype:
     """Get the dtype of a network's convolutions on `device`: float32 or bfloat16.
 
-    "auto" is bfloat16 if `computes_bfloat16(device)`, else float32.
+    "auto" is bfloat16 where that is faster, else float32. An x86 CPU with AVX512-BF16 but without AMX is faster with
+    bfloat16 if it computes gradients, and slower (1.3 to 1.7 times, docs/models.md) if it only restores.
+
+    Args:
+        precision: as the user set it.
+        device: where the network computes.
+        gradients: whether gradients are computed, too.
     """
     if precision == "auto":
-        precision = "bfloat16" if computes_bfloat16(device) else "float32"
+        faster = computes_bfloat16(device) and (gradients or device.type != "cpu" or _multiplies_tiles())
+        precision = "bfloat16" if faster else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
@@ -39,9 +46,18 @@ def computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    if platform.machine().lower() in ("arm64", "aarch64"):
+    if _is_arm():
         return _says_yes(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     return any(_says_yes(torch.cpu, name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def _multiplies_tiles() -> bool:
+    """Whether the CPU has more than vector instructions for bfloat16: AMX. Every ARM CPU counts, none was measured."""
+    return _is_arm() or _says_yes(torch.cpu, "_is_amx_tile_supported")
+
+
+def _is_arm() -> bool:
+    return platform.machine().lower() in ("arm64", "aarch64")
 
 
 def _says_yes(module: Any, name: str) -> bool:

@@ -68,8 +68,7 @@ class CameraPathSettings(Settings):
     )
     precision: Precision = setting(
         "auto",
-        "number format of the network of `wiener_stack`; auto: bfloat16 if the processor has instructions for it, else "
-        "float32",
+        "number format of `wiener_stack`; auto: bfloat16 if the processor is faster with it, else float32",
         probe=("float32", "bfloat16"),
     )
     check: bool = setting(True, "leave the photo unchanged if the path does not explain its blur", probe=None)

@@ -73,7 +73,7 @@ class Torch:
     Attributes:
         version: its version.
         threads: how many threads it uses.
-        bfloat16: whether the processor has instructions for bfloat16, in which the networks are faster.
+        bfloat16: whether the processor has instructions for bfloat16, in which training is faster.
         devices: names for `--device`, the processor first.
     """
 

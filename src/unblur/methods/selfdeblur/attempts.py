@@ -213,7 +213,7 @@ def _plan(observation: Observation, settings: SelfDeblurSettings) -> Plan:
         psf_network=settings.psf_network,
         width=settings.width,
         non_local=settings.non_local,
-        dtype=dtype_for(settings.precision, observation.blurry.device),
+        dtype=dtype_for(settings.precision, observation.blurry.device, gradients=True),
         seconds=settings.seconds,
     )
 

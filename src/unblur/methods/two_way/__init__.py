@@ -44,7 +44,7 @@ class TwoWaySettings(TrainedSettings):
     )
     precision: Precision = setting(
         "auto",
-        "number format of the network; auto: bfloat16 if the processor has instructions for it, else float32",
+        "number format of the network; auto: bfloat16 if the processor is faster with it, else float32",
         probe=("float32", "bfloat16"),
     )
 

@@ -75,8 +75,7 @@ class WienerStackSettings(TrainedSettings):
     )
     precision: Precision = setting(
         "auto",
-        "number format of the network; auto: bfloat16 if the processor has instructions for it, which takes half the "
-        "time, else float32",
+        "number format of the network; auto: bfloat16 if the processor is faster with it, else float32",
         probe=("float32", "bfloat16"),
     )
     mask_clipped: bool = setting(True, "do not fit saturated pixels", probe=(True, False))
