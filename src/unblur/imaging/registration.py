@@ -26,13 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.imaging.equal_blur import smoothed
 from unblur.imaging.registration_copies import (
     Copy,
     equally_blurred,
     normalised,
     pixel_grid,
     places_of,
-    smoothed,
     transformed,
     unit_of,
 )

@@ -8,7 +8,6 @@ Coordinates are (x, y) with the origin in the middle of a picture, and half of i
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,17 +16,12 @@ from torch import Tensor
 
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
+from unblur.imaging.equal_blur import GAMMA, NEIGHBOURHOOD, deviation, psf_between, smoothed
 
 # Chosen by hand; benchmarks/registration.py measures the errors and the agreement of right and wrong pairs.
 _SMOOTHING = 1.5  # pixels of a copy, standard deviation of the Gaussian that removes noise
-_NEIGHBOURHOOD = 1 / 16  # standard deviation of the Gaussian of the local mean, relative to the longer side
 _FLATTEST = 0.15  # added to the local standard deviation, relative to that of the whole picture
 _CLIPPED = 0.97  # value of a channel from which a pixel is not compared
-_WIDE = 4.0  # pixels, standard deviation from which a Gaussian is computed on a smaller copy
-_GAMMA = 2.2  # of sRGB, roughly
-_FARTHEST_PSF = 1 / 12  # reach of the PSF between two shots, relative to the longer side
-_REGULARISATION = 0.05  # of that PSF: added to the power spectrum, relative to its mean
-_FAINTEST = 0.1  # values of that PSF below this share of the largest are noise
 
 
 # --- coordinates ------------------------------------------------------------------------------------
@@ -114,68 +108,25 @@ class Copy:
 
 
 def equally_blurred(moving: Copy, fixed: Copy, homography: Tensor, *, linear: bool) -> Copy:
-    """The moving copy, blurred by the PSF that leads from it to the fixed one; in linear light, or in sRGB values.
-
-    The PSF is a regularised least-squares solution in the Fourier domain, without negative and without faint values:
-    coarse, but the features are smooth too. Only the centre of mass of the blur stays unknown, a shift of all pixels.
-    """
+    """The moving copy, blurred by the PSF that leads from it to the fixed one; in linear light, or in sRGB values."""
     height, width = fixed.grey.shape[-2:]
     places = normalised(places_of(homography, None, height, width), *moving.grey.shape[-2:])[None].float()
-    exponent = _GAMMA if linear else 1.0
+    exponent = GAMMA if linear else 1.0
     light, fixed_light = (copy.grey.clamp_min(0) ** exponent for copy in (moving, fixed))
     seen = F.grid_sample(light, places, mode="bilinear", padding_mode="border", align_corners=False)
-    shown = ((places.abs() <= 1).all(-1) * fixed.counts).float()
-    shown = shown * _window(height, width, shown.device)
-    S, L = (torch.fft.rfft2(_deviation(grey) * shown) for grey in (seen, fixed_light))
-    power = S.abs().square()
-    K = S.conj() * L / (power + _REGULARISATION * power.mean() + 1e-12)
-    reach = round(_FARTHEST_PSF * max(height, width))
-    psf = torch.fft.fftshift(torch.fft.irfft2(K, s=(height, width)), dim=(-2, -1))
-    psf = F.pad(psf, (reach, reach, reach, reach))  # a copy may be narrower than the PSF
-    row, column = height // 2, width // 2  # one reach before the middle of the padded one
-    psf = psf[..., row : row + 2 * reach + 1, column : column + 2 * reach + 1].clamp_min(0)
-    psf = psf * (psf >= _FAINTEST * psf.max())
+    psf = psf_between(seen, fixed_light, (places.abs() <= 1).all(-1) * fixed.counts)
     # The moving copy may be rotated and scaled: there the PSF is too.
     turned = torch.linalg.inv(homography[:2, :2] / homography[2, 2]) * (
         unit_of(height, width) / unit_of(*moving.grey.shape[-2:])
     )
     grid = F.affine_grid(F.pad(turned, (0, 1))[None].to(psf), list(psf.shape), align_corners=True)
     psf = F.grid_sample(psf, grid, align_corners=True)
-    if not float(psf.sum()) > 0:
-        return moving  # one of the pictures is flat
     grey = convolve(light, psf / psf.sum()).clamp_min(0) ** (1 / exponent)
     return replace(moving, grey=grey, features=_features(grey))
 
 
-def _window(height: int, width: int, device: torch.device) -> Tensor:
-    """Weights `(height, width)` that fall to 0 at the border."""
-    down, across = (torch.hann_window(side, periodic=False, device=device) for side in (height, width))
-    return (down[:, None] * across) ** 0.25
-
-
 def _features(grey: Tensor) -> Tensor:
     """Deviation from the local mean in local standard deviations: another brightness or contrast changes it little."""
-    deviation = _deviation(grey)
-    reach = _NEIGHBOURHOOD * max(grey.shape[-2:])
-    return deviation / (smoothed(deviation.square(), reach).sqrt() + _FLATTEST * deviation.std() + 1e-6)
-
-
-def _deviation(grey: Tensor) -> Tensor:
-    return grey - smoothed(grey, _NEIGHBOURHOOD * max(grey.shape[-2:]))
-
-
-def smoothed(picture: Tensor, sigma: float) -> Tensor:
-    """A picture `(1, C, h, w)` blurred by a Gaussian, borders repeated; a wide one on a smaller copy."""
-    height, width = picture.shape[-2:]
-    factor = int(sigma / _WIDE)
-    if factor > 1 and min(height, width) >= 8 * factor:
-        small = F.interpolate(picture, (height // factor, width // factor), mode="area")
-        return F.interpolate(smoothed(small, sigma / factor), (height, width), mode="bilinear")
-    reach = max(1, math.ceil(3 * sigma))
-    x = torch.arange(-reach, reach + 1, dtype=torch.float32, device=picture.device)
-    weights = torch.exp(-0.5 * (x / sigma) ** 2)
-    weights = (weights / weights.sum()).expand(picture.shape[1], 1, 1, -1)
-    channels = picture.shape[1]
-    rows = F.conv2d(F.pad(picture, (reach, reach, 0, 0), "replicate"), weights, groups=channels)
-    columns = F.pad(rows, (0, 0, reach, reach), "replicate")
-    return F.conv2d(columns, weights.transpose(-2, -1), groups=channels)
+    detail = deviation(grey)
+    contrast = smoothed(detail.square(), NEIGHBOURHOOD * max(grey.shape[-2:])).sqrt()
+    return detail / (contrast + _FLATTEST * detail.std() + 1e-6)

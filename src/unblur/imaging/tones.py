@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.imaging.equal_blur import equally_blurred_copies
 from unblur.imaging.synthesis.camera import to_linear, to_srgb
 
 # Chosen by hand; benchmarks/registration.py measures the errors of the curves.
@@ -48,9 +49,9 @@ def match_tones(source: Tensor, target: Tensor, shown: Tensor | None = None) -> 
     """Fit the curves that make `source` as bright and as coloured as `target`.
 
     For each channel, a power curve with an offset, `y = a x^e + b`, is fitted to the means of cells by weighted least
-    squares. Cells with contrast, which blur changes, and cells that deviate (something moved, a reflection) get a low
-    weight, and those that are clipped get none. Priors keep the exponent near 1 and the offset near 0, so that what the
-    cells do not determine is a gain.
+    squares. The source is blurred like the target for that. Cells with contrast, and cells that deviate (something
+    moved, a reflection) get a low weight, and those that are clipped get none. Priors keep the exponent near 1 and the
+    offset near 0, so that what the cells do not determine is a gain.
 
     Args:
         source: `(1, C, H, W)`, sRGB, [0, 1], registered onto `target`.
@@ -70,7 +71,8 @@ def _cells(source: Tensor, target: Tensor, shown: Tensor | None) -> tuple[Tensor
     hidden = torch.zeros_like(source[:, :1]) if shown is None else (~shown).float()
     clipped = torch.maximum((torch.maximum(source, target) >= _BRIGHT).float(), hidden)
     share = F.adaptive_avg_pool2d(clipped, size)
-    x, y = (to_srgb(F.adaptive_avg_pool2d(to_linear(picture), size)) for picture in (source, target))
+    copies = equally_blurred_copies(source, target, 1 - hidden)
+    x, y = (to_srgb(F.adaptive_avg_pool2d(to_linear(picture), size)) for picture in copies)
     used = (share < 0.01) & (x > _DARK) & (y > _DARK)
     contrast = torch.maximum(_contrast(x), _contrast(y))
     weight = used / (1 + (contrast / _CONTRAST).square())
