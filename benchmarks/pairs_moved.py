@@ -1,6 +1,6 @@
 """Measure whether a method for pairs does harm where the two shots disagree: something moved, or was not aligned.
 
-    python benchmarks/pairs_moved.py DIR [--count 8] [--method deblur_merger]
+    python benchmarks/pairs_moved.py DIR [--count 8] [--method deblur_rnn] [--no-mask]
 
 DIR holds photos; those for validation are used. Each gives a pair (`imaging.synthesis.pairs`, 256 x 256 px, nothing
 from the paper's noise) with up to two objects that move. Of each pair, there are further versions in which the right
@@ -10,6 +10,9 @@ plain       as it was made
 8 px        moved by 8 px, as if the alignment had failed there
 24 px       moved by 24 px
 elsewhere   mirrored: it shows something else
+
+The long shot is given to the method as by `unblur restore --noisy`: where the shots disagree, the blurred short one
+stands in its place (`imaging.disagreement`); with --no-mask, as it is.
 
 Printed is the gain of the method over the short shot denoised by `nidf`, in dB: of the whole picture, of the right
 half, and the lowest and the highest 5 % of cells of 32 x 32 px in the right half.
@@ -30,6 +33,7 @@ from torch import Tensor
 from validation import busiest_crop, validation_photos
 
 from unblur.image_io import read_photo
+from unblur.imaging.disagreement import with_agreement
 from unblur.imaging.exposure import brightened, exposure_ratio
 from unblur.imaging.synthesis.moving import SceneRecipe
 from unblur.imaging.synthesis.pairs import PairRecipe, pair
@@ -43,7 +47,8 @@ CELL = 32
 def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photos.")],
     count: Annotated[int, typer.Option(min=1, help="Number of photos.")] = 8,
-    method: Annotated[str, typer.Option(help="A method for pairs.")] = "deblur_merger",
+    method: Annotated[str, typer.Option(help="A method for pairs.")] = "deblur_rnn",
+    mask: Annotated[bool, typer.Option(help="Whether the long shot is replaced where the shots disagree.")] = True,
 ) -> None:
     """Print one row for each version."""
     recipe = PairRecipe(
@@ -60,7 +65,10 @@ def main(
         noisy = brightened(made.noisy, exposure_ratio(made.blurry, made.noisy))
         before = _cells(denoiser(Observation(blurry=noisy)).image, made.sharp)
         for version in VERSIONS:
-            image = merger(Observation(blurry=changed(made.blurry, version), noisy=noisy)).image
+            blurry = changed(made.blurry, version)
+            if mask:
+                blurry, _ = with_agreement(blurry, noisy, torch.ones_like(noisy[:, :1]))
+            image = merger(Observation(blurry=blurry, noisy=noisy)).image
             errors[version].append((before, _cells(image, made.sharp)))
     for version, both in errors.items():
         before, after = (torch.stack(cells) for cells in zip(*both, strict=True))  # (n, 8, 8)

@@ -83,7 +83,8 @@ def scores_of(photo: Tensor, number: int, sigma: float, place: str, chosen: Chai
     if place == "in place":
         noisy = brightened(short, exposure_ratio(long, short))
     else:
-        noisy = align_short(short, long, Progress()).picture
+        aligned = align_short(short, long, Progress())
+        long, noisy = aligned.long, aligned.picture
     results = {
         "long": long,
         "denoised": _image(Chain.parse("nidf", {"output": "denoised"}), Observation(blurry=noisy)),

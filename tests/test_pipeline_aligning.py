@@ -17,7 +17,7 @@ from unblur.cli import app
 from unblur.imaging.psf import gaussian_psf
 from unblur.imaging.short_shot import NotOneScene, align_short
 from unblur.imaging.synthesis.camera import to_linear, to_srgb
-from unblur.types import Progress, UnblurError
+from unblur.types import Progress, Result, UnblurError
 
 HEIGHT, WIDTH = 150, 200
 SCENE = structured_picture(HEIGHT + 40, WIDTH + 40, 3)
@@ -68,6 +68,31 @@ def test_where_the_short_shot_ends_the_long_one_stands_in_its_place():
     aligned = align_short(shot(0, 20), LONG, Progress())
     torch.testing.assert_close(aligned.picture[..., :16], LONG[..., :16])
     assert "It does not show 10% of the photo; there the result is the photo itself." in aligned.notes
+
+
+def with_a_blot():
+    """The long shot with something large that the short one does not show."""
+    long = LONG.clone()
+    long[..., 50:110, 60:140] = observe(structured_picture(90, 110, 3).flip(-2), gaussian_psf(2.5, 13)).blurry[
+        ..., 15:75, 15:95
+    ]
+    return long
+
+
+def test_where_the_shots_disagree_the_short_one_is_used_alone_and_the_notes_say_so():
+    aligned = align_short(shot(0, 0), with_a_blot(), Progress())
+    assert "The shots disagree in" in aligned.notes[-1]
+    blot = (..., slice(65, 95), slice(80, 120))
+    assert (aligned.long - LONG)[blot].abs().mean() < 0.6 * (with_a_blot() - LONG)[blot].abs().mean()
+
+
+def test_at_less_than_full_strength_the_rest_is_the_photo_also_where_the_shots_disagree():
+    long = with_a_blot()
+    aligned = align_short(shot(0, 0), long, Progress())
+    half = Result(0.5 * SHARP + 0.5 * aligned.long, None, {}, True, "a method", "", None, [])
+    torch.testing.assert_close(aligned.added_to(half, long, 0.5).image, 0.5 * SHARP + 0.5 * long)
+    full = Result(SHARP, None, {}, True, "a method", "", None, [])
+    assert torch.equal(aligned.added_to(full, long, 1.0).image, SHARP)
 
 
 def test_a_short_shot_that_is_brighter_is_darkened():

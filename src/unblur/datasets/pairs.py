@@ -105,7 +105,7 @@ class Pairs(Dataset):
             if found.agreement < ONE_SCENE:
                 raise UnblurError(f"{sharp_file}: it does not show the scene of {long_file}.")
             sharp = warped(sharp, found, (long.shape[-2], long.shape[-1]))[0].clamp(0, 1)
-        return Sample(name, long, sharp, noisy=aligned.picture)
+        return Sample(name, aligned.long, sharp, noisy=aligned.picture)
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

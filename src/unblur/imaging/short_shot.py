@@ -2,7 +2,9 @@
 
 The long shot stays as it is, since the result replaces it: its size, its frame and its metadata. So the short shot is
 moved onto it (`imaging.registration`), and its tones are matched (`imaging.tones`). Where the short shot does not show
-what the long one shows, the long one stands in its place, and the result there is the long shot.
+what the long one shows, the long one stands in its place, and the result there is the long shot. Where both show the
+place but disagree (`imaging.disagreement`), the blurred short shot stands in the place of the long one, and the result
+there is the short shot without its noise.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.imaging.disagreement import with_agreement
 from unblur.imaging.exposure import brightened
 from unblur.imaging.registration import register, warped
 from unblur.imaging.tones import match_tones
@@ -25,6 +28,7 @@ ONE_SCENE = 0.8
 _LEAST_OVERLAP = 0.5  # share of the photo that the short shot must show
 _STILL = 0.25  # pixels: a short shot that would move by less is not resampled
 _BORDER = 8  # pixels over which the short shot passes into the long one where it ends
+_WORTH_A_NOTE = 0.005  # share of the photo
 _EXPOSURES_DIFFER = 2.0  # factor between the measured brightness and the exposures that is worth a note
 
 
@@ -34,20 +38,32 @@ class NotOneScene(UnblurError):
 
 @dataclass(frozen=True)
 class AlignedShot:
-    """The short shot as the method is given it.
+    """Both shots as the method is given them.
 
     Attributes:
-        picture: `(1, C, H, W)`, of the size of the long shot, sRGB, [0, 1].
+        picture: the short one, `(1, C, H, W)`, of the size of the long shot, sRGB, [0, 1].
+        long: the long one, same shape; where the shots disagree, the blurred short one.
         notes: what was done, as plain sentences.
     """
 
     picture: Tensor
+    long: Tensor
     notes: list[str] = field(default_factory=list)
 
-    def added_to(self, result: Result[Tensor]) -> Result[Tensor]:
-        """The result with the shot as stage "aligned", and with the notes."""
+    def added_to(self, result: Result[Tensor], photo: Tensor, strength: float) -> Result[Tensor]:
+        """The result with the shot as stage "aligned", and with the notes.
+
+        Args:
+            result: what became of `long`.
+            photo: the long shot as it came, `(1, C, H, W)`.
+            strength: the share of the restored picture in the result; the rest is the photo, also where the shots
+                disagree.
+        """
+        image = result.image
+        if result.changed and strength < 1:
+            image = image + (1 - strength) * (photo - self.long).to(image)
         stages = {"aligned": self.picture, **result.stages}
-        return replace(result, stages=stages, notes=[*result.notes, *self.notes])
+        return replace(result, image=image, stages=stages, notes=[*result.notes, *self.notes])
 
 
 def align_short(
@@ -94,7 +110,12 @@ def align_short(
         substitute = brightened(long, 1 / ratio)
     if found.overlap < 0.995:
         notes.append(f"It does not show {1 - found.overlap:.0%} of the photo; there the result is the photo itself.")
-    return AlignedShot(torch.lerp(substitute, picture, share), notes)
+    aligned = torch.lerp(substitute, picture, share)
+    bright = aligned if ratio is None else brightened(aligned, ratio)
+    agreeing, replaced = with_agreement(long, bright, share)
+    if replaced >= _WORTH_A_NOTE:
+        notes.append(f"The shots disagree in {replaced:.0%} of the photo; there the short shot alone is used.")
+    return AlignedShot(aligned, agreeing, notes)
 
 
 def _share(shown: Tensor) -> Tensor:

@@ -152,12 +152,12 @@ def restore(
     shorts = [None] * len(photos) if noisy is None else _short_shots(noisy, layout, align)
     results = []
     for photo, short in zip(photos, shorts, strict=True):
-        aligned = None
+        aligned, blurry = None, photo[None]
         if short is not None and align:
             aligned = align_short(short.to(photo.device), photo[None], progress or Progress(), ratio=exposure_ratio)
-            short = aligned.picture
-        result = restore_picture(replace(known, blurry=photo[None], noisy=short), options, progress or Progress())
-        results.append(result if aligned is None else aligned.added_to(result))
+            blurry, short = aligned.long, aligned.picture
+        result = restore_picture(replace(known, blurry=blurry, noisy=short), options, progress or Progress())
+        results.append(result if aligned is None else aligned.added_to(result, photo[None], strength))
         _log_if_unchanged(results[-1])
     restored = layout.put_together(torch.cat([result.image for result in results]), alpha)
     for number, result in enumerate(results):

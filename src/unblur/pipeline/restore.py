@@ -172,7 +172,7 @@ def restored(
     _check_psf_fits(observation.psf, photo, path)
     outcome = restore_picture(observation, options, progress)
     if aligned is not None:
-        outcome = aligned.added_to(outcome)
+        outcome = aligned.added_to(outcome, picture_of(photo), options.strength)
     progress.stage("writing")
     return outcome
 
@@ -267,7 +267,7 @@ def observed(
         )
     except NotOneScene as error:
         raise ImageFileError(short_path, f"{error}, with {path}. Give the short shot that belongs to it.") from None
-    return replace(observation, noisy=aligned.picture), aligned
+    return replace(observation, blurry=aligned.long, noisy=aligned.picture), aligned
 
 
 def _ratio_of_exposures(long: Photo, short: Photo) -> float | None:
