@@ -7,6 +7,7 @@ that, so it is estimated on small copies without noise, in one step, and not by 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ _SMOOTHING = 1.5  # pixels of a copy, standard deviation of the Gaussian that re
 _FARTHEST = 1 / 12  # reach of the PSF, relative to the longer side
 _REGULARISATION = 0.05  # added to the power spectrum, relative to its mean
 _FAINTEST = 0.1  # values of the PSF below this share of the largest are noise
+_CLEARLY = 0.5  # factor by which sRGB values must reduce the disagreement to be blurred instead of linear light
 _WIDE = 4.0  # pixels, standard deviation from which a Gaussian is computed on a smaller copy
 
 
@@ -59,8 +61,8 @@ def psf_between(sharper: Tensor, blurrier: Tensor, weights: Tensor) -> Tensor:
 def equally_blurred_copies(sharper: Tensor, blurrier: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
     """Small copies of two shots, the first blurred like the second.
 
-    The blur acts on linear light or on sRGB values: on those with which the copies are more alike. A camera's does on
-    linear light, most data sets' on sRGB values.
+    It is blurred in linear light, as by a camera; in sRGB values, as in many data sets, if the copies are then clearly
+    more alike.
 
     Args:
         sharper: `(1, C, H, W)`, sRGB, [0, 1].
@@ -74,19 +76,27 @@ def equally_blurred_copies(sharper: Tensor, blurrier: Tensor, shown: Tensor) -> 
     factor = min(1.0, _SIDE / max(height, width))
     size = max(8, round(factor * height)), max(8, round(factor * width))
     weights = F.interpolate(shown.float(), size, mode="area")
-    made = []
-    for to_light, to_values in ((to_linear, to_srgb), (_as_it_is, _as_it_is)):
-        first, second = (F.interpolate(to_light(one.float()), size, mode="area") for one in (sharper, blurrier))
-        greys = [smoothed(luminance(copy), _SMOOTHING) for copy in (first, second)]
-        psf = psf_between(greys[0], greys[1], weights)
-        alike = [deviation(grey) * weights for grey in (convolve(greys[0], psf), greys[1])]
-        agreement = float(torch.corrcoef(torch.stack([one.flatten() for one in alike]))[0, 1].nan_to_num(0.0))
-        made.append((agreement, to_values(convolve(first, psf)), to_values(second)))
-    _, first, second = max(made, key=lambda one: one[0])
-    return first, second
+    linear, values = (_with_equal_blur(sharper, blurrier, weights, convert) for convert in (to_linear, _unchanged))
+    if values[1] < _CLEARLY * linear[1]:
+        return values[0]
+    first, second = linear[0]
+    return to_srgb(first), to_srgb(second)
 
 
-def _as_it_is(values: Tensor) -> Tensor:
+def _with_equal_blur(
+    sharper: Tensor, blurrier: Tensor, weights: Tensor, convert: Callable[[Tensor], Tensor]
+) -> tuple[tuple[Tensor, Tensor], float]:
+    """Converted copies of the size of `weights` with equal blur, and how much they disagree: 1 - correlation."""
+    size = weights.shape[-2:]
+    first, second = (F.interpolate(convert(one.float()), size, mode="area") for one in (sharper, blurrier))
+    greys = [smoothed(luminance(copy), _SMOOTHING) for copy in (first, second)]
+    psf = psf_between(greys[0], greys[1], weights)
+    details = [(deviation(grey) * weights).flatten() for grey in (convolve(greys[0], psf), greys[1])]
+    correlation = float(torch.corrcoef(torch.stack(details))[0, 1].nan_to_num(0.0))
+    return (convolve(first, psf), second), 1 - correlation
+
+
+def _unchanged(values: Tensor) -> Tensor:
     return values
 
 
