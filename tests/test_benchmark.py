@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark_cast import REAL_GET, Tiny, only_row, run
+from benchmark_cast import REAL_GET, CancelsAtAMethodsReport, Tiny, only_row, run
 from fakes import fake_method
 from helpers import CountingProgress, hook_psf
 from unblur import benchmark, datasets
@@ -194,9 +194,11 @@ def test_progress_counts_rows_and_not_a_methods_own_steps(cast):
 
 
 def test_cancelling_stops_inside_a_method(cast):
+    progress = CancelsAtAMethodsReport()
     with pytest.raises(Cancelled):
-        run("sparse", "wiener", progress=CountingProgress(cancel_at=2))
-    assert "wiener" not in cast.seen
+        run("sparse", "wiener", progress=progress)
+    assert set(cast.seen) == {"sparse"}
+    assert progress.rows == 0
 
 
 @pytest.mark.parametrize("together", [1, 3])

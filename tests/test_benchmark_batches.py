@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark_cast import SMALL_PSF, Cast, Tiny, only_row, run
+from benchmark_cast import SMALL_PSF, CancelsAtAMethodsReport, Cast, Tiny, only_row, run
 from helpers import CountingProgress, blurred_scene, hook_psf
 from unblur import benchmark, datasets, image_io, methods
 from unblur.benchmark.batching import batches
@@ -158,7 +158,7 @@ def test_a_method_that_makes_too_few_pictures_of_a_batch_is_asked_one_by_one(cas
 
 def test_cancelling_a_batch_does_not_begin_it_anew(cast):
     with pytest.raises(Cancelled):
-        run("sparse", limit=None, together=3, progress=CountingProgress(cancel_at=2))
+        run("sparse", limit=None, together=3, progress=CancelsAtAMethodsReport())
     assert sizes_seen(cast, "sparse") == [3]
 
 

@@ -173,7 +173,8 @@ def test_several_threads_give_what_one_gives(name):
     finally:
         torch.set_num_threads(before)
     for one, several in zip(alone, together, strict=True):
-        torch.testing.assert_close(several, one, atol=1e-3, rtol=0)
+        # A hyper-Laplacian prior has a threshold, so a rounding error can change a pixel visibly: half a grey level.
+        torch.testing.assert_close(several, one, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", ALL)
