@@ -56,6 +56,17 @@ def test_the_noisy_shot_is_the_sharp_picture_as_bright_and_noisier_than_the_blur
         assert sample.noisy.min() >= 0 and sample.noisy.max() <= 1
 
 
+def test_the_burst_shows_the_same_moments_as_the_pair_with_the_noise_of_the_noisy_shot(folder):
+    for sample in GOPRO2.samples(folder):
+        clip, first = sample.name.split("/")
+        assert torch.equal(sample.frames[:, 0], sample.noisy)
+        level = float((sample.noisy - sample.sharp).std())
+        for number, short in enumerate(sample.frames[0, 1:], start=int(first) + 2):
+            noise = short - frame(folder, clip, number)[0]
+            assert abs(float(noise.mean())) < 0.03
+            assert float(noise.std()) == pytest.approx(level, rel=0.15)
+
+
 def test_the_random_numbers_depend_on_the_seed_and_the_name(folder):
     first, again = (next(GOPRO2.samples(root)) for root in (folder, folder / "a"))
     assert torch.equal(first.noisy, again.noisy) and torch.equal(first.blurry, again.blurry)

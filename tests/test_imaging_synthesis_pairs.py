@@ -13,7 +13,7 @@ from unblur.imaging.exposure import brightened
 from unblur.imaging.synthesis.camera import to_linear
 from unblur.imaging.synthesis.moving import SceneRecipe, moving_scene, render, shaken_paths
 from unblur.imaging.synthesis.pair_samples import PairObservations, first_and_mean, observe_pair, shots
-from unblur.imaging.synthesis.pairs import PairRecipe, pair, photographed, published_noise
+from unblur.imaging.synthesis.pairs import PairRecipe, pair, photographed, published_noise, resampled
 from unblur.metrics import best_shift, psnr
 from unblur.types import UnblurError
 
@@ -137,3 +137,25 @@ def test_samples_of_each_source_brighten_to_the_sharp_picture(kind):
 def test_a_range_the_wrong_way_round_is_an_error():
     with pytest.raises(UnblurError, match=r"sigma is a smallest and a largest value, and 0.2 is above 0.1"):
         checked(PairObservations, {"sigma": (0.2, 0.1)}, "recipe")
+
+
+def test_resampled_noise_is_that_of_a_picture_moved_by_the_registration():
+    white = torch.randn(1, 3, 128, 160, generator=seeded(0))
+    one, again, other = (resampled(white, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert one.shape == white.shape
+    for noise in (one, other):
+        neighbours = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
+        assert 0.6 < noise.std() < 0.95, "values between pixels are means"
+        assert 0.1 < neighbours < 0.6, "neighbours share the pixels that they are means of"
+
+
+def test_a_resampled_short_shot_shows_the_same_scene_with_less_noise():
+    recipe = replace(CLEAN, still=1, aligned=1, sigma=(0.1, 0.1), demosaicked=0)
+    plain, moved = (pair(photo(recipe), replace(recipe, resampled=share), seeded(4)) for share in (0, 1))
+    assert torch.equal(plain.sharp, moved.sharp) and torch.equal(plain.blurry, moved.blurry)
+    errors = [(made.noisy - made.sharp).square().mean().sqrt() for made in (plain, moved)]
+    assert 0.6 * errors[0] < errors[1] < 0.95 * errors[0]
+    clear = replace(recipe, sigma=(0, 0), resampled=1)
+    made = pair(photo(clear), clear, seeded(4))
+    torch.testing.assert_close(made.noisy, made.sharp, atol=0.51 / 255, rtol=0)

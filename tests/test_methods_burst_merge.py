@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+import unblur
 from helpers import structured_picture
 from unblur import methods
 from unblur.metrics import psnr
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import restore_picture
-from unblur.types import Observation, Progress
+from unblur.types import Observation, Progress, UnblurError
 
 BURST_MERGE = methods.get("burst_merge")
 SIGMA = 0.06
@@ -95,3 +96,39 @@ def test_a_burst_is_restored_by_default_and_its_first_frame_is_the_photo():
     assert result.method == "burst_merge" and result.changed
     assert result.reason == "several frames were given"
     assert psnr(result.image, sharp) > psnr(frames[:, 0], sharp) + 4
+
+
+def test_a_burst_of_arrays_comes_back_as_its_first_frame_with_less_noise():
+    frames, sharp = burst(structured_picture(120, 130, 3), step=(1, 2))
+    levels = (frames[0].clamp(0, 1) * 255).round().byte()  # (T, C, H, W)
+    pictures = [frame.movedim(0, -1).numpy() for frame in levels]
+    before = pictures[0].copy()
+    result = unblur.restore(pictures[0], frames=pictures[1:], full=True)
+    assert (result.method, result.reason, result.changed) == ("burst_merge", "several frames were given", True)
+    assert (result.image.dtype, result.image.shape) == (np.uint8, before.shape)
+    np.testing.assert_array_equal(pictures[0], before)
+    noisy, merged = (torch.from_numpy(image).movedim(-1, 0)[None] / 255 for image in (before, result.image))
+    assert psnr(merged, sharp) > psnr(noisy, sharp) + 5
+    from_torch = unblur.restore(levels[0], frames=levels[1:])  # a tensor is a sequence of its frames
+    assert torch.equal(from_torch.movedim(0, -1), torch.from_numpy(result.image))
+
+
+@pytest.mark.parametrize(
+    ("others", "options", "message"),
+    [
+        ([], {}, "one frame only"),
+        ([np.zeros((40, 41))], {}, r"frame 2 \(numpy, \(40, 41\)\) must be of the kind and shape of the first one"),
+        ([np.zeros((40, 50)), torch.zeros(40, 50)], {}, r"frame 3 \(torch"),
+        ([np.zeros((40, 50))], {"noisy": np.zeros((40, 50))}, "Give one of them"),
+        ([np.zeros((40, 50))], {"method": "two_way"}, "makes no use of several frames"),
+        ([np.zeros((40, 50))], {"psf": np.ones((3, 3))}, "makes no use of a PSF"),
+    ],
+)
+def test_what_is_no_burst_is_refused_in_one_line(others, options, message):
+    with pytest.raises(UnblurError, match=message):
+        unblur.restore(np.zeros((40, 50)), frames=others, **options)
+
+
+def test_a_burst_is_not_a_batch():
+    with pytest.raises(UnblurError, match="a batch of 2"):
+        unblur.restore(torch.zeros(2, 3, 40, 50), frames=[torch.zeros(2, 3, 40, 50)])

@@ -5,6 +5,8 @@ al. 2017 (GOPRO_Large_all) or any others. Of 7 to 13 consecutive frames, the fir
 left out, and the mean of the others is the blurry shot, with Gaussian noise of variance `sigma_r^2 / N`. The noisy shot
 is the first frame times f, with f uniform in .3 ... .8, and the noise of `imaging.synthesis.pairs.published_noise`,
 rounded to 8 bits. It is brightened by the ratio of the exposures estimated from both shots before the methods get it.
+For methods that merge a burst (sec. IV-E), each frame of the blurry shot is also taken like the noisy one, so that the
+burst takes as long as the pair.
 
 Not in the paper, and so our reading: a window starts at every fourth frame, so that windows overlap (the paper's 1111
 test sets do not); its length is uniform; f is below .5 for photon noise; the ratio is estimated and applied in linear
@@ -25,7 +27,7 @@ from unblur.datasets.base import Dataset, Sample, Scores, read_picture, scores_i
 from unblur.imaging.exposure import brightened, exposure_ratio
 from unblur.imaging.noise import quantise
 from unblur.imaging.synthesis.pair_samples import first_and_mean
-from unblur.imaging.synthesis.pairs import as_published
+from unblur.imaging.synthesis.pairs import as_published, published_levels, published_noise
 from unblur.types import UnblurError
 
 FEWEST, MOST = 7, 13  # frames of a window, as in the data of Nah et al.
@@ -49,6 +51,7 @@ class GoPro2(Dataset):
         "blurry": "the mean of the third to the last frame in sRGB, Gaussian noise of variance sigma_r^2 / N, 8 bits",
         "noisy": "the first frame times f in .3 ... .8; Poisson noise (Eq. 8) below f = .5, else Gaussian; 8 bits",
         "sigma_r": "uniform in .05 ... .1",
+        "frames": "the noisy shot, and the third to the last frame with the same exposure and noise level",
         "brightened": "by the ratio of the exposures, estimated in linear light",
         "clip": [0.0, 1.0],
         "bits": 8,
@@ -101,9 +104,12 @@ class GoPro2(Dataset):
         for path, frame in zip(paths, frames, strict=False):
             if frame.shape != frames[0].shape:
                 raise UnblurError(f"{path} and {paths[0]} differ in size. Expected: {self.layout}.")
-        made = as_published(*first_and_mean(torch.cat(frames)), length - 2, generator)
-        noisy = brightened(made.noisy, exposure_ratio(made.blurry, made.noisy))
-        return Sample(name, made.blurry, made.sharp, noisy=noisy)
+        exposure, sigma = published_levels(generator)
+        made = as_published(*first_and_mean(torch.cat(frames)), length - 2, exposure, sigma, generator)
+        others = (published_noise(frame, sigma, exposure, generator) for frame in frames[2:])
+        ratio = exposure_ratio(made.blurry, made.noisy)
+        burst = torch.stack([brightened(short, ratio) for short in (made.noisy, *others)], 1)
+        return Sample(name, made.blurry, made.sharp, noisy=burst[:, 0], frames=burst)
 
 
 DATASET = GoPro2()

@@ -13,7 +13,7 @@ results are not clipped. Work is done in float32. Pictures are sRGB (or linear) 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, overload
 
@@ -40,6 +40,7 @@ def restore(
     *,
     method: str = ...,
     noisy: np.ndarray | Tensor | None = ...,
+    frames: Sequence[np.ndarray | Tensor] | None = ...,
     psf: np.ndarray | Tensor | None = ...,
     psf_size: int | None = ...,
     sigma: float | None = ...,
@@ -60,6 +61,7 @@ def restore(
     *,
     method: str = ...,
     noisy: np.ndarray | Tensor | None = ...,
+    frames: Sequence[np.ndarray | Tensor] | None = ...,
     psf: np.ndarray | Tensor | None = ...,
     psf_size: int | None = ...,
     sigma: float | None = ...,
@@ -80,6 +82,7 @@ def restore(
     *,
     method: str = ...,
     noisy: np.ndarray | Tensor | None = ...,
+    frames: Sequence[np.ndarray | Tensor] | None = ...,
     psf: np.ndarray | Tensor | None = ...,
     psf_size: int | None = ...,
     sigma: float | None = ...,
@@ -99,6 +102,7 @@ def restore(
     *,
     method: str = AUTO,
     noisy: np.ndarray | Tensor | None = None,
+    frames: Sequence[np.ndarray | Tensor] | None = None,
     psf: np.ndarray | Tensor | None = None,
     psf_size: int | None = None,
     sigma: float | None = None,
@@ -120,9 +124,11 @@ def restore(
     Args:
         image: numpy or torch; shapes, types and ranges are in the module's table.
         method: a method (`unblur.methods.names()`), a chain `a+b`, a file `./mine.py`, or "auto", which chooses by what
-            is given: a PSF, a noisy shot, or the picture alone.
+            is given: a PSF, a noisy shot, frames, or the picture alone.
         noisy: a short, sharp but noisy exposure of the same scene, of the kind and the channels of `image`; its height
             and width may differ if it is aligned.
+        frames: the other frames of a burst of which `image` is the first, of its kind and shape: all short, sharp and
+            noisy. The result is `image` with less noise. Not for a batch.
         psf: the known PSF, `(h, w)`, odd sides, non-negative, of any sum above 0. None: it is estimated.
         psf_size: odd side in pixels of the PSF to estimate. None: found automatically.
         sigma: standard deviation of the noise on the [0, 1] scale; more gives a smoother result. None: measured.
@@ -146,12 +152,18 @@ def restore(
     """
     options = Options(method, psf_size, settings or {}, strength, force, device, align=align)
     known = Observation(psf=_psf(psf), exposure_ratio=exposure_ratio, sigma=sigma)
-    pictures = {"blurry", *([] if noisy is None else ["noisy"])}
+    if frames is not None and noisy is not None:
+        raise UnblurError("a noisy shot and the frames of a burst were given. Give one of them.")
+    pictures = {"frames"} if frames is not None else {"blurry", *([] if noisy is None else ["noisy"])}
     options.plan(known.given() | pictures)  # what is wrong with an option is said before the pictures are looked at
     layout, photos, alpha = _taken_apart(image)
+    burst = None if frames is None else _burst(photos, frames, layout)
     shorts = [None] * len(photos) if noisy is None else _short_shots(noisy, layout, align)
     results = []
     for photo, short in zip(photos, shorts, strict=True):
+        if burst is not None:
+            results.append(restore_picture(replace(known, frames=burst), options, progress or Progress()))
+            continue
         aligned, blurry = None, photo[None]
         if short is not None and align:
             aligned = align_short(short.to(photo.device), photo[None], progress or Progress(), ratio=exposure_ratio)
@@ -368,6 +380,29 @@ def _short_shots(noisy: Any, photo: _Layout, align: bool) -> list[Tensor]:
             f"({kinds[1]}, {tuple(photo.shape)}){', except for height and width' if align else ''}."
         )
     return list(pictures.split(1))
+
+
+def _burst(first: Tensor, others: Sequence[Any], photo: _Layout) -> Tensor:
+    """A burst `(1, T, C, H, W)`: the first frame `(1, C, H, W)` and the others, as the caller gave them.
+
+    Raises:
+        UnblurError: no other frame, one of another kind or shape, or a batch.
+    """
+    if len(first) != 1:
+        raise UnblurError(f"a burst is of one scene, but the picture is a batch of {len(first)}. Call once for each.")
+    if not len(others):
+        raise UnblurError("the burst has one frame only. Give the other ones in frames.")
+    burst = [first]
+    for number, frame in enumerate(others, start=2):
+        layout, picture, _ = _taken_apart(frame)
+        if (layout.is_numpy, layout.shape) != (photo.is_numpy, photo.shape):
+            kinds = ["numpy" if one.is_numpy else "torch" for one in (layout, photo)]
+            raise UnblurError(
+                f"frame {number} ({kinds[0]}, {tuple(layout.shape)}) must be of the kind and shape of the first one "
+                f"({kinds[1]}, {tuple(photo.shape)})."
+            )
+        burst.append(picture.to(first.device))
+    return torch.stack(burst, 1)
 
 
 def _log_if_unchanged(result: Result[Tensor]) -> None:

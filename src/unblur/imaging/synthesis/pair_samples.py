@@ -34,6 +34,7 @@ class PairObservations(BaseModel):
         tint: standard deviation of the logarithm of the exposure of a channel.
         tone: standard deviation of the logarithm of an exponent of the sRGB values of the short shot.
         sigma: smallest and largest standard deviation of the noise of the brightened short shot, on the [0, 1] scale.
+        resampled: share whose short shot has the noise of a picture that was moved onto the long shot.
         jpeg: share of which both shots are stored as JPEG.
         published: share with the exposure and the noise of the paper.
         linear: share of the frames' means that are computed in linear light.
@@ -50,11 +51,12 @@ class PairObservations(BaseModel):
     still: _Share = 0.1
     aligned: _Share = 0.3
     gap: Annotated[int, Field(ge=1, le=4)] = 3
-    exposure: _Range = (0.05, 0.7)
+    exposure: _Range = (0.02, 0.7)
     overexposed: _Share = 0.3
     tint: Annotated[float, Field(ge=0)] = 0.08
     tone: Annotated[float, Field(ge=0)] = 0.08
-    sigma: _Range = (0.01, 0.15)
+    sigma: _Range = (0.01, 0.3)
+    resampled: _Share = 0.5
     jpeg: _Share = 0.3
     published: _Share = 0.2
     linear: _Share = 0.5
@@ -82,6 +84,7 @@ class PairObservations(BaseModel):
             tint=self.tint,
             tone=self.tone,
             sigma=self.sigma,
+            resampled=self.resampled,
             jpeg=self.jpeg,
             published=self.published,
             scene=scene,

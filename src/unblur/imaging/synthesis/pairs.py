@@ -12,9 +12,10 @@ dark. A share of the pairs has the noise of the paper instead (`published_noise`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.noise import quantise
@@ -24,6 +25,7 @@ from unblur.imaging.synthesis.mixed import middle
 from unblur.imaging.synthesis.moving import SceneRecipe, moving_scene, shaken_paths
 
 _MOVEMENT = 128  # pixels by which the area of the photo exceeds the picture; chosen by hand
+_TURN, _SCALE = 2.0, 0.02  # largest rotation in degrees, and change of scale, of resampled noise
 _THRESHOLD = 0.5  # of f in the paper, which does not state it; chosen by hand
 
 
@@ -44,6 +46,8 @@ class PairRecipe:
         sigma: smallest and largest standard deviation of the noise of the short shot at middle grey, after it was
             brightened, on the [0, 1] scale; uniformly distributed.
         demosaicked: share with noise that demosaicking has correlated.
+        resampled: share whose short shot has the noise of a picture that was moved onto the long shot: interpolation
+            has smoothed and correlated it.
         jpeg: share of which both shots are stored as JPEG.
         quality: lowest and highest quality of JPEG.
         published: share with the exposure and the noise of the paper; without tint, tone and JPEG.
@@ -53,12 +57,13 @@ class PairRecipe:
     still: float = 0.1
     aligned: float = 0.3
     gap: int = 3
-    exposure: tuple[float, float] = (0.05, 0.7)
+    exposure: tuple[float, float] = (0.02, 0.7)
     overexposed: float = 0.3
     tint: float = 0.08
     tone: float = 0.08
-    sigma: tuple[float, float] = (0.01, 0.15)
+    sigma: tuple[float, float] = (0.01, 0.3)
     demosaicked: float = 0.5
+    resampled: float = 0.5
     jpeg: float = 0.3
     quality: tuple[float, float] = (80.0, 98.0)
     published: float = 0.2
@@ -77,7 +82,7 @@ class Pair:
     Attributes:
         sharp: the sharp picture at the time of the short shot, as bright as the long shot, in [0, 1].
         blurry: the long shot, of 8 bits.
-        noisy: the short shot as the camera stores it: dark, of 8 bits.
+        noisy: the short shot as the camera stores it: dark, of 8 bits unless it is resampled.
     """
 
     sharp: Tensor
@@ -109,7 +114,9 @@ def photographed(sharp: Tensor, blurry: Tensor, recipe: PairRecipe, generator: t
     """
     if _rand(generator) < recipe.published:
         frames = 5 + int(7 * _rand(generator))  # of 7 to 13, two are not in the mean
-        return as_published(sharp.clamp(0, 1), blurry, frames, generator)
+        exposure, sigma = published_levels(generator)
+        made = as_published(sharp.clamp(0, 1), blurry, frames, exposure, sigma, generator)
+        return _maybe_resampled(made, exposure * made.sharp, recipe.resampled, generator)
     darkest, brightest = recipe.exposure
     exposure = darkest * (brightest / darkest) ** _rand(generator)
     tint = (recipe.tint * torch.randn(1, 3, 1, 1, generator=generator)).exp()
@@ -117,7 +124,10 @@ def photographed(sharp: Tensor, blurry: Tensor, recipe: PairRecipe, generator: t
     sigma = least + (most - least) * _rand(generator)
     seen = _noisy(sharp, sigma, recipe.demosaicked, generator)
     tone = math.exp(recipe.tone * float(torch.randn((), generator=generator)))
-    noisy = quantise(to_srgb(to_linear(seen) * (exposure * tint)).clamp_min(0) ** tone, clip=True)
+    dark, noisy = (
+        quantise(to_srgb(to_linear(picture) * (exposure * tint)).clamp_min(0) ** tone, clip=True)
+        for picture in (sharp, seen)
+    )
     # The long shot has more light, so a lower gain and less noise than the short one.
     long_sigma = sigma * exposure**0.5 * (0.1 + 0.9 * _rand(generator))
     blurry = quantise(_noisy(blurry, long_sigma, recipe.demosaicked, generator), clip=True)
@@ -125,7 +135,36 @@ def photographed(sharp: Tensor, blurry: Tensor, recipe: PairRecipe, generator: t
         lowest, highest = recipe.quality
         both = jpeg(torch.cat((noisy, blurry)), torch.full((2,), lowest + (highest - lowest) * _rand(generator)))
         noisy, blurry = quantise(both, clip=True).split(1)
-    return Pair(sharp.clamp(0, 1), blurry, noisy)
+    return _maybe_resampled(Pair(sharp.clamp(0, 1), blurry, noisy), dark, recipe.resampled, generator)
+
+
+def _maybe_resampled(made: Pair, dark: Tensor, share: float, generator: torch.Generator) -> Pair:
+    """A share of the pairs with resampled noise; `dark` is the short shot without noise, `(1, 3, H, W)`."""
+    if _rand(generator) >= share:
+        return made
+    return replace(made, noisy=(dark + resampled(made.noisy - dark, generator)).clamp(0, 1))
+
+
+def resampled(noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Interpolate noise as `imaging.registration.warped` does with a short shot: bicubic, at places between the pixels.
+
+    It is rotated by up to 2 degrees, scaled by up to 2 % and shifted, so that the distance to the nearest pixels
+    differs from place to place.
+
+    Args:
+        noise: `(1, C, H, W)`.
+        generator: random generator.
+
+    Returns:
+        The same shape; with a lower standard deviation where the places lie between pixels.
+    """
+    angle, scale, right, down = (2 * torch.rand(4, generator=generator) - 1).tolist()
+    angle, scale = math.radians(_TURN * angle), 1 + _SCALE * scale
+    across, along = scale * math.cos(angle), scale * math.sin(angle)
+    height, width = noise.shape[-2:]
+    matrix = [[across, -along * height / width, 2 * right / width], [along * width / height, across, 2 * down / height]]
+    places = F.affine_grid(noise.new_tensor([matrix]), [1, 1, height, width], align_corners=False)
+    return F.grid_sample(noise, places, mode="bicubic", padding_mode="reflection", align_corners=False)
 
 
 def published_noise(sharp: Tensor, sigma: float, exposure: float, generator: torch.Generator) -> Tensor:
@@ -152,16 +191,24 @@ def published_noise(sharp: Tensor, sigma: float, exposure: float, generator: tor
     return quantise(noisy, clip=True)
 
 
-def as_published(sharp: Tensor, blurry: Tensor, frames: int, generator: torch.Generator) -> Pair:
-    """Make a pair with the exposure and the noise of the paper: `f_scale` in [.3, .8], `sigma_r` in [.05, .1].
+def published_levels(generator: torch.Generator) -> tuple[float, float]:
+    """Draw the exposure of the short shot, `f_scale` in [.3, .8], and the noise, `sigma_r` in [.05, .1]."""
+    return 0.3 + 0.5 * _rand(generator), 0.05 + 0.05 * _rand(generator)
+
+
+def as_published(
+    sharp: Tensor, blurry: Tensor, frames: int, exposure: float, sigma: float, generator: torch.Generator
+) -> Pair:
+    """Make a pair with the noise of the paper.
 
     Args:
         sharp: `(1, 3, H, W)`, sRGB, [0, 1].
         blurry: the long shot without noise, same shape.
         frames: `N`, whose mean is the long shot; the variance of its noise is `sigma_r^2 / N`.
+        exposure: `f_scale`, see `published_levels`.
+        sigma: `sigma_r`, see `published_levels`.
         generator: random generator.
     """
-    exposure, sigma = 0.3 + 0.5 * _rand(generator), 0.05 + 0.05 * _rand(generator)
     noise = torch.randn(blurry.shape, generator=generator)
     taken = quantise(blurry + sigma / frames**0.5 * noise, clip=True)
     return Pair(sharp, taken, published_noise(sharp, sigma, exposure, generator))
