@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -23,15 +23,13 @@ from torch import Tensor
 
 from unblur.imaging.psf import normalize_psf
 from unblur.imaging.short_shot import align_short
+from unblur.pipeline.array_layout import Layout, native, taken_apart
 from unblur.pipeline.auto import AUTO
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Observation, Progress, Result, UnblurError
 
 Array = TypeVar("Array", np.ndarray, Tensor)
-
-_LEVELS = {torch.uint8: 255, torch.uint16: 65535}
-_FARTHEST = 2.0  # floating-point values outside [-1, 2] mean that the picture is not scaled to [0, 1]
 
 
 @overload
@@ -156,7 +154,7 @@ def restore(
         raise UnblurError("a noisy shot and the frames of a burst were given. Give one of them.")
     pictures = {"frames"} if frames is not None else {"blurry", *([] if noisy is None else ["noisy"])}
     options.plan(known.given() | pictures)  # what is wrong with an option is said before the pictures are looked at
-    layout, photos, alpha = _taken_apart(image)
+    layout, photos, alpha = taken_apart(image)
     burst = None if frames is None else _burst(photos, frames, layout)
     shorts = [None] * len(photos) if noisy is None else _short_shots(noisy, layout, align)
     results = []
@@ -243,7 +241,7 @@ def estimate_psf(
         UnblurError: as for `restore`, or a method that estimates no PSF.
         Cancelled: after `progress.cancel()`.
     """
-    layout, pictures, _ = _taken_apart(image)
+    layout, pictures, _ = taken_apart(image)
     if len(pictures) != 1:
         raise UnblurError(f"a PSF is estimated from one picture, not from {len(pictures)}. Call once for each.")
     options = Options(method, psf_size=size, settings=settings or {}, device=device)
@@ -253,102 +251,12 @@ def estimate_psf(
     return psf
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How a picture came in, so that the result goes out alike."""
-
-    is_numpy: bool
-    shape: torch.Size
-    dtype: torch.dtype
-
-    def put_together(self, pictures: Tensor, alpha: Tensor | None) -> Any:
-        """`(B, C, H, W)` float32 as what came in, with its alpha as it was."""
-        if self.dtype in _LEVELS:
-            top = _LEVELS[self.dtype]
-            # before torch 2.7 only the CPU converts float to uint16; int32 works everywhere
-            pictures = (pictures * top + 0.5).floor().clamp(0, top).to(torch.int32)
-        pictures = pictures.to(self.dtype)
-        if alpha is not None:
-            pictures = torch.cat([pictures, alpha], dim=1)
-        if not self.is_numpy:
-            return pictures.reshape(self.shape)
-        return np.ascontiguousarray(pictures[0].permute(1, 2, 0).numpy()).reshape(self.shape)
-
-    def as_came(self, result: Result[Tensor], image: Any) -> Result[Any]:
-        """The same result with this image, and with PSF and stages of its kind."""
-        stages = {name: stage[0] for name, stage in result.stages.items()}  # (C, H, W)
-        if not self.is_numpy:
-            return replace(result, image=image, stages=stages)
-        as_numpy = {name: np.ascontiguousarray(stage.permute(1, 2, 0).numpy()) for name, stage in stages.items()}
-        return replace(result, image=image, psf=None if result.psf is None else result.psf.numpy(), stages=as_numpy)
-
-
-def _taken_apart(image: Any) -> tuple[_Layout, Tensor, Tensor | None]:
-    """The layout, the colours `(B, C, H, W)` as float32 in [0, 1], and the alpha `(B, 1, H, W)` as it came."""
-    is_numpy = isinstance(image, np.ndarray)
-    if not is_numpy and not isinstance(image, Tensor):
-        raise UnblurError(f"a picture is a numpy array or a torch tensor, not a {type(image).__name__}.")
-    if 0 in image.shape:
-        raise UnblurError(f"the picture is empty: its shape is {tuple(image.shape)}.")
-    tensor = _from_numpy(image) if is_numpy else image.detach()
-    layout = _Layout(is_numpy, tensor.shape, tensor.dtype)
-    batch = _batch(tensor, is_numpy)
-    colours = batch.shape[1] - (batch.shape[1] % 2 == 0)
-    return layout, _unit_range(batch[:, :colours]), batch[:, colours:] if colours < batch.shape[1] else None
-
-
-def _from_numpy(image: np.ndarray) -> Tensor:
-    if image.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
-        raise UnblurError(f"numpy pictures are uint8, uint16 or floating point, not {image.dtype}. {_CONVERT}")
-    return torch.from_numpy(_native(image))
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    """A contiguous copy in this machine's byte order, also of an array that is read-only or has negative strides."""
-    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=True))
-
-
-_CONVERT = "Convert it with its whole range: image.astype('uint8'), or a float in [0, 1]."
-
-
-def _batch(tensor: Tensor, is_numpy: bool) -> Tensor:
-    """As `(B, C, H, W)`, C = 1 to 4."""
-    batch = tensor
-    if is_numpy and tensor.ndim == 3:
-        batch = tensor.permute(2, 0, 1)[None]
-    elif tensor.ndim in (2, 3):
-        batch = tensor.expand(1, *([1] * (3 - tensor.ndim)), *tensor.shape)
-    if batch.ndim == 4 and 1 <= batch.shape[1] <= 4 and not (is_numpy and tensor.ndim == 4):
-        return batch
-    shapes = "(H, W) or (H, W, C), channels last," if is_numpy else "(H, W), (C, H, W) or (B, C, H, W)"
-    kind = "numpy" if is_numpy else "torch"
-    raise UnblurError(f"a {kind} picture is {shapes} with C = 1 to 4, not {tuple(tensor.shape)}.")
-
-
-def _unit_range(batch: Tensor) -> Tensor:
-    """As float32 in [0, 1]."""
-    if batch.dtype in _LEVELS:
-        return batch.to(torch.float32) / _LEVELS[batch.dtype]
-    if not batch.dtype.is_floating_point:
-        raise UnblurError(f"torch pictures are uint8, uint16 or floating point, not {batch.dtype}. {_CONVERT}")
-    values = batch.to(torch.float32).contiguous()
-    if not torch.isfinite(values).all():
-        raise UnblurError("the picture holds NaN or infinite values. Replace them first.")
-    low, high = float(values.min()), float(values.max())
-    if high > _FARTHEST or low < 1 - _FARTHEST:
-        raise UnblurError(
-            f"a floating-point picture is in [0, 1]; this one goes from {low:g} to {high:g}. "
-            "Divide it by its white level (255, say)."
-        )
-    return values
-
-
 def _psf(psf: Any) -> Tensor | None:
     """A known PSF as `(1, 1, h, w)` summing to 1, on the CPU."""
     if psf is None:
         return None
     try:
-        plane = torch.as_tensor(_native(psf) if isinstance(psf, np.ndarray) else psf).detach()
+        plane = torch.as_tensor(native(psf) if isinstance(psf, np.ndarray) else psf).detach()
     except (TypeError, ValueError, RuntimeError):
         raise UnblurError(f"a PSF is a numpy array or a torch tensor of numbers, not {psf!r:.60}.") from None
     plane = plane.float().cpu()  # it is normalised in float64, which not every device has
@@ -361,13 +269,13 @@ def _psf(psf: Any) -> Tensor | None:
     return normalize_psf(plane)[None, None]
 
 
-def _short_shots(noisy: Any, photo: _Layout, align: bool) -> list[Tensor]:
+def _short_shots(noisy: Any, photo: Layout, align: bool) -> list[Tensor]:
     """The short shots of a pair, `(1, C, H, W)` each, as many as there are photos.
 
     Raises:
         UnblurError: they are of another kind, number or colour, or of another size and not to be aligned.
     """
-    layout, pictures, _ = _taken_apart(noisy)
+    layout, pictures, _ = taken_apart(noisy)
     shape, wanted = layout.shape, photo.shape
     alike = layout.is_numpy == photo.is_numpy and len(shape) == len(wanted)
     if align:  # height and width may differ
@@ -382,7 +290,7 @@ def _short_shots(noisy: Any, photo: _Layout, align: bool) -> list[Tensor]:
     return list(pictures.split(1))
 
 
-def _burst(first: Tensor, others: Sequence[Any], photo: _Layout) -> Tensor:
+def _burst(first: Tensor, others: Sequence[Any], photo: Layout) -> Tensor:
     """A burst `(1, T, C, H, W)`: the first frame `(1, C, H, W)` and the others, as the caller gave them.
 
     Raises:
@@ -394,7 +302,7 @@ def _burst(first: Tensor, others: Sequence[Any], photo: _Layout) -> Tensor:
         raise UnblurError("the burst has one frame only. Give the other ones in frames.")
     burst = [first]
     for number, frame in enumerate(others, start=2):
-        layout, picture, _ = _taken_apart(frame)
+        layout, picture, _ = taken_apart(frame)
         if (layout.is_numpy, layout.shape) != (photo.is_numpy, photo.shape):
             kinds = ["numpy" if one.is_numpy else "torch" for one in (layout, photo)]
             raise UnblurError(
