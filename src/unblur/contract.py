@@ -56,6 +56,8 @@ class Card:
         presets: named groups of settings.
         undoes_when: what it undoes instead with some values of settings, by the setting's name and value, such as
             `{"output": {"denoised": frozenset({"noise"})}}`. A part of `undoes`.
+        has_evidence: True if the method changes a photo only where it has evidence of its own that it is blurred and of
+            the PSF. So neither is judged again, only the picture.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Card:
     whole_when: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     undoes_when: Mapping[str, Mapping[Any, frozenset[Defect]]] = field(default_factory=dict)
+    has_evidence: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a card that contradicts itself.

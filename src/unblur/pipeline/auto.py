@@ -39,6 +39,9 @@ MOVING = "two_way"
 PAIR = "deblur_rnn"
 """Restores a short, noisy and a long, blurry shot: the best one of docs/pairs.md."""
 
+STREAKS = "light_streaks"
+"""Restores a night photo in which several lights draw the same line."""
+
 NOISY = 5 / 255
 """Noise, as a standard deviation on the [0, 1] scale, from which a photo counts as noisy (benchmarks/auto.py)."""
 
@@ -62,7 +65,9 @@ class Choice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(method: str, given: Collection[str], sigma: float = 0.0, *, grain: bool = False) -> list[Choice]:
+def choose(
+    method: str, given: Collection[str], sigma: float = 0.0, *, grain: bool = False, streaks: bool = False
+) -> list[Choice]:
     """Resolve "auto" from what was given; any other name is returned as it is.
 
     Args:
@@ -71,6 +76,7 @@ def choose(method: str, given: Collection[str], sigma: float = 0.0, *, grain: bo
         sigma: the noise of the photo, as a standard deviation on the [0, 1] scale.
         grain: True if the noise is the same in all channels, as in a grey photo. The networks of `nidf` know only
             noise that differs from channel to channel.
+        streaks: True if several lights of the photo draw the same line (`solvers.light_streaks.streak_psf`).
 
     Returns:
         At least one choice, best first. The next one is for photos for which the one before gives nothing credible.
@@ -85,17 +91,25 @@ def choose(method: str, given: Collection[str], sigma: float = 0.0, *, grain: bo
             return [Choice(_method_for(picture, given), reason)]
     if "psf" in given:
         return [Choice(NON_BLIND, "the PSF was given")]
+    drawn = [Choice(STREAKS, "several lights draw the same line, the path of the camera")] if streaks else []
     shaken = Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges")
+    noisy = f"the photo is noisy, sigma {255 * sigma:.0f} of 255"
     if sigma >= NOISY and grain:
-        return [shaken, Choice(DENOISER, f"the photo is noisy, sigma {255 * sigma:.0f} of 255, in brightness only")]
+        return [
+            *drawn,
+            shaken,
+            Choice(DENOISER, f"the photo is noisy, sigma {255 * sigma:.0f} of 255, in brightness only"),
+        ]
     if sigma >= NOISY:
         noisy = f"the photo is noisy, sigma {255 * sigma:.0f} of 255"
         return [
+            *drawn,
             Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.final": True}),
             Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.output": "denoised"}),
             Choice(f"{NOISY_ESTIMATOR}+{NON_BLIND}", noisy),
         ]
     return [
+        *drawn,
         shaken,
         Choice(MOVING, "no single PSF explains the blur, so it may differ from place to place"),
     ]

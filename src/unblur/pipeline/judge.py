@@ -62,7 +62,13 @@ _SPARSER = 0.85  # normalised sparsity of the gradients of a restored picture, r
 
 
 def judge(
-    observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
+    observation: Observation,
+    result: Restoration,
+    undoes: frozenset[Defect],
+    sigma: float,
+    progress: Progress,
+    *,
+    has_evidence: bool = False,
 ) -> str | None:
     """The reason to keep the photo unchanged, in one sentence, or None.
 
@@ -77,13 +83,20 @@ def judge(
         sigma: standard deviation of the noise in the photo's luminance, on the [0, 1] scale. A method that removes
             noise as well improves a noisy photo even if it is sharp.
         progress: advanced while areas of the photo are compared.
+        has_evidence: that of the method's card: True if the method has judged itself whether the photo is blurred, and
+            the PSF.
     """
-    reasons = _reasons(observation, result, undoes, sigma, progress)
+    reasons = _reasons(observation, result, undoes, sigma, progress, has_evidence)
     return next((reason for reason in reasons if reason is not None), None)
 
 
 def _reasons(
-    observation: Observation, result: Restoration, undoes: frozenset[Defect], sigma: float, progress: Progress
+    observation: Observation,
+    result: Restoration,
+    undoes: frozenset[Defect],
+    sigma: float,
+    progress: Progress,
+    has_evidence: bool,
 ) -> Iterator[str | None]:
     """The answers to all questions that can be asked, computed one by one: none after the first reason is used."""
     photo = observation.photo()
@@ -94,11 +107,11 @@ def _reasons(
     if result.image is None and result.psf is None:
         yield why_not_flat(grey)
         # Noise hides how sharp a photo is, and in a pair the person has said which shot is the sharp one.
-        if not noisy and not pair and undoes != {"noise"} and observation.psf is None:
+        if not noisy and not pair and undoes != {"noise"} and observation.psf is None and not has_evidence:
             yield why_not_sharp(grey, sigma)
     psf_was_given = observation.psf is not None and not observation.psf_estimated
     # The picture of a pair is the short shot with less noise, so it is right even where no PSF explains the long one.
-    question_psf = not psf_was_given and not pair
+    question_psf = not psf_was_given and not pair and not has_evidence
     if result.psf is not None and question_psf:
         psf = _plane(result.psf)
         yield why_not_point(psf)

@@ -66,13 +66,15 @@ class Options:
         """
         return self.plans(given, 0.0)[0]
 
-    def plans(self, given: Collection[str], sigma: float, *, grain: bool = False) -> list[tuple[Chain, Choice]]:
+    def plans(
+        self, given: Collection[str], sigma: float, *, grain: bool = False, streaks: bool = False
+    ) -> list[tuple[Chain, Choice]]:
         """As `plan`, for a photo with this noise (see `auto.choose`): all plans, in the order in which they are tried.
 
         If settings, a PSF's size or a region are given, "auto" considers only chains that have them: those for this
         photo, or if there are none, those for other photos.
         """
-        choices = choose(self.method, given, sigma, grain=grain)
+        choices = choose(self.method, given, sigma, grain=grain, streaks=streaks)
         if self.method != AUTO or not (self.settings or self.psf_size or self.region):
             return [self._plan(choice, given) for choice in choices]
         fitting = [choice for choice in choices if self._fits(choice)]

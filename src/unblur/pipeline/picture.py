@@ -31,6 +31,7 @@ from unblur.pipeline.device import find_device
 from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options
 from unblur.solvers.blind import SMALLEST_PICTURE
+from unblur.solvers.light_streaks import streak_psf
 from unblur.solvers.tiles import TILE, WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, Result, UnblurError
 
@@ -126,11 +127,13 @@ def _plans(observation: Observation, options: Options) -> list[tuple[Chain, Choi
     """The chains to try, best first. For "auto" they depend on the noise of the photo."""
     if options.method != AUTO:
         return options.plans(observation.given(), 0.0)
-    photo = observation.photo()
+    photo, given = observation.photo(), observation.given()
     # It is not known yet whether the photo is sharp. In a sharp photo only the plain estimate does not measure texture.
     sigma = noise_of(photo)
     grain = noise_of(luminance(photo)) > _GRAIN * sigma
-    return options.plans(observation.given(), sigma if observation.sigma is None else observation.sigma, grain=grain)
+    streaks = given == {"blurry"} and streak_psf(luminance(photo)) is not None
+    sigma = sigma if observation.sigma is None else observation.sigma
+    return options.plans(given, sigma, grain=grain, streaks=streaks)
 
 
 def _too_small(photo: Tensor, least: int) -> str:
@@ -269,7 +272,7 @@ def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool, region:
 
     def require_credible(observation: Observation, so_far: Restoration, progress: Progress) -> None:
         try:
-            _require_credible(observation, so_far, card.undoes, progress)
+            _require_credible(observation, so_far, card.undoes, progress, has_evidence=card.has_evidence)
         except _NotCredible as doubt:
             if not earlier:
                 raise
@@ -355,7 +358,12 @@ def _restore_image(method: Method, observation: Observation, settings: Settings,
 
 
 def _require_credible(
-    observation: Observation, result: Restoration, undoes: frozenset[Defect], progress: Progress
+    observation: Observation,
+    result: Restoration,
+    undoes: frozenset[Defect],
+    progress: Progress,
+    *,
+    has_evidence: bool = False,
 ) -> None:
     """Judge what one step made of a photo: nothing yet, a PSF, a picture, or both.
 
@@ -364,6 +372,7 @@ def _require_credible(
         result: what the step gave; its PSF only if the step estimates one.
         undoes: what the step's picture should no longer have.
         progress: told of the stage; may cancel.
+        has_evidence: see `Card`.
 
     Raises:
         _NotCredible: with the reason.
@@ -371,7 +380,8 @@ def _require_credible(
     psf = observation.psf if result.psf is None else result.psf
     nothing_yet = result.image is None and result.psf is None
     progress.stage("looking at the photo" if nothing_yet else "checking the result")
-    reason = judge(observation, result, undoes, _luminance_sigma(observation), progress)
+    sigma = _luminance_sigma(observation)
+    reason = judge(observation, result, undoes, sigma, progress, has_evidence=has_evidence)
     if reason is not None:
         raise _NotCredible(reason, psf, started=not nothing_yet)
 

@@ -1,0 +1,84 @@
+"""Hu, Cho, Wang & Yang 2014, "Deblurring low-light images with light streaks": photos of the night, whose small lights
+draw the path of the shaken camera as bright lines.
+
+The PSF is the mean of lines that are alike (`solvers/light_streaks.py`). The photo is deconvolved with a
+hyper-Laplacian prior, without the lights and what is near them: they are clipped, and their light is too bright for a
+blur of sRGB values.
+
+Differences from the paper: several lines are needed instead of one, and the PSF is the mean of the lines, perhaps
+corrected once (`solvers.l0.revise_psf`), instead of being estimated together with the sharp photo.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.contract import Card, Method, Settings, setting
+from unblur.imaging.colour import luminance
+from unblur.imaging.psf import delta_psf, pad_psf
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.deconvolution import hyper_laplacian
+from unblur.solvers.light_streaks import streak_psf
+from unblur.types import Observation, Progress, Restoration
+
+# Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
+_WEIGHT, _EXPONENT, _STEPS = 3e-3, 0.8, 3  # of the prior: an error of the PSF is worse than noise
+_LIGHT, _NEAR = 0.92, 2  # values from which a pixel belongs to a light; pixels around it that are left out, too
+
+
+class LightStreaksSettings(Settings):
+    """Settings of `light_streaks`."""
+
+    strength: float = setting(
+        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
+    )
+
+
+def restore(observation: Observation, settings: LightStreaksSettings, progress: Progress) -> Restoration:
+    """Find each picture's PSF in its lights, and deconvolve it; see `LightStreaksSettings`."""
+    blurry = observation.blurry
+    assert blurry is not None
+    progress.stage("looking for lines of light", len(blurry))
+    psfs, notes = [], []
+    for picture in luminance(blurry):
+        psf = streak_psf(picture[None])
+        if psf is None:
+            notes.append("No lights that draw the same line were found.")
+        psfs.append(delta_psf().to(blurry) if psf is None else psf)
+        progress.advance()
+    progress.stage("deconvolving", len(blurry))
+    images = []
+    for picture, psf in zip(blurry, psfs, strict=True):
+        images.append(picture[None] if psf.numel() == 1 else _deconvolved(picture[None], psf, settings.strength))
+        progress.advance()
+    sides = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
+    padded = torch.stack([pad_psf(psf, sides)[None] for psf in psfs])  # (B, 1, h, w)
+    return Restoration(image=torch.cat(images), psf=padded, changed=len(notes) < len(blurry), notes=notes)
+
+
+def _deconvolved(photo: Tensor, psf: Tensor, strength: float) -> Tensor:
+    """A photo `(1, C, H, W)` without the blur of a PSF `(h, w)`."""
+    light = (photo.amax(1, keepdim=True) >= _LIGHT).to(photo)
+    trusted = F.max_pool2d(light, 2 * _NEAR + 1, 1, _NEAR) == 0
+    planes = photo.transpose(0, 1)  # (C, 1, H, W)
+    canvas = Canvas.around(planes, psf, trusted.expand_as(planes))
+    weight = photo.new_full((1, 1, 1, 1), strength * _WEIGHT)
+    restored = canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=_STEPS, progress=Progress()))
+    return restored.transpose(0, 1).clamp(0, 1)  # beside a light, deconvolution falls below black
+
+
+METHOD = Method(
+    Card(
+        name="light_streaks",
+        title="Night photos: the PSF is the line that several lights draw",
+        paper="Hu, Cho, Wang & Yang 2014",
+        needs=frozenset({"blurry"}),
+        gives=frozenset({"psf", "image"}),
+        undoes=frozenset({"blur"}),
+        has_evidence=True,
+    ),
+    LightStreaksSettings,
+    restore,
+)

@@ -1,0 +1,262 @@
+"""The PSF of a shaken photo from its lights: each small light draws the path of the camera as a bright line.
+
+Hu, Cho, Wang & Yang 2014, "Deblurring low-light images with light streaks", use one such line, found by its shape and
+its correlation with the photo. Here lines count only if several are alike, which no single bright object is: the line
+that most others are alike is averaged with them.
+
+All sizes are in pixels of a copy of the photo of at most two million pixels, in which the lines are searched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from unblur.imaging.synthesis.camera import to_linear
+from unblur.solvers.blind import informative_area
+from unblur.solvers.l0 import revise_psf
+from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, turned_margin
+
+# Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
+_LEVELS = (0.85, 0.55, 0.35, 0.2)  # luminances above which lines are searched
+_SHORTEST, _LONGEST = 9, 91  # of the longer side of a line's box
+_DARK = 0.35  # largest brightness of nearly all of a line's surroundings, relative to the line, in linear light
+_SLENDER = 2.0  # least length of a line, in widths
+_MOST = 60  # lines, those with most light, that are compared
+_ALIKE, _FEWEST = 0.85, 4  # correlation of two lines that are alike; lines that must be alike
+_BLOOM = 80  # percentile of a line's brightness above which lines are not compared, since lights are clipped
+_FAINT, _GAP = 0.03, 2  # of the PSF's maximum: what is darker is left out; half the gap that may be in a line
+_COMPARED = 400  # side of the area in which PSFs are compared, at full size
+_CLEARLY = 2 * TOLD_APART  # a `turned_margin`
+_SMOOTHNESS = 3.0  # of the PSF when it is corrected, see `revise_psf`
+_MOST_PIXELS = 2_000_000
+
+_HARDLY_DARK = 0.6  # as `_DARK`, of means
+Box = tuple[slice, slice]
+"""Rows and columns."""
+
+_EIGHT = np.ones((3, 3), bool)  # neighbours
+
+
+@dataclass(frozen=True)
+class Line:
+    """A bright line before a dark background.
+
+    Attributes:
+        light: its linear light without the background, `(h, w)` of the photo at full size, sums to 1.
+        shape: the same in the smaller copy, smoothed, without the differences between bright pixels, of norm 1.
+        thickness: its mean width.
+        energy: how much brighter than its surroundings it is, times its area.
+        box: rows and columns of `shape` in the smaller copy.
+    """
+
+    light: np.ndarray
+    shape: np.ndarray
+    thickness: float
+    energy: float
+    box: Box
+
+
+def streak_psf(grey: Tensor) -> Tensor | None:
+    """Find the line that several lights of a shaken photo draw alike.
+
+    Args:
+        grey: luminance, sRGB, `(1, 1, H, W)`, [0, 1].
+
+    Returns:
+        The PSF, `(h, w)`, odd sides, non-negative, sums to 1. None if fewer than four lines are alike, or if the photo
+        does not tell their mean from its copy turned by 180 degrees, as in a sharp photo with objects that are alike.
+    """
+    area = informative_area(grey, _COMPARED)
+    found = [(margin, psf) for margin, psf in _with_margins(area, _candidates(grey)) if margin >= TOLD_APART / 2]
+    if not found:
+        return None
+    _, best = max(found, key=lambda one: one[0])
+    found += _with_margins(area, [revise_psf(area, best, _SMOOTHNESS)])
+    margin, best = max(found, key=lambda one: one[0])
+    return best if margin >= _CLEARLY else None
+
+
+def _with_margins(area: Tensor, psfs: list[Tensor]) -> list[tuple[float, Tensor]]:
+    """The `turned_margin` of each PSF that is not too large for the area."""
+    return [(turned_margin(area, psf), psf) for psf in psfs if holds_tiles(area, psf)]
+
+
+def _candidates(grey: Tensor) -> list[Tensor]:
+    """Means of lines that are alike: the thinnest, and those most alike, of lines found in two orders of the levels."""
+    photo = _copies(grey)
+    found = [_lines_above(level, photo) for level in _LEVELS]
+    # Above a high level lines lack their faint parts, and above a low one neighbouring lines are joined.
+    means = [psf for order in (found, found[::-1]) for psf in _means_of_lines_alike(_apart(order))]
+    return [psf.to(grey) for psf in means]
+
+
+def _means_of_lines_alike(lines: list[Line]) -> list[Tensor]:
+    """The means of half of the largest set of lines that are alike: the thinnest, and those most alike; none if the
+    set is too small."""
+    lines = sorted(lines, key=lambda line: -line.energy)[:_MOST]
+    if len(lines) < _FEWEST:
+        return []
+    correlations = _correlations([line.shape for line in lines])
+    chosen = correlations[int((correlations >= _ALIKE).sum(1).argmax())]
+    alike = [(line, float(value)) for line, value in zip(lines, chosen, strict=True) if value >= _ALIKE]
+    if len(alike) < _FEWEST:
+        return []
+    half = max((len(alike) + 1) // 2, 3)
+    orders = (sorted(alike, key=lambda one: one[0].thickness), sorted(alike, key=lambda one: -one[1]))
+    return [_mean_line([line for line, _ in order[:half]]) for order in orders]
+
+
+def _apart(found: list[list[Line]]) -> list[Line]:
+    """Of lines found above several levels, those that do not overlap one that was found above an earlier level."""
+    lines: list[Line] = []
+    for one in found:
+        lines += [line for line in one if not any(_overlap(line.box, other.box) for other in lines)]
+    return lines
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """A photo as numpy arrays, `(H, W)`."""
+
+    full: np.ndarray  # linear light
+    small: np.ndarray  # sRGB, smaller by `factor`
+    light: np.ndarray  # the same in linear light
+    factor: int
+
+
+def _copies(grey: Tensor) -> _Copies:
+    factor = math.ceil(math.sqrt(grey[0, 0].numel() / _MOST_PIXELS))
+    small = F.avg_pool2d(grey, factor)
+    full, light = (to_linear(picture)[0, 0].cpu().numpy() for picture in (grey, small))
+    return _Copies(full, small[0, 0].cpu().numpy(), light, factor)
+
+
+def bright_lines(grey: Tensor, level: float) -> list[Line]:
+    """Find slender lines before dark backgrounds, of a luminance above `level`, in a photo `(1, 1, H, W)`."""
+    return _lines_above(level, _copies(grey))
+
+
+def _lines_above(level: float, photo: _Copies) -> list[Line]:
+    labels, _ = _labelled(photo.small > level)
+    lines = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        longer = max(side.stop - side.start for side in box)
+        border = max(4, longer // 6)
+        wide = tuple(slice(side.start - border, side.stop + border) for side in box)
+        if not _SHORTEST <= longer <= _LONGEST or any(
+            side.start < 0 or side.stop > length for side, length in zip(wide, labels.shape, strict=True)
+        ):
+            continue
+        mask, light = labels[wide] == number, photo.light[wide]
+        if light[~mask].mean() > _HARDLY_DARK * light[mask].mean():
+            continue  # a quick test first, since most parts of a photo are no lines
+        line = _line(mask, light, photo, (wide[0], wide[1]))
+        if line is not None:
+            lines.append(line)
+    return lines
+
+
+def _line(mask: np.ndarray, light: np.ndarray, photo: _Copies, box: Box) -> Line | None:
+    """The line where `mask` is True, or None if it is no slender line before a dark background.
+
+    Args:
+        mask: `(h, w)`.
+        light: the linear light of the smaller copy there, `(h, w)`.
+        photo: the whole photo.
+        box: rows and columns of `mask` in the smaller copy.
+    """
+    near = _dilated(mask, 2)
+    around = ~near
+    top = float(np.percentile(light[mask], _BLOOM))
+    if float(np.percentile(light[around], 90)) > _DARK * top:
+        return None
+    area, thickness = int(mask.sum()), 4 * float(_depth(mask)[mask].mean())
+    if area < _SLENDER * thickness**2:
+        return None
+    factor = photo.factor
+    rows, columns = (slice(side.start * factor, side.stop * factor) for side in box)
+    detail = photo.full[rows, columns]
+    wide = near.repeat(factor, 0).repeat(factor, 1)
+    detail = (detail - np.median(detail[~wide])).clip(0) * wide
+    shape = ndimage.gaussian_filter(np.minimum((light - np.median(light[around])).clip(0) * near, top), 1.0)
+    return Line(
+        detail / max(detail.sum(), 1e-9),
+        shape / max(float(np.linalg.norm(shape)), 1e-9),
+        thickness,
+        area * top / (float(np.median(light[around])) + 0.01),
+        box,
+    )
+
+
+def _correlations(shapes: list[np.ndarray]) -> np.ndarray:
+    """The largest correlation of each pair of pictures over all shifts: `(N, N)`."""
+    sides = [_fast(2 * max(shape.shape[axis] for shape in shapes)) for axis in (0, 1)]
+    spectra = torch.stack([torch.fft.rfft2(torch.from_numpy(shape).float(), s=sides) for shape in shapes])
+    rows = [torch.fft.irfft2(spectra * one.conj(), s=sides).flatten(1).amax(1) for one in spectra]
+    return torch.stack(rows).numpy()
+
+
+def _mean_line(lines: list[Line]) -> Tensor:
+    """The mean of lines that are alike, moved onto the first one: a PSF `(h, w)`."""
+    side = _fast(2 * max(max(line.light.shape) for line in lines))
+    first, *others = [_in_the_middle(line.light, side) for line in lines]
+    spectrum = np.fft.rfft2(ndimage.gaussian_filter(first, 1.0))
+    mean = np.mean([first, *_moved_onto(spectrum, others)], 0)
+    mean[mean < _FAINT * mean.max()] = 0
+    labels, count = _labelled(_dilated(mean > 0, _GAP))
+    largest = 1 + int(np.argmax(ndimage.sum(mean, labels, range(1, count + 1))))
+    mean *= labels == largest
+    rows, columns = np.nonzero(mean)
+    inside = mean[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    psf = torch.from_numpy(inside).float()
+    psf = F.pad(psf, (0, 1 - psf.shape[1] % 2, 0, 1 - psf.shape[0] % 2))
+    return psf / psf.sum()
+
+
+def _moved_onto(spectrum: np.ndarray, pictures: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Each picture, moved by whole pixels to where it correlates best with the one that has this spectrum."""
+    for picture in pictures:
+        own = np.fft.rfft2(ndimage.gaussian_filter(picture, 1.0))
+        correlation = np.fft.irfft2(spectrum * own.conj(), s=picture.shape)
+        yield np.roll(picture, np.unravel_index(int(correlation.argmax()), picture.shape), (0, 1))
+
+
+def _in_the_middle(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture in the middle of a black square."""
+    above, left = ((side - length) // 2 for length in picture.shape)
+    square = np.zeros((side, side))
+    square[above : above + picture.shape[0], left : left + picture.shape[1]] = picture
+    return square
+
+
+def _fast(length: int) -> int:
+    """A length of at least this for which FFTs are fast."""
+    return cast(int, next_fast_len(length, real=True))
+
+
+def _labelled(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the connected parts of a mask, neighbours in eight directions: the labels, and how many there are."""
+    return cast("tuple[np.ndarray, int]", ndimage.label(mask, _EIGHT))
+
+
+def _dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
+    return cast(np.ndarray, ndimage.binary_dilation(mask, iterations=pixels))
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """The distance of each pixel of a mask from its border."""
+    return cast(np.ndarray, ndimage.distance_transform_edt(mask))
