@@ -31,9 +31,7 @@ _LIGHT, _NEAR = 0.92, 2  # values from which a pixel belongs to a light; pixels 
 class LightStreaksSettings(Settings):
     """Settings of `light_streaks`."""
 
-    strength: float = setting(
-        1.0, "multiplies the prior's weight; higher is smoother", probe=(0.3, 3.0), ge=1e-4, le=1e4
-    )
+    strength: float = setting(1.0, "multiplies the prior's weight; higher is smoother", probe=None, ge=1e-4, le=1e4)
 
 
 def restore(observation: Observation, settings: LightStreaksSettings, progress: Progress) -> Restoration:

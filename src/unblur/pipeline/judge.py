@@ -126,7 +126,7 @@ def _reasons(
         yield why_not_other_tones(image, photo, observation.noisy if observation.exposure_ratio is None else None)
         if denoised:
             yield why_not_noisier(grey, restored)
-        elif "blur" in undoes:
+        elif "blur" in undoes and not has_evidence:  # a line of light has more slopes than the point it becomes
             yield why_not_blurrier(grey, restored, sigma)
         psf = observation.psf if result.psf is None else result.psf
         if "blur" in undoes and psf is not None and question_psf:

@@ -22,7 +22,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from unblur.imaging.synthesis.camera import to_linear
-from unblur.solvers.blind import informative_area
+from unblur.solvers.blind import informative_area, informative_place
 from unblur.solvers.l0 import revise_psf
 from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, turned_margin
 
@@ -36,7 +36,8 @@ _ALIKE, _FEWEST = 0.85, 4  # correlation of two lines that are alike; lines that
 _BLOOM = 80  # percentile of a line's brightness above which lines are not compared, since lights are clipped
 _FAINT, _GAP = 0.03, 2  # of the PSF's maximum: what is darker is left out; half the gap that may be in a line
 _COMPARED = 400  # side of the area in which PSFs are compared, at full size
-_CLEARLY = 2 * TOLD_APART  # a `turned_margin`
+_CONFIRMED = 1024  # side of the area in which the chosen PSF is confirmed
+_CLEARLY, _BESIDE = 2 * TOLD_APART, 0.05  # a `turned_margin` with the lines, and without them
 _SMOOTHNESS = 3.0  # of the PSF when it is corrected, see `revise_psf`
 _MOST_PIXELS = 2_000_000
 
@@ -74,16 +75,25 @@ def streak_psf(grey: Tensor) -> Tensor | None:
 
     Returns:
         The PSF, `(h, w)`, odd sides, non-negative, sums to 1. None if fewer than four lines are alike, or if the photo
-        does not tell their mean from its copy turned by 180 degrees, as in a sharp photo with objects that are alike.
+        does not tell their mean from its copy turned by 180 degrees, also where it does not show them: in a sharp photo
+        of letters or lamps that are alike, it does not.
     """
+    means, boxes = _candidates(grey)
     area = informative_area(grey, _COMPARED)
-    found = [(margin, psf) for margin, psf in _with_margins(area, _candidates(grey)) if margin >= TOLD_APART / 2]
+    found = [(margin, psf) for margin, psf in _with_margins(area, means) if margin >= TOLD_APART / 2]
     if not found:
         return None
     _, best = max(found, key=lambda one: one[0])
     found += _with_margins(area, [revise_psf(area, best, _SMOOTHNESS)])
     margin, best = max(found, key=lambda one: one[0])
-    return best if margin >= _CLEARLY else None
+    if margin < _CLEARLY:
+        return None
+    lines = torch.zeros_like(grey)
+    for rows, columns in boxes:
+        lines[..., rows, columns] = 1
+    rows, columns = informative_place(grey, _CONFIRMED)
+    beside = turned_margin(grey[..., rows, columns], best, lines[..., rows, columns])
+    return best if beside >= _BESIDE else None
 
 
 def _with_margins(area: Tensor, psfs: list[Tensor]) -> list[tuple[float, Tensor]]:
@@ -91,25 +101,35 @@ def _with_margins(area: Tensor, psfs: list[Tensor]) -> list[tuple[float, Tensor]
     return [(turned_margin(area, psf), psf) for psf in psfs if holds_tiles(area, psf)]
 
 
-def _candidates(grey: Tensor) -> list[Tensor]:
-    """Means of lines that are alike: the thinnest, and those most alike, of lines found in two orders of the levels."""
+def _candidates(grey: Tensor) -> tuple[list[Tensor], list[Box]]:
+    """Means of lines that are alike: the thinnest, and those most alike, of lines found in two orders of the levels.
+
+    Also the boxes of all these lines, in the photo at full size.
+    """
     photo = _copies(grey)
     found = [_lines_above(level, photo) for level in _LEVELS]
     # Above a high level lines lack their faint parts, and above a low one neighbouring lines are joined.
-    means = [psf for order in (found, found[::-1]) for psf in _means_of_lines_alike(_apart(order))]
-    return [psf.to(grey) for psf in means]
+    sets = [_alike(_apart(order)) for order in (found, found[::-1])]
+    means = [psf.to(grey) for lines in sets for psf in _means_of(lines)]
+    boxes = [_enlarged(line.box, photo.factor) for lines in sets for line, _ in lines]
+    return means, boxes
 
 
-def _means_of_lines_alike(lines: list[Line]) -> list[Tensor]:
-    """The means of half of the largest set of lines that are alike: the thinnest, and those most alike; none if the
-    set is too small."""
+def _alike(lines: list[Line]) -> list[tuple[Line, float]]:
+    """The largest set of lines that are like one of them, each with its correlation with that one; empty if there are
+    too few."""
     lines = sorted(lines, key=lambda line: -line.energy)[:_MOST]
     if len(lines) < _FEWEST:
         return []
     correlations = _correlations([line.shape for line in lines])
     chosen = correlations[int((correlations >= _ALIKE).sum(1).argmax())]
     alike = [(line, float(value)) for line, value in zip(lines, chosen, strict=True) if value >= _ALIKE]
-    if len(alike) < _FEWEST:
+    return alike if len(alike) >= _FEWEST else []
+
+
+def _means_of(alike: list[tuple[Line, float]]) -> list[Tensor]:
+    """The mean of the thinner half of lines that are alike, and that of the half that is most alike; none of none."""
+    if not alike:
         return []
     half = max((len(alike) + 1) // 2, 3)
     orders = (sorted(alike, key=lambda one: one[0].thickness), sorted(alike, key=lambda one: -one[1]))
@@ -122,6 +142,11 @@ def _apart(found: list[list[Line]]) -> list[Line]:
     for one in found:
         lines += [line for line in one if not any(_overlap(line.box, other.box) for other in lines)]
     return lines
+
+
+def _enlarged(box: Box, factor: int) -> Box:
+    rows, columns = box
+    return slice(rows.start * factor, rows.stop * factor), slice(columns.start * factor, columns.stop * factor)
 
 
 def _overlap(one: Box, other: Box) -> bool:
@@ -187,10 +212,8 @@ def _line(mask: np.ndarray, light: np.ndarray, photo: _Copies, box: Box) -> Line
     area, thickness = int(mask.sum()), 4 * float(_depth(mask)[mask].mean())
     if area < _SLENDER * thickness**2:
         return None
-    factor = photo.factor
-    rows, columns = (slice(side.start * factor, side.stop * factor) for side in box)
-    detail = photo.full[rows, columns]
-    wide = near.repeat(factor, 0).repeat(factor, 1)
+    detail = photo.full[_enlarged(box, photo.factor)]
+    wide = near.repeat(photo.factor, 0).repeat(photo.factor, 1)
     detail = (detail - np.median(detail[~wide])).clip(0) * wide
     shape = ndimage.gaussian_filter(np.minimum((light - np.median(light[around])).clip(0) * near, top), 1.0)
     return Line(

@@ -58,7 +58,7 @@ def holds_tiles(grey: Tensor, psf: Tensor) -> bool:
     return min(grey.shape[-2:]) - 2 * margin_of(psf) >= TILE
 
 
-def turned_margin(grey: Tensor, psf: Tensor) -> float:
+def turned_margin(grey: Tensor, psf: Tensor, left_out: Tensor | None = None) -> float:
     """How much better a PSF explains the blur than the same PSF turned by 180 degrees.
 
     It is the mean difference of `log_implausibility`, with the weight for some noise, over the half of the tiles with
@@ -68,14 +68,19 @@ def turned_margin(grey: Tensor, psf: Tensor) -> float:
     Args:
         grey: `(1, 1, H, W)`, [0, 1], large enough (see `holds_tiles`).
         psf: `(h, w)`, odd sides.
+        left_out: tiles with a pixel where this is True do not count, `(1, 1, H, W)`; None: all count.
 
     Returns:
-        About 0 for a wrong or a symmetric PSF, .06 to 1 for a true one: the closer it is to the true one, the more.
+        About 0 for a wrong or a symmetric PSF, .06 to 1 for a true one: the closer it is to the true one, the more. 0
+        if no tile counts.
     """
     margin = margin_of(psf)
     own, turned = (log_implausibility(grey, copy, margin, SOME_NOISE) for copy in (psf, psf.flip(0, 1)))
-    strength = edge_strength(grey, margin)
-    return float((turned - own)[strength >= strength.median()].mean())
+    gains, strength = turned - own, edge_strength(grey, margin)
+    if left_out is not None:
+        counts = _tile_means(_inside(left_out.to(grey), margin)) == 0
+        gains, strength = gains[counts], strength[counts]
+    return float(gains[strength >= strength.median()].mean()) if len(gains) else 0.0
 
 
 def _inside(field: Tensor, margin: int) -> Tensor:

@@ -1,0 +1,134 @@
+"""Night photos: the lights draw the path of the camera, and what they draw alike is the PSF."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from helpers import structured_picture
+from unblur import methods
+from unblur.imaging.convolution import convolve
+from unblur.imaging.noise import quantise
+from unblur.imaging.psf import gaussian_psf
+from unblur.imaging.synthesis.camera import to_linear, to_srgb
+from unblur.imaging.trajectory import shake_psf
+from unblur.metrics import kernel_similarity
+from unblur.pipeline.judge import judge
+from unblur.pipeline.options import Options
+from unblur.pipeline.picture import restore_picture
+from unblur.solvers.light_streaks import bright_lines, streak_psf
+from unblur.types import Observation, Progress, Restoration
+
+SIDE = 400
+LAMPS = ((50, 60), (60, 330), (120, 110), (340, 50), (330, 350), (70, 200))
+SHAKE = shake_psf(torch.Generator().manual_seed(5), 21)
+
+
+def night(lamps=LAMPS, brightness=12.0):
+    """A dark scene with small lamps, in linear light: `(1, 3, SIDE, SIDE)`."""
+    light = 0.15 * to_linear(structured_picture(SIDE, SIDE, 3, seed=2))
+    for row, column in lamps:
+        light[..., row : row + 2, column : column + 2] = brightness
+    return light
+
+
+def photo(light, psf=None, sigma=0.003):
+    seen = to_srgb((light if psf is None else convolve(light, psf)).clamp(0, 1))
+    noise = torch.randn(seen.shape, generator=torch.Generator().manual_seed(1))
+    return quantise(seen + sigma * noise, clip=True)
+
+
+@pytest.fixture(scope="module")
+def shaken():
+    return photo(night(), SHAKE)
+
+
+@pytest.fixture(scope="module")
+def found(shaken):
+    return methods.get("light_streaks")(Observation(blurry=shaken))
+
+
+def test_the_psf_is_the_line_that_the_lamps_draw(found):
+    assert found.changed and not found.notes
+    assert kernel_similarity(found.psf[0, 0], SHAKE) > 0.75  # it is wider, by the size of the lamps
+
+
+def test_the_scene_is_restored(shaken, found):
+    sharp = photo(night(), sigma=0)
+    lamps = torch.nn.functional.max_pool2d((sharp.amax(1, keepdim=True) > 0.9).float(), 41, 1, 20) > 0
+    errors = [(one - sharp)[~lamps.expand_as(sharp)].square().mean() for one in (shaken, found.image)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_auto_chooses_it_and_says_why(shaken, found):
+    result = restore_picture(Observation(blurry=shaken), Options(), Progress())
+    assert result.method == "light_streaks" and result.changed
+    assert result.reason == "several lights draw the same line, the path of the camera"
+    torch.testing.assert_close(result.psf, found.psf[0, 0])
+
+
+def test_a_higher_strength_is_smoother(shaken, found):
+    smoother = methods.get("light_streaks")(Observation(blurry=shaken), {"strength": 30.0})
+    slopes = [made.image.diff(dim=-1).square().mean() for made in (found, smoother)]
+    assert slopes[1] < slopes[0]
+    assert torch.equal(smoother.psf, found.psf)
+
+
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [
+        ("no lamps", lambda: photo(night(()), SHAKE)),
+        ("three lamps", lambda: photo(night(LAMPS[:3]), SHAKE)),
+        ("a sharp photo", lambda: photo(night())),
+        ("a defocused one", lambda: photo(night(), gaussian_psf(4.0))),
+        ("a bright scene", lambda: photo(to_linear(structured_picture(SIDE, SIDE, 3, seed=2)), SHAKE)),
+    ],
+)
+def test_without_lines_that_are_alike_there_is_no_psf_and_nothing_is_changed(name, picture):
+    blurry = picture()
+    made = methods.get("light_streaks")(Observation(blurry=blurry))
+    assert made.notes == ["No lights that draw the same line were found."]
+    assert not made.changed and torch.equal(made.image, blurry) and made.psf.numel() == 1
+
+
+def test_a_sharp_photo_of_things_that_are_alike_is_left_alone():
+    light = 0.05 * to_linear(structured_picture(SIDE, SIDE, 3, seed=3))
+    for row, column in LAMPS:  # an L, six times
+        light[..., row : row + 18, column : column + 3] = 0.7
+        light[..., row + 15 : row + 18, column : column + 12] = 0.7
+    picture = photo(light)
+    assert len(bright_lines(picture.mean(1, keepdim=True), 0.5)) == len(LAMPS)
+    assert streak_psf(picture.mean(1, keepdim=True)) is None
+
+
+def test_a_batch_gives_each_picture_its_own_psf(shaken, found):
+    other = shaken.transpose(-1, -2).contiguous()
+    made = methods.get("light_streaks")(Observation(blurry=torch.cat((shaken, other))))
+    sides = [(have - want) // 2 for have, want in zip(made.psf.shape[-2:], found.psf.shape[-2:], strict=True)]
+    padded = torch.nn.functional.pad(found.psf, (sides[1], sides[1], sides[0], sides[0]))
+    torch.testing.assert_close(made.psf[:1], padded)
+    torch.testing.assert_close(made.image[0], found.image[0], atol=5e-3, rtol=0)
+    assert kernel_similarity(made.psf[1, 0], SHAKE.T) > 0.75
+
+
+def test_a_method_with_evidence_of_its_own_is_not_asked_whether_the_photo_is_sharp():
+    sharp = structured_picture(96, 96, 3)
+    asked, trusted = (
+        judge(Observation(blurry=sharp), Restoration(), frozenset({"blur"}), 0.0, Progress(), has_evidence=evidence)
+        for evidence in (False, True)
+    )
+    assert asked is not None and "does not look blurred" in asked
+    assert trusted is None
+
+
+def test_but_its_picture_is_judged_like_any_other():
+    photo_ = structured_picture(96, 96, 3)
+    reason = judge(
+        Observation(blurry=photo_),
+        Restoration(image=photo_ * 0.5, psf=SHAKE[None, None]),
+        frozenset({"blur"}),
+        0.0,
+        Progress(),
+        has_evidence=True,
+    )
+    assert reason is not None and "another brightness" in reason
