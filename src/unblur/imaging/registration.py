@@ -22,8 +22,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from unblur.imaging.equal_blur import smoothed
@@ -48,6 +50,7 @@ _CORRELATED = 30.0  # pixels of a copy that count as one, because features are s
 _WINDOW = 1 / 24  # standard deviation of the window of the displacement field, relative to the longer side
 _STIFFNESS = 0.3  # of the displacement field: added to the structure tensor, relative to its mean
 _FARTHEST = 0.02  # largest displacement beyond the homography, in units
+_ORDER = 5  # of the splines; 3 takes half the time, and pairs are restored .15 dB worse
 _WORTH = 1.3  # factor by which a displacement field must reduce the disagreement: without need it adds errors
 
 
@@ -109,7 +112,9 @@ def register(moving: Tensor, fixed: Tensor, *, local: bool = True) -> Registrati
 
 
 def warped(moving: Tensor, registration: Registration, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The moving picture in the place of the fixed one, by bicubic interpolation.
+    """The moving picture in the place of the fixed one, by interpolation with splines of order 5.
+
+    They keep more detail than bicubic interpolation, and change noise less.
 
     Args:
         moving: `(1, C, H, W)`.
@@ -127,8 +132,24 @@ def warped(moving: Tensor, registration: Registration, size: tuple[int, int]) ->
         smaller = tuple(max(1, round(side / scale)) for side in moving.shape[-2:])
         moving = F.interpolate(moving, smaller, mode="bilinear", antialias=True)
     places = normalised(registration.places(*size), *moving.shape[-2:])
-    picture = F.grid_sample(moving, places[None].to(moving), mode="bicubic", padding_mode="border", align_corners=False)
-    return picture, (places.abs() <= 1).all(-1)[None, None]
+    return interpolated(moving, places), (places.abs() <= 1).all(-1)[None, None]
+
+
+def interpolated(picture: Tensor, places: Tensor) -> Tensor:
+    """Interpolate a picture with splines of order 5.
+
+    Args:
+        picture: `(1, C, H, W)`; its borders are repeated outside.
+        places: x and y from -1 to 1, as for `grid_sample` without aligned corners, `(h, w, 2)`.
+
+    Returns:
+        `(1, C, h, w)`.
+    """
+    ends = places.new_tensor([picture.shape[-1], picture.shape[-2]])
+    x, y = ((((places + 1) * ends - 1) / 2).float().cpu().numpy()).transpose(2, 0, 1)
+    planes = picture[0].detach().float().cpu().numpy()
+    made = [ndimage.map_coordinates(plane, [y, x], order=_ORDER, mode="nearest") for plane in planes]
+    return torch.from_numpy(np.stack(made))[None].to(picture)
 
 
 # --- the homography ---------------------------------------------------------------------------------

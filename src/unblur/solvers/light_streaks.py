@@ -176,7 +176,11 @@ def bright_lines(grey: Tensor, level: float) -> list[Line]:
 
 
 def _lines_above(level: float, photo: _Copies) -> list[Line]:
-    labels, _ = _labelled(photo.small > level)
+    labels, count = _labelled(photo.small > level)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    kept = (areas >= _SHORTEST) & (areas <= _LONGEST**2)
+    kept[0] = False  # the background
+    labels = np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]  # numbered anew
     lines = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         longer = max(side.stop - side.start for side in box)

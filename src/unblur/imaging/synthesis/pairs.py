@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.noise import quantise
+from unblur.imaging.registration import interpolated
 from unblur.imaging.synthesis.camera import add_linear_noise, to_linear, to_srgb
 from unblur.imaging.synthesis.jpeg import jpeg
 from unblur.imaging.synthesis.mixed import middle
@@ -146,7 +147,7 @@ def _maybe_resampled(made: Pair, dark: Tensor, share: float, generator: torch.Ge
 
 
 def resampled(noise: Tensor, generator: torch.Generator) -> Tensor:
-    """Interpolate noise as `imaging.registration.warped` does with a short shot: bicubic, at places between the pixels.
+    """Interpolate noise at places between the pixels, as `imaging.registration.warped` does with a short shot.
 
     It is rotated by up to 2 degrees, scaled by up to 2 % and shifted, so that the distance to the nearest pixels
     differs from place to place.
@@ -164,7 +165,7 @@ def resampled(noise: Tensor, generator: torch.Generator) -> Tensor:
     height, width = noise.shape[-2:]
     matrix = [[across, -along * height / width, 2 * right / width], [along * width / height, across, 2 * down / height]]
     places = F.affine_grid(noise.new_tensor([matrix]), [1, 1, height, width], align_corners=False)
-    return F.grid_sample(noise, places, mode="bicubic", padding_mode="reflection", align_corners=False)
+    return interpolated(noise, places[0])
 
 
 def published_noise(sharp: Tensor, sigma: float, exposure: float, generator: torch.Generator) -> Tensor:
