@@ -276,6 +276,17 @@ def test_psf_writes_the_psf_and_says_its_size_and_angle(photo, tmp_path):
     assert "estimates no PSF" in refused("psf", "a.jpg", "-o", "c.npy", "--method", "nlm")
 
 
+@pytest.mark.parametrize("command", ["restore", "psf"])
+def test_the_psf_is_estimated_in_the_region(photo, command):
+    body = "assert observation.blurry.shape[-2:] == (32, 34), observation.blurry.shape; "
+    body += "p = torch.zeros(1, 1, 9, 9); p[..., 4, 1:8] = 1 / 7; return Restoration(psf=p)"
+    level = fake_method(photo.parent, "level", body, gives=("psf",))
+    force = ["--force"] if command == "restore" else []
+    given = (command, "a.jpg", "--method", level, *force)
+    run(*given, "--region", "3,2,34,32")
+    assert "must be inside the photo" in refused(*given, "--region", "900,0,40,40", "--overwrite")
+
+
 def test_methods_lists_what_each_needs_and_gives():
     result = run("methods")
     assert result.exit_code == 0

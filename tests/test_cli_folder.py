@@ -105,6 +105,7 @@ def test_a_pattern_in_quotes_is_restored_like_a_folder(method, here):
         (["photos", "-o", "photos"], "cannot go into the folder of the photos"),
         (["photos", "-o", "photos/a.png"], "this is a file. Name a folder"),
         (["photos", "-o", "out", "--noisy", "photos/a.png"], "belongs to one photo, not to a folder"),
+        (["photos", "-o", "out", "--region", "0,0,40,40"], "belongs to one photo, not to a folder"),
         (["photos", "-o", "out", "--report", "r.png"], "--report is for photos in files"),
         (["photos/a.png", "--resume"], "Name one with -o"),
         (["photos", "-o", "out", "--set", "shft=1"], "Did you mean 'shift'"),

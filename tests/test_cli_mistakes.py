@@ -54,6 +54,13 @@ def test_a_psf_that_would_not_be_used_is_refused(photo, tmp_path):
     assert "'nlm' makes no use of a PSF" in refused("restore", "a.jpg", "--psf", "psf.npy", "--method", "nlm")
 
 
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "-1,2,30,40", "1,2,3.5,4", ""])
+@pytest.mark.parametrize("command", ["restore", "psf"])
+def test_a_region_is_four_numbers(photo, command, text):
+    line = refused(command, "a.jpg", f"--region={text}")
+    assert "--region takes left, top, width and height in pixels, like 200,150,600,600" in line
+
+
 @pytest.mark.parametrize("size", [4, 6, 2, 1, 0, -3])
 @pytest.mark.parametrize("command", ["restore", "psf"])
 def test_a_psf_has_an_odd_size(photo, command, size):

@@ -109,6 +109,31 @@ def parse_sigma(text: str | None) -> float | None:
         raise UnblurError(f"--sigma takes a noise level on the 0..1 scale like 0.02 or 5/255, not '{text}'.") from None
 
 
+Region = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="X,Y,W,H",
+        help="Estimate the PSF from this part of the photo only: left, top, width, height in pixels.",
+    ),
+]
+
+
+def parse_region(text: str | None) -> tuple[int, int, int, int] | None:
+    """The value of `--region`, as `Options.region`.
+
+    Raises:
+        UnblurError: for anything but four whole numbers.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise UnblurError(f"--region takes left, top, width and height in pixels, like 200,150,600,600, not '{text}'.")
+    left, top, width, height = map(int, parts)
+    return left, top, width, height
+
+
 def make_folder(folder: Path) -> None:
     """Make the folder of `-o` if it does not exist.
 

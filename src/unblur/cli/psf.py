@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.console import Device, check_psf_size, parse_settings, parse_sigma, progress_bar
+from unblur.cli.console import (
+    Device,
+    Region,
+    check_psf_size,
+    parse_region,
+    parse_settings,
+    parse_sigma,
+    progress_bar,
+)
 from unblur.types import Observation
 
 
@@ -28,6 +36,7 @@ def psf(
         int | None,
         typer.Option("--psf-size", metavar="N", help="Side of the PSF in pixels, odd. Default: chosen automatically."),
     ] = None,
+    region: Region = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated."),
@@ -52,6 +61,7 @@ def psf(
         psf_size=psf_size,
         settings=parse_settings(settings or []),
         device=device,
+        region=parse_region(region),
     )
     known = Observation(sigma=parse_sigma(sigma))
     destination = default_output(photo, "psf").with_suffix(".png")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from unblur.cli.console import (
     USER_ERROR,
     Device,
+    Region,
     Weights,
     check_psf_size,
     make_folder,
+    parse_region,
     parse_settings,
     parse_sigma,
     progress_bar,
@@ -75,6 +77,7 @@ def restore(
     psf_size: Annotated[
         int | None, typer.Option("--psf-size", metavar="N", help="Side in pixels of the PSF to estimate, odd.")
     ] = None,
+    region: Region = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method; may be repeated."),
@@ -134,12 +137,16 @@ def restore(
     way = _way(photos, output, resume or jobs is not None or ray is not None)
     if way != "files" and report is not None:
         raise UnblurError("--report is for photos in files. A folder gets a report.html in any case.")
-    if noisy is not None and (way == "folder" or len(photos) > 1):
-        what = "a folder" if way == "folder" else f"{len(photos)} photos"
-        raise UnblurError(f"--noisy {noisy} belongs to one photo, not to {what}. Restore photos one by one.")
+    for name, value in (("--noisy", noisy), ("--region", region)):
+        if value is not None and (way == "folder" or len(photos) > 1):
+            what = "a folder" if way == "folder" else f"{len(photos)} photos"
+            raise UnblurError(f"{name} {value} belongs to one photo, not to {what}. Restore photos one by one.")
     known = _known(psf, parse_sigma(sigma), exposure_ratio)
     given_settings = with_weights(parse_settings(settings or []), weights)
-    options = _options(method, psf_size, given_settings, strength, force, device, align)
+    check_psf_size(psf_size)
+    options = _options(
+        method, psf_size, given_settings, strength, force, device, align=align, region=parse_region(region)
+    )
     options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})  # before the first photo is read
     keep = [file for file in (psf, weights, *map(Path, method.split("+"))) if file is not None and file.is_file()]
     if way == "folder":
@@ -264,13 +271,10 @@ def _known(psf: Path | None, sigma: float | None, exposure_ratio: float | None) 
     return Observation(psf=plane, sigma=sigma, exposure_ratio=exposure_ratio)
 
 
-def _options(
-    method: str, psf_size: int | None, settings: dict[str, str], strength: float, force: bool, device: str, align: bool
-) -> Options:
+def _options(*given: Any, **further: Any) -> Options:
     from unblur.pipeline.options import Options
 
-    check_psf_size(psf_size)
-    return Options(method, psf_size, settings, strength, force, device, align=align)
+    return Options(*given, **further)
 
 
 def _job(options: Options, known: Observation, keep: list[Path], threads: int) -> Job:
