@@ -22,9 +22,9 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from unblur.imaging.synthesis.camera import to_linear
-from unblur.solvers.blind import informative_area, informative_place
+from unblur.solvers.blind import implausibility, informative_area, informative_place
 from unblur.solvers.l0 import revise_psf
-from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, turned_margin
+from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
 _LEVELS = (0.85, 0.55, 0.35, 0.2)  # luminances above which lines are searched
@@ -85,9 +85,10 @@ def streak_psf(grey: Tensor) -> Tensor | None:
         return None
     _, best = max(found, key=lambda one: one[0])
     found += _with_margins(area, [revise_psf(area, best, _SMOOTHNESS)])
-    margin, best = max(found, key=lambda one: one[0])
-    if margin < _CLEARLY:
+    margins, psfs = zip(*found, strict=True)
+    if max(margins) < _CLEARLY:
         return None
+    best = psfs[most_plausible([implausibility(area, psf) for psf in psfs], list(margins))]
     lines = torch.zeros_like(grey)
     for rows, columns in boxes:
         lines[..., rows, columns] = 1
