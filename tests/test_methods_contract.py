@@ -32,6 +32,9 @@ ALL = _named(lambda card: True)
 RESTORING = _named(lambda card: "image" in card.gives)
 NON_BLIND = _named(lambda card: "psf" in card.needs and "blur" in card.undoes)
 ESTIMATORS = _named(lambda card: "psf" not in card.needs and "psf" in card.gives)
+ESTIMATORS_FROM_ANY_PHOTO = _named(  # the others need lights, say, and have tests of their own
+    lambda card: card.name in ESTIMATORS and not card.has_evidence
+)
 DENOISERS = _named(lambda card: card.undoes == {"noise"})
 WITH_CHANNELS = [
     (name, channels, takes)
@@ -334,7 +337,7 @@ def test_a_tile_with_a_halo_is_what_the_whole_picture_has_there(name):
 # --- estimating the psf ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", ESTIMATORS_FROM_ANY_PHOTO)
 def test_the_estimated_psf_is_the_true_one_and_not_its_flip(name):
     easy = scene_for(name, 160, 176, sigma=0.003)
     psf = psf_of(name, observation_for(name, easy))
@@ -344,7 +347,7 @@ def test_the_estimated_psf_is_the_true_one_and_not_its_flip(name):
     assert likeness > kernel_similarity(psf, easy.psf.flip(-2, -1)) + 0.05
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", ESTIMATORS_FROM_ANY_PHOTO)
 def test_a_turned_picture_has_a_turned_psf(name):
     easy = scene_for(name, 160, 176, sigma=0.003)
     turned = Scene(*(part.transpose(-2, -1).flip(-1) for part in (easy.sharp, easy.psf, easy.blurry)))

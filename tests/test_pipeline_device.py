@@ -143,10 +143,10 @@ def test_a_blind_restoration_and_its_judgement_happen_there(stand_in, monkeypatc
     photo = Observation(blurry=blurred_scene(160, 176, channels=3, sigma=0.005).blurry)
     places: list[set[str]] = []
 
-    def watched(observation, result, *more):
+    def watched(observation, result, *more, **further):
         tensors = [observation.blurry, observation.psf, result.image, result.psf]
         places.append({tensor.device.type for tensor in tensors if tensor is not None})
-        judge(observation, result, *more)  # whatever it says: what comes next is to be seen too
+        judge(observation, result, *more, **further)  # whatever it says: what comes next is to be seen too
 
     monkeypatch.setattr(pipeline, "judge", watched)
     options = Options(method="l0_psf+hyper_laplacian", settings={"l0_psf.size": 15, "iterations": 2})

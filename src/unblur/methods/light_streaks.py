@@ -60,11 +60,14 @@ def _deconvolved(photo: Tensor, psf: Tensor, strength: float) -> Tensor:
     """A photo `(1, C, H, W)` without the blur of a PSF `(h, w)`."""
     light = (photo.amax(1, keepdim=True) >= _LIGHT).to(photo)
     trusted = F.max_pool2d(light, 2 * _NEAR + 1, 1, _NEAR) == 0
-    planes = photo.transpose(0, 1)  # (C, 1, H, W)
-    canvas = Canvas.around(planes, psf, trusted.expand_as(planes))
     weight = photo.new_full((1, 1, 1, 1), strength * _WEIGHT)
-    restored = canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=_STEPS, progress=Progress()))
-    return restored.transpose(0, 1).clamp(0, 1)  # beside a light, deconvolution falls below black
+
+    def restored(plane: Tensor) -> Tensor:
+        canvas = Canvas.around(plane, psf, trusted)
+        return canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=_STEPS, progress=Progress()))
+
+    # One channel after the other, to save memory. Beside a light, deconvolution falls below black.
+    return torch.cat([restored(plane) for plane in photo.split(1, 1)], 1).clamp(0, 1)
 
 
 METHOD = Method(
