@@ -283,7 +283,7 @@ def test_the_psf_is_estimated_in_the_region(photo, command):
     level = fake_method(photo.parent, "level", body, gives=("psf",))
     force = ["--force"] if command == "restore" else []
     given = (command, "a.jpg", "--method", level, *force)
-    run(*given, "--region", "3,2,34,32")
+    assert run(*given, "--region", "3,2,34,32").exit_code == 0
     assert "must be inside the photo" in refused(*given, "--region", "900,0,40,40", "--overwrite")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,15 +11,15 @@ from helpers import structured_picture
 from unblur import methods
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import quantise
-from unblur.imaging.psf import gaussian_psf
+from unblur.imaging.psf import gaussian_psf, psf_centroid
 from unblur.imaging.synthesis.camera import to_linear, to_srgb
 from unblur.imaging.trajectory import shake_psf
 from unblur.metrics import kernel_similarity
 from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options
-from unblur.pipeline.picture import restore_picture
-from unblur.solvers.light_streaks import bright_lines, streak_psf
-from unblur.types import Observation, Progress, Restoration
+from unblur.pipeline.picture import estimate_psf_of, restore_picture
+from unblur.solvers.light_streaks import bright_lines, shows, streak_psf
+from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SIDE = 400
 LAMPS = ((50, 60), (60, 330), (120, 110), (340, 50), (330, 350), (70, 200))
@@ -89,18 +91,68 @@ def test_a_higher_strength_is_smoother(shaken, found):
 def test_without_lines_that_are_alike_there_is_no_psf_and_nothing_is_changed(name, picture):
     blurry = picture()
     made = methods.get("light_streaks")(Observation(blurry=blurry))
-    assert made.notes == ["No lights that draw the same line were found."]
+    assert len(made.notes) == 1 and made.notes[0].startswith("No PSF was found in lights")
     assert not made.changed and torch.equal(made.image, blurry) and made.psf.numel() == 1
 
 
-def test_a_sharp_photo_of_things_that_are_alike_is_left_alone():
-    light = 0.05 * to_linear(structured_picture(SIDE, SIDE, 3, seed=3))
-    for row, column in LAMPS:  # an L, six times
-        light[..., row : row + 18, column : column + 3] = 0.7
-        light[..., row + 15 : row + 18, column : column + 12] = 0.7
-    picture = photo(light)
-    assert len(bright_lines(picture.mean(1, keepdim=True), 0.5)) == len(LAMPS)
-    assert streak_psf(picture.mean(1, keepdim=True)) is None
+def letters(count, faint=0, side=512):
+    """A sharp photo of letters L: bright ones before a dark background, and some that are too faint to be found."""
+    light = 0.05 * to_linear(structured_picture(side, side, 3, seed=3))
+    places = [(row, column) for row in range(12, side - 30, 44) for column in range(12, side - 30, 44)]
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0)).tolist()
+    for number, place in enumerate(order[: count + faint]):
+        (row, column), value = places[place], 0.7 if number < count else 0.025
+        for rows, columns in (
+            (slice(row, row + 18), slice(column, column + 3)),
+            (slice(row + 15, row + 18), slice(column, column + 12)),
+        ):
+            light[..., rows, columns] = light[..., rows, columns].clamp_min(value)
+    return photo(light)
+
+
+@pytest.mark.parametrize(("count", "faint"), [(6, 0), (100, 0), (6, 60)])
+def test_a_sharp_photo_of_letters_that_are_alike_is_left_alone(count, faint):
+    picture = letters(count, faint).mean(1, keepdim=True)
+    assert len(bright_lines(picture, 0.5)) == count
+    assert streak_psf(picture) is None
+
+
+def test_things_like_a_line_are_found_bright_and_faint():
+    picture = letters(6, 60).mean(1, keepdim=True)
+    letter = torch.zeros(19, 13)
+    letter[:18, :3] = letter[15:18, :12] = 1
+    marked = shows(picture, letter / letter.sum()).float().mean()
+    assert 0.5 * 66 * 19 * 13 < marked * picture.numel() < 0.5 * picture.numel()
+    assert not shows(torch.full((1, 1, 60, 60), 0.3), letter / letter.sum()).any()
+
+
+def test_the_psf_is_centred_so_that_the_result_stays_in_its_place(found):
+    assert all(
+        abs(at - side // 2) <= 0.5 for at, side in zip(psf_centroid(found.psf[0, 0]), found.psf.shape[-2:], strict=True)
+    )
+
+
+def test_the_psf_alone_is_believed_too(shaken, found):
+    options = Options(method="light_streaks")
+    alone = estimate_psf_of(Observation(blurry=shaken), options, Progress())
+    assert alone.changed and not alone.notes
+    torch.testing.assert_close(alone.psf, found.psf[0, 0])
+    with pytest.raises(UnblurError, match="a region is of no use"):
+        estimate_psf_of(Observation(blurry=shaken), replace(options, region=(0, 0, 90, 90)), Progress())
+    with pytest.raises(UnblurError, match="a PSF size is of no use"):
+        estimate_psf_of(Observation(blurry=shaken), replace(options, psf_size=21), Progress())
+
+
+@pytest.mark.parametrize("options", [{"region": (40, 40, 300, 300)}, {"psf_size": 21}])
+def test_auto_uses_another_estimator_where_a_region_or_a_size_is_given(options):
+    (chain, _), *_ = Options(**options).plans({"blurry"}, 0.0, streaks=True)
+    assert chain.name == "l0_psf+wiener_stack"
+
+
+def test_more_noise_makes_it_smoother(shaken, found):
+    noisier = methods.get("light_streaks")(Observation(blurry=shaken, sigma=0.08))
+    slopes = [made.image.diff(dim=-1).square().mean() for made in (found, noisier)]
+    assert slopes[1] < slopes[0]
 
 
 def test_a_batch_gives_each_picture_its_own_psf(shaken, found):

@@ -19,13 +19,22 @@ from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.psf import delta_psf, pad_psf
 from unblur.solvers.canvas import Canvas
-from unblur.solvers.deconvolution import hyper_laplacian
+from unblur.solvers.data_term import noise_sigma
+from unblur.solvers.deconvolution import BETAS, hyper_laplacian
 from unblur.solvers.light_streaks import streak_psf
+from unblur.solvers.non_blind import hyper_laplacian_weight
 from unblur.types import Observation, Progress, Restoration
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
-_WEIGHT, _EXPONENT, _STEPS = 3e-3, 0.8, 3  # of the prior: an error of the PSF is worse than noise
+_WEIGHT, _EXPONENT, _STEPS = (
+    3e-3,
+    0.8,
+    3,
+)  # of the prior, at least: a wrong PSF is worse than noise
 _LIGHT, _NEAR = 0.92, 2  # values from which a pixel belongs to a light; pixels around it that are left out, too
+
+
+_NONE = "No PSF was found in lights: fewer than four draw the same line, or the rest of the photo does not confirm it."
 
 
 class LightStreaksSettings(Settings):
@@ -43,28 +52,29 @@ def restore(observation: Observation, settings: LightStreaksSettings, progress: 
     for picture in luminance(blurry):
         psf = streak_psf(picture[None])
         if psf is None:
-            notes.append("No lights that draw the same line were found.")
+            notes.append(_NONE)
         psfs.append(delta_psf().to(blurry) if psf is None else psf)
         progress.advance()
-    progress.stage("deconvolving", len(blurry))
-    images = []
-    for picture, psf in zip(blurry, psfs, strict=True):
-        images.append(picture[None] if psf.numel() == 1 else _deconvolved(picture[None], psf, settings.strength))
-        progress.advance()
+    sigmas = noise_sigma(observation).flatten()
+    progress.stage("deconvolving", sum(psf.numel() > 1 for psf in psfs) * blurry.shape[1] * len(BETAS))
+    images = [
+        picture[None] if psf.numel() == 1 else _deconvolved(picture[None], psf, settings.strength, sigma, progress)
+        for picture, psf, sigma in zip(blurry, psfs, sigmas, strict=True)
+    ]
     sides = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
     padded = torch.stack([pad_psf(psf, sides)[None] for psf in psfs])  # (B, 1, h, w)
     return Restoration(image=torch.cat(images), psf=padded, changed=len(notes) < len(blurry), notes=notes)
 
 
-def _deconvolved(photo: Tensor, psf: Tensor, strength: float) -> Tensor:
-    """A photo `(1, C, H, W)` without the blur of a PSF `(h, w)`."""
+def _deconvolved(photo: Tensor, psf: Tensor, strength: float, sigma: Tensor, progress: Progress) -> Tensor:
+    """A photo `(1, C, H, W)` with a noise level without the blur of a PSF `(h, w)`."""
     light = (photo.amax(1, keepdim=True) >= _LIGHT).to(photo)
     trusted = F.max_pool2d(light, 2 * _NEAR + 1, 1, _NEAR) == 0
-    weight = photo.new_full((1, 1, 1, 1), strength * _WEIGHT)
+    weight = strength * hyper_laplacian_weight(sigma.view(1, 1, 1, 1)).clamp_min(_WEIGHT)
 
     def restored(plane: Tensor) -> Tensor:
         canvas = Canvas.around(plane, psf, trusted)
-        return canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=_STEPS, progress=Progress()))
+        return canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=_STEPS, progress=progress))
 
     # One channel after the other, to save memory. Beside a light, deconvolution falls below black.
     return torch.cat([restored(plane) for plane in photo.split(1, 1)], 1).clamp(0, 1)

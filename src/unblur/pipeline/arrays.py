@@ -161,6 +161,7 @@ def restore(
     for photo, short in zip(photos, shorts, strict=True):
         if burst is not None:
             results.append(restore_picture(replace(known, frames=burst), options, progress or Progress()))
+            _log_if_unchanged(results[-1])
             continue
         aligned, blurry = None, photo[None]
         if short is not None and align:
@@ -298,7 +299,11 @@ def _burst(first: Tensor, others: Sequence[Any], photo: Layout) -> Tensor:
     """
     if len(first) != 1:
         raise UnblurError(f"a burst is of one scene, but the picture is a batch of {len(first)}. Call once for each.")
-    if not len(others):
+    try:
+        others = list(others)
+    except TypeError:
+        raise UnblurError(f"frames is a list of pictures, not a {type(others).__name__}.") from None
+    if not others:
         raise UnblurError("the burst has one frame only. Give the other ones in frames.")
     burst = [first]
     for number, frame in enumerate(others, start=2):

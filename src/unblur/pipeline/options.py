@@ -74,6 +74,7 @@ class Options:
         If settings, a PSF's size or a region are given, "auto" considers only chains that have them: those for this
         photo, or if there are none, those for other photos.
         """
+        streaks = streaks and self.psf_size is None and self.region is None  # they are for other estimators
         choices = choose(self.method, given, sigma, grain=grain, streaks=streaks)
         if self.method != AUTO or not (self.settings or self.psf_size or self.region):
             return [self._plan(choice, given) for choice in choices]
@@ -108,11 +109,19 @@ class Options:
             does = "estimates a PSF and takes none" if "psf" in chain.gives else "makes no use of a PSF"
             raise UnblurError(f"'{self.method}' {does}; leave out --psf or use --method {NON_BLIND}.")
         chain.check(given)
+        self.check_region(chain)
+        return chain, choice
+
+    def check_region(self, chain: Chain) -> None:
+        """Refuse a region for a chain that has no use for it.
+
+        Raises:
+            UnblurError: a region was given, and no step of the chain only estimates a PSF.
+        """
         if self.region is not None and not any(step.method.card.gives == {"psf"} for step in chain.steps):
             raise UnblurError(
                 f"a region is of no use to '{chain.name}', in which no step only estimates a PSF. Leave it out."
             )
-        return chain, choice
 
     def chain(self, name: str, settings: Mapping[str, Any] | None = None) -> Chain:
         """The chain called `name` with these settings, the PSF's size among them.
@@ -126,8 +135,8 @@ class Options:
         """
         settings = dict(self.settings if settings is None else settings)
         if self.psf_size is not None:
-            cards = [step.method.card for step in Chain.parse(name, settings, allow_files=self.allow_files).steps]
-            estimators = [card.name for card in cards if "psf" in card.gives]
+            steps = [step.method for step in Chain.parse(name, settings, allow_files=self.allow_files).steps]
+            estimators = [one.card.name for one in steps if "psf" in one.card.gives and not one.card.has_evidence]
             if not estimators:
                 raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
             sizes = {"size", f"{estimators[0]}.size"} & settings.keys()

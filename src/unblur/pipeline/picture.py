@@ -40,9 +40,8 @@ SMALLEST = 8
 
 # Noise of the luminance relative to that of the channels: 1 if it is the same in all, 0.67 if it is independent.
 _GRAIN = 0.85
-Region = tuple[int, int, int, int]
-
 _NOTABLE = 0.01  # share of a PSF's light that may move without a note
+Region = tuple[int, int, int, int]
 
 
 class _NotCredible(Exception):
@@ -131,7 +130,7 @@ def _plans(observation: Observation, options: Options) -> list[tuple[Chain, Choi
     # It is not known yet whether the photo is sharp. In a sharp photo only the plain estimate does not measure texture.
     sigma = noise_of(photo)
     grain = noise_of(luminance(photo)) > _GRAIN * sigma
-    streaks = given == {"blurry"} and streak_psf(luminance(photo)) is not None
+    streaks = given == {"blurry"} and options.strength > 0 and streak_psf(luminance(photo)) is not None
     sigma = sigma if observation.sigma is None else observation.sigma
     return options.plans(given, sigma, grain=grain, streaks=streaks)
 
@@ -199,6 +198,7 @@ def _estimate_psf(observation: Observation, options: Options, progress: Progress
     chain = options.chain(choice.name)
     if "psf" not in chain.gives:
         raise UnblurError(f"'{chain.name}' estimates no PSF. Use --method {ESTIMATOR}.")
+    options.check_region(chain)
     photo = observation.photo()
     short_side = min(photo.shape[-2:])
     if short_side < SMALLEST_PICTURE:
@@ -207,9 +207,10 @@ def _estimate_psf(observation: Observation, options: Options, progress: Progress
     sigma = noise_of(photo) if observation.sigma is None else observation.sigma
     made = _for_photos(chain, force=True, region=options.region)(observation, progress)
     assert made.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
-    found = Result(photo, _plane(made.psf), made.stages, True, chain.name, choice.reason, sigma, made.notes)
+    found = Result(photo, _plane(made.psf), made.stages, made.changed, chain.name, choice.reason, sigma, made.notes)
+    judged = not any(step.method.card.has_evidence for step in chain.steps)
     try:
-        for so_far in (Restoration(), Restoration(psf=made.psf)):
+        for so_far in (Restoration(), Restoration(psf=made.psf)) if judged else ():
             _require_credible(observation, so_far, frozenset(), progress)
     except _NotCredible as doubt:
         return replace(found, changed=False, notes=[str(doubt), *made.notes])

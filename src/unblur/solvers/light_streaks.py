@@ -4,7 +4,7 @@ Hu, Cho, Wang & Yang 2014, "Deblurring low-light images with light streaks", use
 its correlation with the photo. Here lines count only if several are alike, which no single bright object is: the line
 that most others are alike is averaged with them.
 
-All sizes are in pixels of a copy of the photo of at most two million pixels, in which the lines are searched.
+The sizes of lines are in pixels of a copy of the photo of at most two million pixels, in which they are searched.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from scipy import ndimage
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from unblur.imaging.convolution import convolve
+from unblur.imaging.psf import centre_psf, gaussian_psf
 from unblur.imaging.synthesis.camera import to_linear
 from unblur.solvers.blind import implausibility, informative_area, informative_place
 from unblur.solvers.l0 import revise_psf
@@ -37,7 +39,9 @@ _BLOOM = 80  # percentile of a line's brightness above which lines are not compa
 _FAINT, _GAP = 0.03, 2  # of the PSF's maximum: what is darker is left out; half the gap that may be in a line
 _COMPARED = 400  # side of the area in which PSFs are compared, at full size
 _CONFIRMED = 1024  # side of the area in which the chosen PSF is confirmed
-_CLEARLY, _BESIDE = 2 * TOLD_APART, 0.05  # a `turned_margin` with the lines, and without them
+_CLEARLY, _BESIDE = 2 * TOLD_APART, TOLD_APART / 2  # a `turned_margin` with the lines, and without them
+_LIKE, _NOTHING = 0.5, 0.5 / 255  # correlation with the line; standard deviation of an area that shows nothing
+_SMOOTH = 3  # pixels around a line that is smoothed
 _SMOOTHNESS = 3.0  # of the PSF when it is corrected, see `revise_psf`
 _MOST_PIXELS = 2_000_000
 
@@ -74,9 +78,10 @@ def streak_psf(grey: Tensor) -> Tensor | None:
         grey: luminance, sRGB, `(1, 1, H, W)`, [0, 1].
 
     Returns:
-        The PSF, `(h, w)`, odd sides, non-negative, sums to 1. None if fewer than four lines are alike, or if the photo
-        does not tell their mean from its copy turned by 180 degrees, also where it does not show them: in a sharp photo
-        of letters or lamps that are alike, it does not.
+        The PSF, `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. None if fewer than
+        four lines are alike, or if the photo does not tell their mean from its copy turned by 180 degrees, also where
+        it shows nothing like them. So None for a straight line, which is like its turned copy, and for a sharp photo of
+        letters or lamps that are alike.
     """
     means, boxes = _candidates(grey)
     area = informative_area(grey, _COMPARED)
@@ -93,8 +98,29 @@ def streak_psf(grey: Tensor) -> Tensor | None:
     for rows, columns in boxes:
         lines[..., rows, columns] = 1
     rows, columns = informative_place(grey, _CONFIRMED)
-    beside = turned_margin(grey[..., rows, columns], best, lines[..., rows, columns])
+    area, lines = grey[..., rows, columns], lines[..., rows, columns]
+    beside = turned_margin(area, best, torch.maximum(lines, shows(area, best).to(lines)))
     return best if beside >= _BESIDE else None
+
+
+def shows(grey: Tensor, line: Tensor) -> Tensor:
+    """Where a photo shows something like a line, bright or faint.
+
+    Args:
+        grey: `(1, 1, H, W)`.
+        line: a PSF, `(h, w)`, odd sides.
+
+    Returns:
+        True in a box around each place with a normalised correlation of .5 or more, `(1, 1, H, W)`.
+    """
+    template = convolve(F.pad(line, [_SMOOTH] * 4)[None, None], gaussian_psf(1.0).to(line))[0, 0]
+    template = template - template.mean()
+    ones = torch.full_like(template, 1 / template.numel())
+    mean, power = (convolve(one, ones) for one in (grey, grey.square()))
+    deviation = (power - mean.square()).clamp_min(_NOTHING**2).sqrt()
+    correlation = convolve(grey, template.flip(0, 1)) / (deviation * template.norm() * template.numel() ** 0.5)
+    height, width = template.shape
+    return F.max_pool2d((correlation >= _LIKE).to(grey), (height, width), 1, (height // 2, width // 2)) > 0
 
 
 def _with_margins(area: Tensor, psfs: list[Tensor]) -> list[tuple[float, Tensor]]:
@@ -250,9 +276,7 @@ def _mean_line(lines: list[Line]) -> Tensor:
     mean *= labels == largest
     rows, columns = np.nonzero(mean)
     inside = mean[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    psf = torch.from_numpy(inside).float()
-    psf = F.pad(psf, (0, 1 - psf.shape[1] % 2, 0, 1 - psf.shape[0] % 2))
-    return psf / psf.sum()
+    return centre_psf(torch.from_numpy(inside).float())[0]
 
 
 def _moved_onto(spectrum: np.ndarray, pictures: list[np.ndarray]) -> Iterator[np.ndarray]:
