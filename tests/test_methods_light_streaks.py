@@ -18,7 +18,7 @@ from unblur.metrics import kernel_similarity
 from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
-from unblur.solvers.light_streaks import bright_lines, shows, streak_psf
+from unblur.solvers.light_streaks import Copies, bright_lines, shows, streak_psf
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SIDE = 400
@@ -113,7 +113,7 @@ def letters(count, faint=0, side=512):
 @pytest.mark.parametrize(("count", "faint"), [(6, 0), (100, 0), (6, 60)])
 def test_a_sharp_photo_of_letters_that_are_alike_is_left_alone(count, faint):
     picture = letters(count, faint).mean(1, keepdim=True)
-    assert len(bright_lines(picture, 0.5)) == count
+    assert len(bright_lines(Copies.of(picture), 0.5)) == count
     assert streak_psf(picture) is None
 
 

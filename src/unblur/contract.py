@@ -56,8 +56,8 @@ class Card:
         presets: named groups of settings.
         undoes_when: what it undoes instead with some values of settings, by the setting's name and value, such as
             `{"output": {"denoised": frozenset({"noise"})}}`. A part of `undoes`.
-        has_evidence: True if the method changes a photo only where it has evidence of its own that it is blurred and of
-            the PSF. So neither is judged again, only the picture.
+        has_evidence: True if the method checks itself whether a photo is blurred and whether its PSF is right, and
+            changes nothing otherwise. So neither is judged again, only the picture.
     """
 
     name: str

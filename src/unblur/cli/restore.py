@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -134,6 +134,8 @@ def restore(
     `unblur restore DIR -o OUT` restores all photos in DIR and its subfolders, in several processes. OUT then holds the
     results in the same subfolders, manifest.jsonl and report.html.
     """
+    from unblur.pipeline.options import Options
+
     way = _way(photos, output, resume or jobs is not None or ray is not None)
     if way != "files" and report is not None:
         raise UnblurError("--report is for photos in files. A folder gets a report.html in any case.")
@@ -144,7 +146,7 @@ def restore(
     known = _known(psf, parse_sigma(sigma), exposure_ratio)
     given_settings = with_weights(parse_settings(settings or []), weights)
     check_psf_size(psf_size)
-    options = _options(
+    options = Options(
         method, psf_size, given_settings, strength, force, device, align=align, region=parse_region(region)
     )
     options.plan(known.given() | {"blurry", *([] if noisy is None else ["noisy"])})  # before the first photo is read
@@ -269,12 +271,6 @@ def _known(psf: Path | None, sigma: float | None, exposure_ratio: float | None) 
 
     plane = None if psf is None else torch.from_numpy(read_psf(psf))[None, None]  # (1, 1, h, w)
     return Observation(psf=plane, sigma=sigma, exposure_ratio=exposure_ratio)
-
-
-def _options(*given: Any, **further: Any) -> Options:
-    from unblur.pipeline.options import Options
-
-    return Options(*given, **further)
 
 
 def _job(options: Options, known: Observation, keep: list[Path], threads: int) -> Job:

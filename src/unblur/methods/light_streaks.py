@@ -26,13 +26,9 @@ from unblur.solvers.non_blind import hyper_laplacian_weight
 from unblur.types import Observation, Progress, Restoration
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
-_WEIGHT, _EXPONENT, _STEPS = (
-    3e-3,
-    0.8,
-    3,
-)  # of the prior, at least: a wrong PSF is worse than noise
+_WEIGHT = 3e-3  # least weight of the prior: high, since an error of the PSF does more harm than noise
+_EXPONENT, _STEPS = 0.8, 3  # of the prior; conjugate-gradient steps
 _LIGHT, _NEAR = 0.92, 2  # values from which a pixel belongs to a light; pixels around it that are left out, too
-
 
 _NONE = "No PSF was found in lights: fewer than four draw the same line, or the rest of the photo does not confirm it."
 
@@ -67,7 +63,7 @@ def restore(observation: Observation, settings: LightStreaksSettings, progress: 
 
 
 def _deconvolved(photo: Tensor, psf: Tensor, strength: float, sigma: Tensor, progress: Progress) -> Tensor:
-    """A photo `(1, C, H, W)` with a noise level without the blur of a PSF `(h, w)`."""
+    """Deconvolve a photo `(1, C, H, W)` with a PSF `(h, w)`; `sigma` is the standard deviation of its noise."""
     light = (photo.amax(1, keepdim=True) >= _LIGHT).to(photo)
     trusted = F.max_pool2d(light, 2 * _NEAR + 1, 1, _NEAR) == 0
     weight = strength * hyper_laplacian_weight(sigma.view(1, 1, 1, 1)).clamp_min(_WEIGHT)

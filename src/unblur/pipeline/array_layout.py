@@ -26,6 +26,10 @@ class Layout:
     shape: torch.Size
     dtype: torch.dtype
 
+    def __str__(self) -> str:
+        """The kind and the shape, for a message."""
+        return f"{'numpy' if self.is_numpy else 'torch'}, {tuple(self.shape)}"
+
     def put_together(self, pictures: Tensor, alpha: Tensor | None) -> Any:
         """`(B, C, H, W)` float32 as what came in, with its alpha as it was."""
         if self.dtype in _LEVELS:

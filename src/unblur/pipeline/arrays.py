@@ -283,10 +283,9 @@ def _short_shots(noisy: Any, photo: Layout, align: bool) -> list[Tensor]:
         sides = (0, 1) if photo.is_numpy else (-2, -1)
         shape, wanted = (torch.Size(np.delete(one, sides)) for one in (shape, wanted)) if alike else (shape, wanted)
     if not alike or shape != wanted:
-        kinds = ["numpy" if one.is_numpy else "torch" for one in (layout, photo)]
         raise UnblurError(
-            f"the noisy picture ({kinds[0]}, {tuple(layout.shape)}) must be of the kind and shape of the blurry one "
-            f"({kinds[1]}, {tuple(photo.shape)}){', except for height and width' if align else ''}."
+            f"the noisy picture ({layout}) must be of the kind and shape of the blurry one ({photo})"
+            f"{', except for height and width' if align else ''}."
         )
     return list(pictures.split(1))
 
@@ -309,11 +308,7 @@ def _burst(first: Tensor, others: Sequence[Any], photo: Layout) -> Tensor:
     for number, frame in enumerate(others, start=2):
         layout, picture, _ = taken_apart(frame)
         if (layout.is_numpy, layout.shape) != (photo.is_numpy, photo.shape):
-            kinds = ["numpy" if one.is_numpy else "torch" for one in (layout, photo)]
-            raise UnblurError(
-                f"frame {number} ({kinds[0]}, {tuple(layout.shape)}) must be of the kind and shape of the first one "
-                f"({kinds[1]}, {tuple(photo.shape)})."
-            )
+            raise UnblurError(f"frame {number} ({layout}) must be of the kind and shape of the first one ({photo}).")
         burst.append(picture.to(first.device))
     return torch.stack(burst, 1)
 

@@ -95,13 +95,8 @@ def choose(
     shaken = Choice(f"{ESTIMATOR}+{NON_BLIND}", "only the photo was given, so one PSF is estimated from its edges")
     noisy = f"the photo is noisy, sigma {255 * sigma:.0f} of 255"
     if sigma >= NOISY and grain:
-        return [
-            *drawn,
-            shaken,
-            Choice(DENOISER, f"the photo is noisy, sigma {255 * sigma:.0f} of 255, in brightness only"),
-        ]
+        return [*drawn, shaken, Choice(DENOISER, f"{noisy}, in brightness only")]
     if sigma >= NOISY:
-        noisy = f"the photo is noisy, sigma {255 * sigma:.0f} of 255"
         return [
             *drawn,
             Choice(NOISE_AND_BLUR, noisy, {f"{NOISE_AND_BLUR}.final": True}),

@@ -74,7 +74,6 @@ class Options:
         If settings, a PSF's size or a region are given, "auto" considers only chains that have them: those for this
         photo, or if there are none, those for other photos.
         """
-        streaks = streaks and self.psf_size is None and self.region is None  # they are for other estimators
         choices = choose(self.method, given, sigma, grain=grain, streaks=streaks)
         if self.method != AUTO or not (self.settings or self.psf_size or self.region):
             return [self._plan(choice, given) for choice in choices]
@@ -89,7 +88,7 @@ class Options:
         """Whether the chain has all settings that were given, and estimates a PSF if its size or a region was given."""
         unknown = set(self.settings) - setting_keys(choice.name, self.allow_files)
         no_psf = self.psf_size is None and self.region is None
-        return not unknown and (no_psf or "psf" in Chain.parse(choice.name).gives)
+        return not unknown and (no_psf or bool(_estimators(Chain.parse(choice.name))))
 
     def _plan(self, choice: Choice, given: Collection[str]) -> tuple[Chain, Choice]:
         own = {key.rpartition(".")[2] for key in self.settings}
@@ -135,8 +134,7 @@ class Options:
         """
         settings = dict(self.settings if settings is None else settings)
         if self.psf_size is not None:
-            steps = [step.method for step in Chain.parse(name, settings, allow_files=self.allow_files).steps]
-            estimators = [one.card.name for one in steps if "psf" in one.card.gives and not one.card.has_evidence]
+            estimators = _estimators(Chain.parse(name, settings, allow_files=self.allow_files))
             if not estimators:
                 raise UnblurError(f"a PSF size is of no use to '{name}', which estimates no PSF. Leave it out.")
             sizes = {"size", f"{estimators[0]}.size"} & settings.keys()
@@ -144,3 +142,9 @@ class Options:
                 raise UnblurError(f"the PSF's size is given twice, as psf_size and as the setting {min(sizes)}.")
             settings[f"{estimators[0]}.size"] = self.psf_size
         return Chain.parse(name, settings, allow_files=self.allow_files)
+
+
+def _estimators(chain: Chain) -> list[str]:
+    """The names of the methods in a chain that estimate a PSF as they are told: of some size, or in some region."""
+    cards = [step.method.card for step in chain.steps]
+    return [card.name for card in cards if "psf" in card.gives and not card.has_evidence]

@@ -133,8 +133,8 @@ def _candidates(grey: Tensor) -> tuple[list[Tensor], list[Box]]:
 
     Also the boxes of all these lines, in the photo at full size.
     """
-    photo = _copies(grey)
-    found = [_lines_above(level, photo) for level in _LEVELS]
+    photo = Copies.of(grey)
+    found = [bright_lines(photo, level) for level in _LEVELS]
     # Above a high level lines lack their faint parts, and above a low one neighbouring lines are joined.
     sets = [_alike(_apart(order)) for order in (found, found[::-1])]
     means = [psf.to(grey) for lines in sets for psf in _means_of(lines)]
@@ -181,28 +181,32 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 @dataclass(frozen=True)
-class _Copies:
-    """A photo as numpy arrays, `(H, W)`."""
+class Copies:
+    """A photo as numpy arrays.
 
-    full: np.ndarray  # linear light
-    small: np.ndarray  # sRGB, smaller by `factor`
-    light: np.ndarray  # the same in linear light
+    Attributes:
+        full: its linear light, `(H, W)`.
+        small: a smaller copy, sRGB.
+        light: the same in linear light.
+        factor: by which that is smaller.
+    """
+
+    full: np.ndarray
+    small: np.ndarray
+    light: np.ndarray
     factor: int
 
-
-def _copies(grey: Tensor) -> _Copies:
-    factor = math.ceil(math.sqrt(grey[0, 0].numel() / _MOST_PIXELS))
-    small = F.avg_pool2d(grey, factor)
-    full, light = (to_linear(picture)[0, 0].cpu().numpy() for picture in (grey, small))
-    return _Copies(full, small[0, 0].cpu().numpy(), light, factor)
-
-
-def bright_lines(grey: Tensor, level: float) -> list[Line]:
-    """Find slender lines before dark backgrounds, of a luminance above `level`, in a photo `(1, 1, H, W)`."""
-    return _lines_above(level, _copies(grey))
+    @classmethod
+    def of(cls, grey: Tensor) -> Copies:
+        """The copies of a luminance `(1, 1, H, W)`, sRGB, [0, 1]."""
+        factor = math.ceil(math.sqrt(grey[0, 0].numel() / _MOST_PIXELS))
+        small = F.avg_pool2d(grey, factor)
+        full, light = (to_linear(picture)[0, 0].cpu().numpy() for picture in (grey, small))
+        return cls(full, small[0, 0].cpu().numpy(), light, factor)
 
 
-def _lines_above(level: float, photo: _Copies) -> list[Line]:
+def bright_lines(photo: Copies, level: float) -> list[Line]:
+    """Find slender lines before dark backgrounds where the luminance exceeds `level`."""
     labels, count = _labelled(photo.small > level)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     kept = (areas >= _SHORTEST) & (areas <= _LONGEST**2)
@@ -226,7 +230,7 @@ def _lines_above(level: float, photo: _Copies) -> list[Line]:
     return lines
 
 
-def _line(mask: np.ndarray, light: np.ndarray, photo: _Copies, box: Box) -> Line | None:
+def _line(mask: np.ndarray, light: np.ndarray, photo: Copies, box: Box) -> Line | None:
     """The line where `mask` is True, or None if it is no slender line before a dark background.
 
     Args:
