@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
@@ -46,6 +50,36 @@ def test_edges_between_colours_are_sharper_with_full_chroma():
         for chroma in ("half", "full")
     )
     assert psnr(full, scene.sharp) > psnr(half, scene.sharp) + 1
+
+
+def as_jpeg(picture: torch.Tensor, quality: int) -> torch.Tensor:
+    """A picture `(1, 3, H, W)` that was saved as a JPEG file and read again."""
+    file = io.BytesIO()
+    pixels = (255 * picture[0].clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None].float() / 255
+
+
+def test_chroma_of_a_jpeg_file_is_restored_at_half_the_size_where_it_gains():
+    scene = tinted(96, 104)
+    seen = as_jpeg(scene.blurry, 92)
+    method = methods.get("wiener_stack")
+    auto, half, full = (
+        method(Observation(blurry=seen, psf=scene.psf), {"chroma": chroma}).image for chroma in ("auto", "half", "full")
+    )
+    assert torch.equal(auto, half)
+    assert psnr(half, scene.sharp) > psnr(full, scene.sharp) + 0.2
+
+
+def test_chroma_with_detail_down_to_single_pixels_was_not_in_a_jpeg_file():
+    noisy = tinted(64, 72).blurry
+    eight_bits = (255 * noisy.clamp(0, 1)).round() / 255
+    ramp = torch.linspace(0.2, 0.6, 72) + torch.linspace(0, 0.3, 64)[:, None]
+    smooth = ramp.expand(1, 1, 64, 72) * torch.tensor([1.0, 0.8, 0.5])[:, None, None]
+    assert photo.chroma_was_compressed(as_jpeg(noisy, 90))
+    assert not photo.chroma_was_compressed(eight_bits)
+    assert not photo.chroma_was_compressed((255 * smooth).round() / 255), "rounding alone makes detail"
+    assert not photo.chroma_was_compressed(smooth), "not 8 bits, so not from a JPEG file"
 
 
 def test_chroma_goes_to_half_the_size_with_its_border():

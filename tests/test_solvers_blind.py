@@ -10,7 +10,9 @@ from unblur.imaging.psf import delta_psf, gaussian_psf, psf_centroid, splat_poin
 from unblur.metrics import kernel_similarity
 from unblur.solvers import blind
 from unblur.solvers.blind import SMALLEST_PICTURE, estimate_psf, implausibility, informative_area
+from unblur.solvers.l0 import psfs_by_level
 from unblur.solvers.psf_fit import tidy
+from unblur.types import Progress
 
 
 def arc_psf(radius: float) -> torch.Tensor:
@@ -72,6 +74,33 @@ def test_a_psf_larger_than_any_size_tried_at_first_is_found_by_trying_larger_one
 def test_a_large_psf_is_found_in_a_larger_picture(seed):
     scene = observe(large_shapes(546, 576, seed=seed), arc_psf(26), sigma=0.003)
     assert_found(estimate_psf(scene.blurry), scene, 0.7)
+
+
+def test_only_the_best_two_sizes_are_estimated_at_full_size(monkeypatch):
+    scene = observe(large_shapes(320, 330, seed=1), hook_psf().float(), sigma=0.005)
+    levels, stages = [], []
+
+    class Noted(Progress):
+        def stage(self, name, total=None):
+            stages.append([name, total, 0])
+
+        def advance(self, steps=1, **figures):
+            stages[-1][2] += steps
+
+    def counted(area, search, progress, exemplar):
+        levels.append([search.size, 0])
+        own = levels[-1]
+        for psf in psfs_by_level(area, search, progress, exemplar):
+            own[1] += 1
+            yield psf
+
+    monkeypatch.setattr(blind, "psfs_by_level", counted)
+    found = estimate_psf(scene.blurry, progress=Noted())
+    whole = [blind.L0Search(size, 0.004, 0.3, 5) for size, _ in levels]
+    left_out = [len(search.scales()) - done for search, (_, done) in zip(whole, levels, strict=True)]
+    assert sorted(left_out) == [0, 0, 2, 2], "four sizes and weights; a search has two levels above half the size"
+    assert all(done == total for _, total, done in stages), "the progress counts what is left out"
+    assert kernel_similarity(found, scene.psf) > 0.7
 
 
 @pytest.mark.parametrize("size", [9, 13, 25])

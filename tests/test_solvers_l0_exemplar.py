@@ -145,6 +145,7 @@ def test_the_exemplar_of_each_quarter_of_a_large_photo_is_its_own(monkeypatch):
         return delta_psf(3)
 
     monkeypatch.setattr("unblur.solvers.blind.search_psf", noted)
+    monkeypatch.setattr("unblur.solvers.blind.psfs_by_level", lambda *given: [noted(*given)])
     blurry = structured_picture(150, 160)
     estimate_psf(blurry, size=9, exemplar=blurry + 1)
     assert len(seen) == 2 + 4, "two L0 weights on the most detailed area, and one search in each quarter"

@@ -12,6 +12,7 @@ exemplars"; Miao & Zhu, Eq. 8).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ _COARSEST = 5  # pixels: side of the PSF at the coarsest level
 WEIGHT_DECAY = 1.1  # the L0 weight is divided by this in each iteration, down to the least one
 LEAST_WEIGHT = 1e-4  # least L0 weight
 _FAINTER = 8  # ratio of the threshold of edges at the start of a search to that at its end, about
+_BETA_GROWTH = 2.0  # factor of beta from one pass to the next
 _BETA_MAX = 1e3  # largest beta of the half-quadratic continuation; with 1e5 the result is the same
 
 
@@ -69,6 +71,17 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress, exemplar: T
     Returns:
         `(h, w)`, odd sides of at most `search.size`, non-negative, sums to 1.
     """
+    *_, psf = psfs_by_level(blurry, search, progress, exemplar)
+    return psf
+
+
+def psfs_by_level(
+    blurry: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None = None
+) -> Iterator[Tensor]:
+    """As `search_psf`, but yields the PSF of each pyramid level, at the size of that level.
+
+    A level is computed when it is asked for. So a search can be given up early.
+    """
     psf, weight, threshold = None, search.weight, None
     for scale in search.scales():
         size = max(odd_side(search.size * scale), 3)
@@ -82,8 +95,7 @@ def search_psf(blurry: Tensor, search: L0Search, progress: Progress, exemplar: T
             psf = prune(fit_psf(edges, level.blurry_gradient, psf, search.smoothness))
             weight = max(weight / WEIGHT_DECAY, LEAST_WEIGHT)
         progress.advance()
-    assert psf is not None
-    return psf
+        yield psf
 
 
 def revise_psf(blurry: Tensor, psf: Tensor, smoothness: float) -> Tensor:
@@ -165,7 +177,7 @@ class Level:
             torch.add(fixed, right, alpha=beta, out=right)
             torch.add(power, laplacian, alpha=beta + self.guide_weight, out=divisor)
             sharp = torch.fft.irfft2(right.mul_(divisor.reciprocal_()), s=shape)
-            beta *= 2
+            beta *= _BETA_GROWTH
         _gradient_into(edges, sharp)
         return edges.mul_(self.inside)
 

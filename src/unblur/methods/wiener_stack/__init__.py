@@ -18,7 +18,14 @@ from unblur.contract import Card, Method, setting
 from unblur.layers.precision import Precision, dtype_for
 from unblur.methods.wiener_stack.build import TRAINED, load_network
 from unblur.methods.wiener_stack.network import ERROR_CORRECTED, ERROR_ESTIMATED, ERROR_MEASURED, PASSES
-from unblur.methods.wiener_stack.photo import Parameters, centred, parameters_for, photo_shows_lights, restore_photo
+from unblur.methods.wiener_stack.photo import (
+    Parameters,
+    centred,
+    chroma_was_compressed,
+    parameters_for,
+    photo_shows_lights,
+    restore_photo,
+)
 from unblur.methods.wiener_stack.psf_correction import corrected_psf
 from unblur.methods.wiener_stack.published import PublishedStack
 from unblur.methods.wiener_stack.training import WienerStackTraining
@@ -69,8 +76,8 @@ class WienerStackSettings(TrainedSettings):
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
         "size at which colour (chroma) is restored; half takes half the time, and edges between colours are less "
-        f"sharp; auto: half for photos of more than {_HALF_FROM / 1e6:.0f} megapixels, since cameras and JPEG record "
-        "no more",
+        f"sharp; auto: half for photos of more than {_HALF_FROM / 1e6:.0f} megapixels, and for those that were JPEG "
+        "files, since their chroma holds no more",
         probe=("half", "full"),
     )
     precision: Precision = setting(
@@ -144,12 +151,18 @@ def _prepare(
         observation.sigma,
         psf_error=psf_error,
         passes=settings.passes,
-        half_chroma=settings.chroma == "half"
-        or (settings.chroma == "auto" and blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM),
+        half_chroma=settings.chroma == "half" or (settings.chroma == "auto" and _has_coarse_chroma(blurry)),
         mask_clipped=settings.mask_clipped,
         dtype=dtype,
     )
     return replace(observation, psf=psf), parameters
+
+
+def _has_coarse_chroma(blurry: Tensor) -> bool:
+    """Whether chroma of photos is restored at half size."""
+    if blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM:
+        return True
+    return blurry.shape[1] == 3 and chroma_was_compressed(blurry)
 
 
 def restore(observation: Observation, settings: WienerStackSettings | Parameters, progress: Progress) -> Restoration:

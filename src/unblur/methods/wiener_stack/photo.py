@@ -22,6 +22,8 @@ from unblur.solvers.data_term import SIGMA_FLOOR, noise_sigma, unclipped
 from unblur.solvers.tiles import halo_for
 from unblur.types import Observation, Progress
 
+_COMPRESSED = 0.2 / 255  # on the [0, 1] scale: finest detail of chroma; rounding of RGB to 8 bits makes it 0.25 / 255
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -132,6 +134,22 @@ def _restore(
 def is_grey(blurry: Tensor) -> bool:
     """Whether all channels of all photos are equal."""
     return bool((blurry == blurry[:, :1]).all())
+
+
+def chroma_was_compressed(blurry: Tensor) -> bool:
+    """Whether photos of 8 bits were decoded from chroma without detail down to single pixels, as from most JPEG files.
+
+    Rounding red, green and blue to 8 bits adds noise to chroma. If there is less, chroma was smoother before.
+
+    Args:
+        blurry: `(B, 3, H, W)`, [0, 1].
+    """
+    if min(blurry.shape[-2:]) < 2 or not torch.equal((255 * blurry).round() / 255, blurry):
+        return False
+    chroma = rgb_to_ycbcr(blurry)[:, 1:]
+    across = chroma[..., 1:] - chroma[..., :-1]  # (B, 2, H, W - 1)
+    finest = (across[..., 1:, :] - across[..., :-1, :]).abs() / 2  # (B, 2, H - 1, W - 1)
+    return bool((finest.flatten(2).median(-1).values < _COMPRESSED).all())
 
 
 def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int) -> bool:
