@@ -161,8 +161,8 @@ def test_a_noisy_photo_is_denoised_and_deblurred_and_the_reason_names_the_noise(
     assert plans[0][0].steps[0].settings.final
 
 
-def test_where_no_psf_explains_the_blur_a_network_for_moving_scenes_comes_next():
-    assert [choice.name for choice in choose("auto", {"blurry"})] == ["l0_psf+wiener_stack", "two_way"]
+def test_where_no_psf_explains_the_blur_a_turning_camera_comes_next_and_then_a_network_for_moving_scenes():
+    assert [choice.name for choice in choose("auto", {"blurry"})] == ["l0_psf+wiener_stack", "camera_path", "two_way"]
 
 
 def test_of_the_choices_of_auto_only_those_remain_that_have_the_settings_of_the_person():

@@ -21,17 +21,21 @@ from unblur.imaging.colour import luminance
 from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
 from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
+from unblur.methods.wiener_stack.photo import has_coarse_chroma
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, search_path
 from unblur.solvers.filter_flow import centres
-from unblur.solvers.psf_evidence import evidence_for, holds_a_tile
+from unblur.solvers.psf_evidence import evidence_for, holds_a_tile, share_explained_no_better
+from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
 from unblur.solvers.tiles import halo_for, tiled_by_place
 from unblur.types import Observation, Progress, Restoration
 
 # Chosen by hand.
 _LARGER = 6  # pixels by which a PSF may be larger than the one of the whole photo
 _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
-_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
+# Share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`: with a weak prior; with a
+# strong one, if the PSFs are told from their turned copies. As in `pipeline.judge`.
+_NO_BETTER, _NO_BETTER_IN_NOISE = 0.25, 0.28
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
@@ -138,20 +142,25 @@ def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
     False also if no area is large enough to tell.
     """
     progress.stage("checking the PSFs", len(areas))
-    shares = []
+    found = []
     for area in areas:
         psf = psfs.at(area.place)
         if max(psf.shape) > 1 and holds_a_tile(area.picture, psf):
-            shares.append(evidence_for(area.picture, psf).share_no_better)
+            in_noise = evidence_for(area.picture, psf, SOME_NOISE)
+            found.append((share_explained_no_better(area.picture, psf), in_noise.share_no_better, in_noise.turned))
         progress.advance()
-    return bool(shares) and sum(shares) / len(shares) <= _NO_BETTER
+    if not found:
+        return False
+    plain, share, margin = (sum(column) / len(found) for column in zip(*found, strict=True))
+    return plain <= _NO_BETTER or (share <= _NO_BETTER_IN_NOISE and margin >= TOLD_APART)
 
 
 def _deconvolved(observation: Observation, psfs: _Psfs, precision: Precision, progress: Progress) -> Tensor:
     """The photo, each tile of it deconvolved with the PSF of its middle: `(1, C, H, W)`."""
     photo = observation.photo()
     height, width = photo.shape[-2:]
-    settings = WIENER_STACK.configure({"precision": precision})
+    chroma = "half" if has_coarse_chroma(photo) else "full"  # the same in all tiles
+    settings = WIENER_STACK.configure({"precision": precision, "chroma": chroma})
 
     def restore_tile(tile: Observation, stop: Progress, place: tuple[slice, slice]) -> Tensor:
         rows, columns = place

@@ -33,6 +33,9 @@ NOISY_ESTIMATOR = "exemplar_psf"
 DENOISER = "nlm"
 """Denoises a photo whose noise is the same in all channels."""
 
+TURNING = "camera_path"
+"""Restores a photo whose blur differs from place to place as if the camera had turned; says itself whether it can."""
+
 MOVING = "two_way"
 """Restores a photo whose blur differs from place to place, so that no PSF explains it."""
 
@@ -106,6 +109,7 @@ def choose(
     return [
         *drawn,
         shaken,
+        Choice(TURNING, "no single PSF explains the blur, but a camera that shifted and turned does"),
         Choice(MOVING, "no single PSF explains the blur, so it may differ from place to place"),
     ]
 

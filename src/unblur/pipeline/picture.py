@@ -100,9 +100,7 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     unchanged = replace(unchanged, method=chain.name, reason=choice.reason)
     if "psf" in chain.gives and min(photo.shape[-2:]) < SMALLEST_PICTURE:
         return replace(unchanged, notes=[_too_small(photo, SMALLEST_PICTURE)])
-    sigma = observation.sigma
-    if sigma is None:
-        sigma = noise_of(photo, blurred="blur" in chain.undoes)
+    sigma = noise_of(photo, blurred="blur" in chain.undoes) if observation.sigma is None else observation.sigma
     unchanged = replace(unchanged, sigma=sigma)
     if options.strength == 0:
         return replace(unchanged, notes=["Nothing was changed, because the strength is 0."])
@@ -115,6 +113,8 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
         except _NotCredible as doubt:
             first = first or doubt
             continue
+        if not made.changed and chain is not plans[-1][0]:
+            continue  # the method says itself that it cannot restore this photo
         chosen = replace(unchanged, method=chain.name, reason=choice.reason)
         return _checked(chosen, made, options.strength)
     assert first is not None  # since there is at least one plan

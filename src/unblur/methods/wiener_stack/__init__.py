@@ -19,9 +19,10 @@ from unblur.layers.precision import Precision, dtype_for
 from unblur.methods.wiener_stack.build import TRAINED, load_network
 from unblur.methods.wiener_stack.network import ERROR_CORRECTED, ERROR_ESTIMATED, ERROR_MEASURED, PASSES
 from unblur.methods.wiener_stack.photo import (
+    HALF_FROM,
     Parameters,
     centred,
-    chroma_was_compressed,
+    has_coarse_chroma,
     parameters_for,
     photo_shows_lights,
     restore_photo,
@@ -33,7 +34,6 @@ from unblur.trained import TrainedSettings
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 _TILE = 1024  # pixels; takes 1/8 less time than 768, and needs 2.3 GB (benchmarks/large_photo.py)
-_HALF_FROM = 4_000_000  # number of pixels above which `chroma=auto` is half; chosen by hand
 _ROUNDS_MEASURED, _ROUNDS_ESTIMATED = 2, 1  # corrections of the PSF (benchmarks/tune_wiener_stack.py)
 # `finest` of `correct_psf`, in pixels (benchmarks/tune_wiener_stack.py). The errors of measured PSFs are smoother.
 _FINEST_MEASURED, _FINEST_ESTIMATED = 1.5, 0.4
@@ -76,7 +76,7 @@ class WienerStackSettings(TrainedSettings):
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
         "size at which colour (chroma) is restored; half takes half the time, and edges between colours are less "
-        f"sharp; auto: half for photos of more than {_HALF_FROM / 1e6:.0f} megapixels, and for those that were JPEG "
+        f"sharp; auto: half for photos of more than {HALF_FROM / 1e6:.0f} megapixels, and for those that were JPEG "
         "files, since their chroma holds no more",
         probe=("half", "full"),
     )
@@ -151,18 +151,11 @@ def _prepare(
         observation.sigma,
         psf_error=psf_error,
         passes=settings.passes,
-        half_chroma=settings.chroma == "half" or (settings.chroma == "auto" and _has_coarse_chroma(blurry)),
+        half_chroma=settings.chroma == "half" or (settings.chroma == "auto" and has_coarse_chroma(blurry)),
         mask_clipped=settings.mask_clipped,
         dtype=dtype,
     )
     return replace(observation, psf=psf), parameters
-
-
-def _has_coarse_chroma(blurry: Tensor) -> bool:
-    """Whether chroma of photos is restored at half size."""
-    if blurry.shape[-2] * blurry.shape[-1] > _HALF_FROM:
-        return True
-    return blurry.shape[1] == 3 and chroma_was_compressed(blurry)
 
 
 def restore(observation: Observation, settings: WienerStackSettings | Parameters, progress: Progress) -> Restoration:

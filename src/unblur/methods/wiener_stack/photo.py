@@ -22,6 +22,9 @@ from unblur.solvers.data_term import SIGMA_FLOOR, noise_sigma, unclipped
 from unblur.solvers.tiles import halo_for
 from unblur.types import Observation, Progress
 
+HALF_FROM = 4_000_000
+"""Number of pixels above which chroma is restored at half size, if nothing else is said. Chosen by hand."""
+
 _COMPRESSED = 0.2 / 255  # on the [0, 1] scale: finest detail of chroma; rounding of RGB to 8 bits makes it 0.25 / 255
 
 
@@ -134,6 +137,11 @@ def _restore(
 def is_grey(blurry: Tensor) -> bool:
     """Whether all channels of all photos are equal."""
     return bool((blurry == blurry[:, :1]).all())
+
+
+def has_coarse_chroma(blurry: Tensor) -> bool:
+    """Whether chroma of photos `(B, C, H, W)` is better restored at half size: of large photos and JPEG files."""
+    return blurry.shape[-2] * blurry.shape[-1] > HALF_FROM or (blurry.shape[1] == 3 and chroma_was_compressed(blurry))
 
 
 def chroma_was_compressed(blurry: Tensor) -> bool:
