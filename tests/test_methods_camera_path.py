@@ -9,7 +9,9 @@ from helpers import structured_picture
 from turning_camera import hook_path, seen_through
 from unblur import methods
 from unblur.imaging.noise import add_gaussian_noise
+from unblur.methods import camera_path
 from unblur.metrics import psnr_aligned
+from unblur.solvers.psf_evidence import Evidence
 from unblur.types import Observation
 
 METHOD = methods.get("camera_path")
@@ -50,6 +52,20 @@ def test_a_photo_that_no_path_explains_is_not_changed(photo):
     result = METHOD(Observation(blurry=moved, sigma=0.0), QUICK)
     assert not result.changed and torch.equal(result.image, moved)
     assert "something may have moved" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("share", "share_in_noise", "margin", "believed"),
+    [(0.2, 0.5, 0.0, True), (0.5, 0.2, 0.1, True), (0.5, 0.2, 0.01, False), (0.5, 0.4, 0.1, False)],
+)
+def test_in_grain_the_psfs_must_be_told_from_their_turned_copies(
+    photo, monkeypatch, share, share_in_noise, margin, believed
+):
+    evidence = Evidence(share_in_noise, 0.0, margin)
+    monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: share)
+    monkeypatch.setattr(camera_path, "evidence_for", lambda grey, psf, weight: evidence)
+    observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
+    assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
 
 
 @pytest.mark.parametrize(

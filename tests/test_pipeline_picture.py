@@ -374,6 +374,15 @@ def test_where_the_first_choice_gives_nothing_credible_the_next_one_restores(tmp
     assert (result.changed, result.method, result.reason) == (True, "second", "the first one failed")
 
 
+def test_where_a_method_says_that_it_cannot_restore_the_photo_the_next_choice_restores(tmp_path, monkeypatch):
+    unsure = "return Restoration(image=observation.blurry, changed=False, notes=['not sure'])"
+    first, second = fake_method(tmp_path, "first", unsure), fake_method(tmp_path, "second", SHARPER)
+    result = tried(monkeypatch, Choice(first, "it comes first"), Choice(second, "the first one failed"))
+    assert (result.changed, result.method) == (True, "second")
+    alone = tried(monkeypatch, Choice(first, "it is the only one"))
+    assert (alone.changed, alone.method, alone.notes) == (False, "first", ["not sure"])
+
+
 def test_where_no_choice_gives_anything_credible_the_reason_is_that_of_the_first(tmp_path, monkeypatch):
     first, second = (fake_method(tmp_path, name, BLURRIER) for name in ("first", "second"))
     result = tried(monkeypatch, Choice(first, "it comes first"), Choice(second, "the first one failed"))
