@@ -379,6 +379,9 @@ def test_where_a_method_says_that_it_cannot_restore_the_photo_the_next_choice_re
     first, second = fake_method(tmp_path, "first", unsure), fake_method(tmp_path, "second", SHARPER)
     result = tried(monkeypatch, Choice(first, "it comes first"), Choice(second, "the first one failed"))
     assert (result.changed, result.method) == (True, "second")
+    blurrier = fake_method(tmp_path, "blurrier", BLURRIER)
+    neither = tried(monkeypatch, Choice(blurrier, "it comes first"), Choice(first, "it comes last"))
+    assert (neither.changed, neither.method) == (False, "blurrier") and "no sharper" in neither.notes[0]
     alone = tried(monkeypatch, Choice(first, "it is the only one"))
     assert (alone.changed, alone.method, alone.notes) == (False, "first", ["not sure"])
 

@@ -34,7 +34,7 @@ from unblur.types import Observation, Progress, Restoration
 _LARGER = 6  # pixels by which a PSF may be larger than the one of the whole photo
 _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
 # Share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`: with a weak prior; with a
-# strong one, if the PSFs are told from their turned copies. As in `pipeline.judge`.
+# strong one, if the PSFs are told from their turned copies (this number as in `pipeline.judge`).
 _NO_BETTER, _NO_BETTER_IN_NOISE = 0.25, 0.28
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`

@@ -113,7 +113,7 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
         except _NotCredible as doubt:
             first = first or doubt
             continue
-        if not made.changed and chain is not plans[-1][0]:
+        if not made.changed and (first is not None or chain is not plans[-1][0]):
             continue  # the method says itself that it cannot restore this photo
         chosen = replace(unchanged, method=chain.name, reason=choice.reason)
         return _checked(chosen, made, options.strength)

@@ -76,8 +76,8 @@ class WienerStackSettings(TrainedSettings):
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
         "size at which colour (chroma) is restored; half takes half the time, and edges between colours are less "
-        f"sharp; auto: half for photos of more than {HALF_FROM / 1e6:.0f} megapixels, and for those that were JPEG "
-        "files, since their chroma holds no more",
+        f"sharp; auto: half for photos of more than {HALF_FROM / 1e6:.0f} megapixels, and for most that were JPEG "
+        "files, since their chroma holds little more",
         probe=("half", "full"),
     )
     precision: Precision = setting(
