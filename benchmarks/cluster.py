@@ -10,6 +10,7 @@ result is missing or differs from that of one local process. Each worker compute
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -73,20 +74,26 @@ def watched(command: list[str], out: Path, count: int, *, kill: bool) -> float:
             if lines < count:
                 last = time.perf_counter()
             if not killed and lines >= count // 3:
-                os.kill(a_worker(), signal.SIGKILL)
+                os.kill(a_worker(process.pid), signal.SIGKILL)
                 killed = True
+    if not killed or not first[1]:
+        raise SystemExit("the run ended before it could be watched")
     return 60 * (count - first[1]) / (last - first[0])
 
 
-def a_worker() -> int:
-    """The process of a Ray worker that restores a photo."""
+def a_worker(command: int) -> int:
+    """The process of a Ray worker that restores a photo, among those that the process `command` has started."""
+    titles, parents = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (folder / "cmdline").read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if title.startswith(b"ray::") and b"IDLE" not in title:
-            return int(folder.name)
+        with contextlib.suppress(OSError):  # it has just ended
+            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    for worker, title in titles.items():
+        above = worker
+        while above not in (0, command):
+            above = parents.get(above, 0)
+        if above == command and title.startswith(b"ray::") and b"IDLE" not in title:
+            return worker
     raise SystemExit("no Ray worker was found")
 
 

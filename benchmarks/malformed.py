@@ -200,7 +200,7 @@ class Worker:
                 _, said, memory = self.pipe.recv()
                 self.number = None
                 return number, said, memory
-        except EOFError:
+        except (EOFError, OSError):
             said = "the process died"
         if said is None and time.perf_counter() - self.since > SECONDS:
             said = f"more than {SECONDS:.0f} s"

@@ -1,4 +1,4 @@
-"""Every command in README and docs does what it says, on pictures small enough for a test.
+"""Every command in README and docs runs without an error, on pictures small enough for a test.
 
 A command of `unblur` runs as it is written, in a folder that holds files of the names that the commands use. What would
 take long is made shorter (`SHORTER`). Commands of other programs are not run, but the options and files that they name
@@ -161,7 +161,10 @@ def test_a_command_runs_as_it_is_written(command, place):
         done(arguments(command.replace("--resume", "")))
     if command.startswith("unblur psf"):
         (place / "psf.png").unlink()  # it is written
-    done(arguments(command.split(" '|' ")[0]))
+    words = arguments(command.split(" '|' ")[0])
+    done(words)
+    if "-o" in words and "--dry-run" not in words:
+        assert Path(words[words.index("-o") + 1]).exists()
 
 
 @pytest.mark.parametrize("command", PARSED)

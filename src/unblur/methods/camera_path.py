@@ -25,7 +25,7 @@ from unblur.methods.wiener_stack.photo import has_coarse_chroma
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, search_path
 from unblur.solvers.filter_flow import centres
-from unblur.solvers.psf_evidence import evidence_for, holds_a_tile, share_explained_no_better
+from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
 from unblur.solvers.tiles import halo_for, tiled_by_place
 from unblur.types import Observation, Progress, Restoration
@@ -33,9 +33,7 @@ from unblur.types import Observation, Progress, Restoration
 # Chosen by hand.
 _LARGER = 6  # pixels by which a PSF may be larger than the one of the whole photo
 _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
-# Share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`: with a weak prior; with a
-# strong one, if the PSFs are told from their turned copies (this number as in `pipeline.judge`).
-_NO_BETTER, _NO_BETTER_IN_NOISE = 0.25, 0.28
+_NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
@@ -146,13 +144,16 @@ def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
     for area in areas:
         psf = psfs.at(area.place)
         if max(psf.shape) > 1 and holds_a_tile(area.picture, psf):
-            in_noise = evidence_for(area.picture, psf, SOME_NOISE)
-            found.append((share_explained_no_better(area.picture, psf), in_noise.share_no_better, in_noise.turned))
+            found.append((area.picture, psf, share_explained_no_better(area.picture, psf)))
         progress.advance()
     if not found:
         return False
-    plain, share, margin = (sum(column) / len(found) for column in zip(*found, strict=True))
-    return plain <= _NO_BETTER or (share <= _NO_BETTER_IN_NOISE and margin >= TOLD_APART)
+    if sum(share for _, _, share in found) / len(found) <= _NO_BETTER:
+        return True
+    in_noise = [evidence_for(picture, psf, SOME_NOISE) for picture, psf, _ in found]
+    share = sum(evidence.share_no_better for evidence in in_noise) / len(found)
+    margin = sum(evidence.turned for evidence in in_noise) / len(found)
+    return share <= NO_BETTER_IN_NOISE and margin >= TOLD_APART
 
 
 def _deconvolved(observation: Observation, psfs: _Psfs, precision: Precision, progress: Progress) -> Tensor:

@@ -33,7 +33,7 @@ from unblur.solvers.blind import (
     size_around,
 )
 from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
-from unblur.solvers.psf_evidence import evidence_for, holds_a_tile, share_explained_no_better
+from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART, holds_tiles, turned_margin
 from unblur.types import Observation, Progress, Restoration
 
@@ -48,7 +48,6 @@ _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, t
 # Largest share of the detailed tiles that wrong PSFs may explain as well as
 _NO_BETTER = 0.25  # a symmetric PSF
 _NO_BETTER_TOLD_APART = 0.2  # a PSF that the photo tells from its copy turned by 180 degrees
-_NO_BETTER_IN_NOISE = 0.28  # such a PSF, with deconvolutions that suppress grain
 _SYMMETRIC = 0.9  # similarity of a PSF and its turned copy
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
@@ -170,7 +169,7 @@ def why_not_explained_by(grey: Tensor, psf: Tensor) -> str | None:
         return None
     in_noise = evidence_for(grey, psf, SOME_NOISE)
     told_apart = in_noise.turned >= TOLD_APART
-    if told_apart and in_noise.share_no_better <= _NO_BETTER_IN_NOISE:
+    if told_apart and in_noise.share_no_better <= NO_BETTER_IN_NOISE:
         return None
     share = share_explained_no_better(grey, psf)
     if told_apart and share <= _NO_BETTER_TOLD_APART:

@@ -30,7 +30,6 @@ _COARSEST = 5  # pixels: side of the PSF at the coarsest level
 WEIGHT_DECAY = 1.1  # the L0 weight is divided by this in each iteration, down to the least one
 LEAST_WEIGHT = 1e-4  # least L0 weight
 _FAINTER = 8  # ratio of the threshold of edges at the start of a search to that at its end, about
-_BETA_GROWTH = 2.0  # factor of beta from one pass to the next
 _BETA_MAX = 1e3  # largest beta of the half-quadratic continuation; with 1e5 the result is the same
 
 
@@ -177,7 +176,7 @@ class Level:
             torch.add(fixed, right, alpha=beta, out=right)
             torch.add(power, laplacian, alpha=beta + self.guide_weight, out=divisor)
             sharp = torch.fft.irfft2(right.mul_(divisor.reciprocal_()), s=shape)
-            beta *= _BETA_GROWTH
+            beta *= 2
         _gradient_into(edges, sharp)
         return edges.mul_(self.inside)
 

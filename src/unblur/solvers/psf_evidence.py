@@ -19,6 +19,9 @@ from unblur.solvers.blind import informative_area
 from unblur.solvers.psf_tiles import LITTLE_NOISE, edge_strength, holds_tiles, log_implausibility, margin_of
 from unblur.solvers.workers import side_by_side
 
+NO_BETTER_IN_NOISE = 0.28
+"""Largest `share_no_better` of a right PSF that is told from its turned copy, with the weight for some noise."""
+
 _SHRUNK = 0.7  # size of the smaller copy; of 0.5 and 0.7 the one that separates better (benchmarks/tune_judge.py)
 _WHOLE_UP_TO = 1_000_000  # px; of a larger photo nine areas are looked at
 _AREA = 480  # px, side of each
