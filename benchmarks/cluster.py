@@ -92,7 +92,7 @@ def a_worker(command: int) -> int:
         above = worker
         while above not in (0, command):
             above = parents.get(above, 0)
-        if above == command and title.startswith(b"ray::") and b"IDLE" not in title:
+        if above == command and title.startswith(b"ray::_do_in"):  # the task of `pipeline.folders.cluster`
             return worker
     raise SystemExit("no Ray worker was found")
 
