@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import methods
@@ -107,7 +108,7 @@ def gain_of(restored: Tensor, grey: Tensor, sharp: Tensor, border: int) -> float
     return after - before
 
 
-def local_gains(restored: Tensor, grey: Tensor, sharp: Tensor, border: int, cell: int) -> Tensor:
+def local_errors(restored: Tensor, grey: Tensor, sharp: Tensor, border: int, cell: int) -> Tensor:
     """The squared errors of photo and restored picture in cells of `cell` px, each at its best shift: `(2, n, m)`.
 
     Arguments as `gain_of`.
@@ -116,7 +117,7 @@ def local_gains(restored: Tensor, grey: Tensor, sharp: Tensor, border: int, cell
     for one in (grey, restored):
         aligned = align(one.clamp(0, 1), sharp, crop=border, search=16, step=0.5)
         squares = (aligned.restored - aligned.sharp).square().float()
-        errors.append(torch.nn.functional.avg_pool2d(squares, cell)[0])
+        errors.append(F.avg_pool2d(squares, cell)[0])
     return torch.cat(errors)
 
 

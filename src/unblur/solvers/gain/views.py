@@ -13,8 +13,11 @@ from unblur.imaging.noise import estimate_noise_sigma
 from unblur.metrics import kernel_similarity
 from unblur.solvers.psf_tiles import SOME_NOISE, deconvolved
 
-FACTS = 6
-"""Numbers that describe a candidate, see `Views`."""
+PICTURES, FACTS = 5, 6
+"""Numbers of pictures and of facts that describe a candidate, see `Views`."""
+
+BORDER = 24
+"""Pixels on each side that the judge does not look at, since deconvolution is less certain there."""
 
 
 @dataclass(frozen=True)
