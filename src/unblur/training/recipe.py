@@ -156,4 +156,3 @@ def difference(was: object, now: object) -> str:
             deeper = difference(old, new)
             return f" ({key}: {deeper[2:-1]})" if deeper else f" ({key} was {old}, is {new})"
     return ""
-

@@ -79,9 +79,7 @@ def shaken_picture(photo: Tensor, recipe: ShakenRecipe, generator: torch.Generat
     return sharp, photograph(seen, recipe.camera, generator), kind
 
 
-def _scene(
-    photo: Tensor, kind: str, recipe: ShakenRecipe, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _scene(photo: Tensor, kind: str, recipe: ShakenRecipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A camera that turns while it shakes, and objects that move."""
     scene, moving = recipe.scene, kind == "moving"
     motion = SceneRecipe(

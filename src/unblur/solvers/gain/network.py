@@ -85,7 +85,9 @@ class GainNetwork(nn.Module):
         relative = _relative(pictures.float())  # (N, 5, H, W)
         statistics = _statistics(relative)  # (N, 13, n, m)
         known = facts[..., None, None].expand(-1, -1, *statistics.shape[-2:])  # (N, 6, n, m)
-        cells = self.cells(torch.cat((self.body(_compared(relative)).float(), statistics, known), 1))  # (N, hidden, n, m)
+        cells = self.cells(
+            torch.cat((self.body(_compared(relative)).float(), statistics, known), 1)
+        )  # (N, hidden, n, m)
         errors = self.errors(cells).float()  # (N, 2, n, m)
         photo, restored = errors.flatten(2).logsumexp(2).unbind(1)  # (N,) each
         first = 4.343 * (photo - restored)  # 10 / ln 10
