@@ -5,7 +5,7 @@ judge compares: how steep and how sparse the slopes are, and how much of the pho
 predicts the errors of the photo and of the restored picture; their sums give a first estimate of the gain. A second
 part corrects it by what all cells show together, and says how uncertain it is.
 
-117 K parameters; 70 M multiply-adds for 256 x 256 px.
+106,860 parameters; 70 M multiply-adds for 256 x 256 px.
 """
 
 from __future__ import annotations
