@@ -29,8 +29,8 @@ class Views:
             PSF turned by 180 degrees; the restored picture, blurred again, minus the photo. Without a PSF the third and
             the fourth are the photo, and the last one is 0.
         facts: `(6,)`: the logarithms of the noise of the photo, of the root mean square distance of the PSF's light
-            from its middle, and of the number of pixels over which it is spread; the similarity of the PSF and its turned
-            copy; the logarithm of the photo's contrast; 1 with a PSF, 0 without.
+            from its middle, and of the number of pixels over which it is spread; the similarity of the PSF and its
+            turned copy; the logarithm of the photo's contrast; 1 with a PSF, 0 without.
     """
 
     pictures: Tensor
