@@ -35,16 +35,16 @@ def synth(
     A sample is a folder of pictures and numbers. Every twentieth sample is for validation and is made from the
     validation part of the source. Sample number i does not depend on the number of samples or workers.
     """
-    from unblur import methods
     from unblur.training.recipe import read_recipe
     from unblur.training.run import maker
     from unblur.training.sample_files import begin
+    from unblur.training.subjects import subject
     from unblur.training.synthesis import SampleWriter, write_missing
 
     method, _, preset = recipe.partition(":")
     preset = preset or "compact"
     plan = read_recipe(method, preset, recipe_file)
-    make, name = maker(method, plan), methods.get(method).card.name
+    make, name = maker(method, plan), subject(method).name
     source = chosen_source(make(), name, out=out, cache=cache, photos=photos, drawn=drawn, pairs=pairs, frames=frames)
     facts = {
         "method": name,

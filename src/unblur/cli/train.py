@@ -63,12 +63,12 @@ def train(
     import torch
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it only repeats the options
-    from unblur import methods
     from unblur.training.devices import make_fabric
     from unblur.training.initial import put_initial_weights
     from unblur.training.loop import train as run_training
     from unblur.training.recipe import read_recipe
     from unblur.training.run import CHECKPOINT, WEIGHTS, Run, check_folder, maker
+    from unblur.training.subjects import subject
 
     recipe = read_recipe(method, preset, recipe_file)
     if precision is not None:
@@ -85,7 +85,7 @@ def train(
     torch.manual_seed(recipe.seed)
     trainable = make()
     notes = put_initial_weights(trainable.modules, init or [])
-    name = methods.get(method).card.name
+    name = subject(method).name
     source = chosen_source(
         trainable,
         name,

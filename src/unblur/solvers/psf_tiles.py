@@ -33,14 +33,19 @@ def log_implausibility(grey: Tensor, psf: Tensor, margin: int, weight: float) ->
         margin: pixels; at least half the PSF, so that all light of the tiles came from inside the photo.
         weight: of the prior, `LITTLE_NOISE` or `SOME_NOISE`.
     """
-    canvas = Canvas.around(grey, psf)
-    weights = grey.new_full((1, 1, 1, 1), weight)
-    sharp = canvas.crop(hyper_laplacian(canvas, weights, _EXPONENT, steps=3, progress=Progress()))
+    sharp = deconvolved(grey, psf, weight)
     misfit = _inside(convolve(sharp, psf) - grey, margin).square() / 2
     slopes = _inside(gradient(sharp), margin).abs()  # (2, 1, 1, h, w)
     energy = _tile_means(misfit) + 2 * weight * _tile_means(slopes.pow(_EXPONENT).mean(0))
     density = _tile_means(slopes.mean(0)) / _tile_means(slopes.square().mean(0)).sqrt().clamp_min(1e-9)
     return (energy * density).clamp_min(1e-30).log()
+
+
+def deconvolved(grey: Tensor, psf: Tensor, weight: float) -> Tensor:
+    """The picture `(1, 1, H, W)` that `log_implausibility` measures; arguments as there."""
+    canvas = Canvas.around(grey, psf)
+    weights = grey.new_full((1, 1, 1, 1), weight)
+    return canvas.crop(hyper_laplacian(canvas, weights, _EXPONENT, steps=3, progress=Progress()))
 
 
 def edge_strength(grey: Tensor, margin: int) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-import unblur.methods
 from unblur.contract import checked, nearest
 from unblur.training.schedules import Constant, Cosine, Power, Schedule, Steps, Table
+from unblur.training.subjects import subject
 from unblur.types import UnblurError
 
 _TABLES = {"constant": Constant, "cosine": Cosine, "steps": Steps, "power": Power}
@@ -119,10 +119,7 @@ def read_recipe(method: str, preset: str, path: Path | None = None) -> Recipe:
     Raises:
         UnblurError: when the method has no network, or the recipe or the preset does not exist or is not valid.
     """
-    chosen = unblur.methods.get(method)
-    if chosen.trainable is None or chosen.trained is None:
-        raise UnblurError(f"'{method}' has no network to train. {_trainable_methods()}")
-    path = path or chosen.trained.folder / "recipe.toml"
+    path = path or subject(method).trained.folder / "recipe.toml"
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -159,8 +156,3 @@ def difference(was: object, now: object) -> str:
             deeper = difference(old, new)
             return f" ({key}: {deeper[2:-1]})" if deeper else f" ({key} was {old}, is {new})"
     return ""
-
-
-def _trainable_methods() -> str:
-    names = [name for name in unblur.methods.names() if unblur.methods.get(name).trainable is not None]
-    return f"Methods with a network: {', '.join(names)}."

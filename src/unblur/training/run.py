@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import unblur.methods
 from unblur.contract import Trainable, nearest
 from unblur.training.log import LOG, is_begun
 from unblur.training.recipe import Recipe
 from unblur.training.sources import Source
+from unblur.training.subjects import subject
 from unblur.types import UnblurError
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
@@ -52,9 +52,7 @@ def maker(method: str, recipe: Recipe) -> Callable[[], Trainable]:
 
 
 def _make(method: str, network: Mapping[str, Any], observations: Mapping[str, Any]) -> Trainable:
-    trainable = unblur.methods.get(method).trainable
-    assert trainable is not None, "read_recipe has checked it"
-    return trainable(network, observations)
+    return subject(method).trainable(network, observations)
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:

@@ -1,0 +1,48 @@
+"""The learned judge of restored pictures. `unblur train judge` trains it (`training/judge.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from unblur.solvers.blind import informative_place
+from unblur.solvers.gain.network import CELL, network_of
+from unblur.solvers.gain.views import BORDER, views_of
+from unblur.trained import Trained
+
+JUDGE = Trained(method="judge", folder=Path(__file__).parent, build=network_of, module="gain")
+
+_SIDE = 304  # pixels: side of the area that is looked at, as in training
+
+
+class Prediction(NamedTuple):
+    """How many dB a restored picture is expected to be nearer to the sharp picture than the photo, and the standard
+    deviation of this in dB."""
+
+    gain: float
+    spread: float
+
+
+def predict(grey: Tensor, restored: Tensor, psf: Tensor | None, *, weights: Path | None = None) -> Prediction:
+    """Predict how much a restored picture is better than the photo.
+
+    Args:
+        grey: luminance of the photo, `(1, 1, H, W)`, [0, 1]; sides of at least 80 px. Of a larger photo the most
+            detailed area of 304 px is looked at.
+        restored: luminance of the restored picture, same shape.
+        psf: the PSF that it was restored with, `(h, w)`, odd sides; None: none.
+        weights: a file from `unblur train judge`; None: the weights that ship.
+
+    Raises:
+        UnblurError: no such file, or none of the judge.
+    """
+    rows, columns = informative_place(grey, _SIDE)
+    area, candidate = (one[..., rows, columns] for one in (grey, restored))
+    views = views_of(area, candidate, psf)
+    inner = views.pictures[:, BORDER:-BORDER, BORDER:-BORDER]
+    height, width = (side // CELL * CELL for side in inner.shape[-2:])
+    network = JUDGE.load(weights, grey.device)
+    estimate = network(inner[None, :, :height, :width], views.facts[None].to(grey))
+    return Prediction(float(estimate.gain), float(estimate.spread))
