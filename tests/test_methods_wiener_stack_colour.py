@@ -80,6 +80,14 @@ def test_chroma_with_detail_down_to_single_pixels_was_not_in_a_jpeg_file():
     assert not photo.chroma_was_compressed(smooth), "not 8 bits, so not from a JPEG file"
 
 
+def test_a_mostly_flat_picture_is_taken_for_a_jpeg_file_only_if_it_was_one():
+    flat = tinted(64, 72).blurry.clamp(0, 1)
+    flat = (255 * torch.where(torch.arange(flat.shape[-1]) < 44, flat.mean(), flat)).round() / 255
+    assert not photo.chroma_was_compressed(flat)
+    assert photo.chroma_was_compressed(as_jpeg(flat, 90))
+    assert not photo.chroma_was_compressed(torch.ones(1, 3, 64, 72)), "all flat: it does not matter"
+
+
 def test_chroma_goes_to_half_the_size_with_its_border():
     plane = torch.rand(1, 2, 5, 7)
     half = photo.halved(plane)

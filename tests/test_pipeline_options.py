@@ -187,6 +187,8 @@ def test_with_auto_a_setting_of_any_of_its_methods_may_be_given():
     chain, choice = Options(settings={"output": "denoised"}).plan({"blurry"})
     assert (chain.name, chain.undoes) == ("nidf", {"noise"})
     assert choice.reason == "it has the settings that were given"
+    (chain, choice), *_ = Options(settings={"check": False}).plans({"blurry"}, 0.0)
+    assert (chain.name, choice.reason) == ("camera_path", "it has the settings that were given")
     (chain, _), *_ = Options(settings={"final": False}).plans({"blurry"}, 0.1)
     assert not chain.steps[0].settings.final
     with pytest.raises(UnblurError, match="nonsense"):

@@ -173,7 +173,7 @@ def _deconvolved(observation: Observation, psfs: _Psfs, precision: Precision, pr
 
     corners = [(side * width / 2, edge * height / 2) for side in (-1, 1) for edge in (-1, 1)]
     halo = max(halo_for(psfs.at(corner)) for corner in corners)  # PSFs are largest in a corner
-    return tiled_by_place(restore_tile, observation, halo=halo, tile=_TILE, progress=progress)
+    return tiled_by_place(restore_tile, observation, halo=halo, tile=_TILE, multiple_of=2, progress=progress)
 
 
 def _shown(psfs: _Psfs, size: tuple[int, int]) -> Tensor:

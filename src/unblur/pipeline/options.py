@@ -80,8 +80,9 @@ class Options:
         fitting = [choice for choice in choices if self._fits(choice)]
         if not fitting:
             others = [*choose(AUTO, given), *choose(AUTO, given, NOISY)]
-            reason = "it has the settings that were given"
-            fitting = [replace(choice, reason=reason) for choice in others if self._fits(choice)][:1]
+            fitting = [choice for choice in others if self._fits(choice)][:1]
+        if fitting and fitting[0] is not choices[0]:  # its own reason may be that the first choice was tried
+            fitting[0] = replace(fitting[0], reason="it has the settings that were given")
         return [self._plan(choice, given) for choice in fitting or choices[:1]]
 
     def _fits(self, choice: Choice) -> bool:

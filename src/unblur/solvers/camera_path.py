@@ -31,6 +31,7 @@ Place = tuple[float, float]
 
 # Chosen by hand.
 _MARGIN = 2  # pixels around the light of the PSF so far, in which the next scale looks for the path
+FIRST = 0.45  # scales above this
 _OVERLAP = 1.5  # side of the parts of a picture relative to their distance
 _SIDE, _MOST, _LEAST = 384, 4, 96  # pixels, the largest side of an area; areas along a side, at most; pixels for one
 
@@ -134,7 +135,14 @@ def areas_of(grey: Tensor, *, side: int = _SIDE, most: int = _MOST) -> list[Area
 
 
 def search_path(
-    areas: Sequence[Area], longest: int, search: L0Search, progress: Progress, *, roll: float, focal_length: float
+    areas: Sequence[Area],
+    longest: int,
+    search: L0Search,
+    progress: Progress,
+    *,
+    roll: float,
+    focal_length: float,
+    start: Tensor | None = None,
 ) -> CameraPath:
     """Estimate the path of the camera from areas of a grey picture.
 
@@ -145,13 +153,21 @@ def search_path(
         progress: advanced once per pyramid level.
         roll: largest roll to either side, in radians; higher is slower.
         focal_length: in units of the picture's longer side.
+        start: the PSF of the whole picture, `(h, w)`, odd sides: the path then begins with it at half the size; None:
+            with no motion at the coarsest scale.
 
     Returns:
         The path, with poses in pixels of the picture.
     """
     like = areas[0].picture
     path, weight, threshold = None, search.weight, None
-    for scale in search.scales():
+    scales = search.scales()
+    if start is not None:
+        path = _without_roll(start, focal_length * longest)
+        scales = [scale for scale in scales if scale > FIRST]
+        left_out = search.iterations * (len(search.scales()) - len(scales))
+        weight = max(weight / WEIGHT_DECAY**left_out, LEAST_WEIGHT)
+    for scale in scales:
         size, far, focal = max(odd_side(search.size * scale), 3), longest * scale / 2, focal_length * longest * scale
         poses, times = _first_poses(size, like) if path is None else _next_poses(path, scale, roll, far)
         places = [(area.place[0] * scale, area.place[1] * scale) for area in areas]
@@ -162,7 +178,10 @@ def search_path(
             known = [(level, psf / psf.sum().clamp_min(1e-6)) for level, psf in zip(levels, psfs, strict=True)]
             sharp = side_by_side(functools.partial(_sharpened, weight=weight), known, like.device)
             least = [salient(one, 4 * size) for one in sharp]
-            threshold = max(least) if threshold is None else threshold / WEIGHT_DECAY
+            if threshold is None:
+                threshold = max(least) if start is None else max(least) / WEIGHT_DECAY**left_out
+            else:
+                threshold = threshold / WEIGHT_DECAY
             equations = [
                 PsfEquations.of(
                     _edges(one, min(threshold, own)), level.blurry_gradient, (size, size), search.smoothness
@@ -234,6 +253,14 @@ def _first_poses(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
     times = like.new_zeros(size**2)
     times[size**2 // 2 - 1 : size**2 // 2 + 1] = 0.5
     return poses, times
+
+
+def _without_roll(psf: Tensor, focal_length: float) -> CameraPath:
+    """The path of a camera that shifts only, from a PSF `(h, w)`."""
+    rows, columns = (psf > 0).nonzero().T
+    poses = torch.stack((columns - psf.shape[1] // 2, rows - psf.shape[0] // 2, torch.zeros_like(rows)), 1)
+    times = psf[rows, columns]
+    return CameraPath(poses.double().cpu(), times / times.sum(), focal_length)
 
 
 def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tuple[Tensor, Tensor]:

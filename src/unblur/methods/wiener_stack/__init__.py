@@ -195,6 +195,7 @@ METHOD = Method(
         undoes=frozenset({"blur"}),
         tiling=True,
         tile=_TILE,
+        grid=2,  # chroma is restored at half size
     ),
     WienerStackSettings,
     restore,

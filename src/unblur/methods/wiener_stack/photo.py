@@ -148,17 +148,20 @@ def chroma_was_compressed(blurry: Tensor) -> bool:
     """Whether photos of 8 bits were decoded from chroma without detail down to single pixels, as from most JPEG files.
 
     Rounding red, green and blue to 8 bits adds noise to chroma where these vary. If there is less, chroma was smoother
-    before. It is also less in pictures that are mostly flat. Photos of a batch are decided together.
+    before. Photos of a batch are decided together.
 
     Args:
         blurry: `(B, 3, H, W)`, [0, 1].
     """
     if min(blurry.shape[-2:]) < 2 or float((255 * blurry - (255 * blurry).round()).abs().max()) > 1e-3:
         return False
+    across, down = (blurry.diff(dim=axis).abs().amax(1) for axis in (-1, -2))  # (B, H, W - 1), (B, H - 1, W)
+    varies = torch.maximum(across[:, 1:], down[..., 1:]) > 0  # (B, H - 1, W - 1)
     chroma = rgb_to_ycbcr(blurry)[:, 1:]
-    across = chroma[..., 1:] - chroma[..., :-1]  # (B, 2, H, W - 1)
-    finest = (across[..., 1:, :] - across[..., :-1, :]).abs() / 2  # (B, 2, H - 1, W - 1)
-    return bool((finest.flatten(2).median(-1).values < _COMPRESSED).all())
+    finest = chroma.diff(dim=-1).diff(dim=-2).abs() / 2  # (B, 2, H - 1, W - 1)
+    return bool(varies.any()) and all(
+        float(plane[varies].median()) < _COMPRESSED for plane in finest.unbind(1)
+    )
 
 
 def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int) -> bool:
