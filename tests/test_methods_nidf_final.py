@@ -13,7 +13,7 @@ from unblur import methods
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods.nidf import final_step
 from unblur.metrics import kernel_similarity, psnr
-from unblur.pipeline import picture as pipeline
+from unblur.pipeline import steps as pipeline
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import restore_picture
 from unblur.solvers import psf_evidence

@@ -16,7 +16,7 @@ from fakes import PSF, estimating, fake_method
 from helpers import blurred_scene, hook_psf, ready, structured_picture
 from unblur import methods
 from unblur.pipeline import device as devices
-from unblur.pipeline import picture as pipeline
+from unblur.pipeline import steps as pipeline
 from unblur.pipeline.device import device_names, find_device, moved
 from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options

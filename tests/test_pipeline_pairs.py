@@ -16,7 +16,7 @@ import unblur
 from fakes import pair_method
 from helpers import blurred_scene, structured_picture
 from unblur.cli import app
-from unblur.pipeline import picture as pipeline
+from unblur.pipeline import steps as pipeline
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import restore_picture
 from unblur.types import Observation, Progress, UnblurError

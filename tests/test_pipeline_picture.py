@@ -13,9 +13,7 @@ from unblur.contract import Card, Method, Settings
 from unblur.imaging.colour import luminance
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf, gaussian_psf, pad_psf
-from unblur.pipeline import options as options_module
-from unblur.pipeline import picture as pipeline
-from unblur.pipeline.auto import Choice
+from unblur.pipeline import steps as pipeline
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
@@ -349,67 +347,6 @@ def test_tiles_that_are_all_left_alone_leave_the_picture_alone(tmp_path, monkeyp
 def test_the_noise_that_was_given_is_said_of_a_picture_too_small_to_restore():
     tiny = Observation(blurry=torch.rand(1, 3, 5, 5), sigma=0.02)
     assert restore_picture(tiny, Options(), Progress()).sigma == 0.02
-
-
-# --- several choices ------------------------------------------------------------------------------
-
-BLURRIER = (
-    "return Restoration(image=torch.nn.functional.avg_pool2d(observation.blurry, 5, 1, 2, count_include_pad=False))"
-)
-SHARPER = (
-    "b = observation.blurry; mean = torch.nn.functional.avg_pool2d(b, 3, 1, 1, count_include_pad=False); "
-    "return Restoration(image=b + 0.3 * (b - mean))"
-)
-
-
-def tried(monkeypatch, *choices: Choice):
-    """What `auto` makes of a blurred photo when these are its choices."""
-    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: list(choices))
-    return restored(Options(), blurred_scene(60, 80, channels=3, sigma=0.005).blurry)
-
-
-def test_where_the_first_choice_gives_nothing_credible_the_next_one_restores(tmp_path, monkeypatch):
-    first, second = fake_method(tmp_path, "first", BLURRIER), fake_method(tmp_path, "second", SHARPER)
-    result = tried(monkeypatch, Choice(first, "it comes first"), Choice(second, "the first one failed"))
-    assert (result.changed, result.method, result.reason) == (True, "second", "the first one failed")
-
-
-def test_where_a_method_says_that_it_cannot_restore_the_photo_the_next_choice_restores(tmp_path, monkeypatch):
-    unsure = "return Restoration(image=observation.blurry, changed=False, notes=['not sure'])"
-    first, second = fake_method(tmp_path, "first", unsure), fake_method(tmp_path, "second", SHARPER)
-    result = tried(monkeypatch, Choice(first, "it comes first"), Choice(second, "the first one failed"))
-    assert (result.changed, result.method) == (True, "second")
-    blurrier = fake_method(tmp_path, "blurrier", BLURRIER)
-    neither = tried(monkeypatch, Choice(blurrier, "it comes first"), Choice(first, "it comes last"))
-    assert (neither.changed, neither.method) == (False, "blurrier") and "no sharper" in neither.notes[0]
-    alone = tried(monkeypatch, Choice(first, "it is the only one"))
-    assert (alone.changed, alone.method, alone.notes) == (False, "first", ["not sure"])
-
-
-def test_where_no_choice_gives_anything_credible_the_reason_is_that_of_the_first(tmp_path, monkeypatch):
-    first, second = (fake_method(tmp_path, name, BLURRIER) for name in ("first", "second"))
-    result = tried(monkeypatch, Choice(first, "it comes first"), Choice(second, "the first one failed"))
-    assert (result.changed, result.method, result.reason) == (False, "first", "it comes first")
-    assert "no sharper" in result.notes[0]
-
-
-def test_a_photo_that_is_not_blurred_is_not_deblurred_by_another_method_but_it_may_be_denoised(tmp_path, monkeypatch):
-    choices = [
-        Choice(fake_method(tmp_path, name, "assert False, 'nothing is computed'"), "") for name in ("first", "second")
-    ]
-    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: choices)
-    result = restored(Options())
-    assert not result.changed and "does not look blurred" in result.notes[0]
-    choices.append(Choice(brightening(tmp_path), "", {"brightening.shift": 0.01}))
-    result = restored(Options())
-    torch.testing.assert_close(result.image, PICTURE + 0.01)
-
-
-def test_the_settings_of_a_choice_give_way_to_those_of_the_person(tmp_path, monkeypatch):
-    choice = Choice(brightening(tmp_path), "", {"brightening.shift": 0.01})
-    monkeypatch.setattr(options_module, "choose", lambda method, given, sigma=0.0, **_: [choice])
-    result = restored(Options(settings={"brightening.shift": 0.02}))
-    torch.testing.assert_close(result.image, PICTURE + 0.02)
 
 
 # --- a PSF that is estimated in a part of the photo -----------------------------------------------

@@ -1,8 +1,8 @@
 """Whyte, Sivic, Zisserman & Ponce 2012, "Non-uniform Deblurring for Shaken Images": a camera that shifts and turns.
 
 If a camera turns about the optical axis during the exposure, the PSF differs from place to place. All PSFs follow from
-one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`). Then each tile of the
-photo is deconvolved with the PSF of its middle, by `wiener_stack`.
+one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`), beginning with one PSF
+for the whole photo. Then each tile of the photo is deconvolved with the PSF of its middle, by `wiener_stack`.
 
 Differences from the paper: the path is estimated in the manner of Xu et al. 2013 (L0), from areas in each of which the
 PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camera Shake"); the deconvolution.
@@ -21,9 +21,8 @@ from unblur.imaging.colour import luminance
 from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
 from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
-from unblur.methods.wiener_stack.photo import has_coarse_chroma
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
-from unblur.solvers.camera_path import Area, CameraPath, areas_of, search_path
+from unblur.solvers.camera_path import Area, CameraPath, areas_of, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
@@ -99,26 +98,33 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
         return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
     areas = areas_of(grey)
-    size = settings.size
-    if size is None:
-        size = max(estimate_psf(grey, smoothness=settings.smoothness, progress=progress).shape) + _LARGER
-    size = min(size, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
-    search = replace(DEFAULT_SEARCH, size=size, smoothness=settings.smoothness, iterations=settings.iterations)
-    progress.stage("estimating the path of the camera", len(search.scales()))
+    start = _start(observation.psf, grey, settings, progress)
+    side = max(start.shape) + _LARGER if settings.size is None else settings.size
+    side = min(side, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
+    search = replace(DEFAULT_SEARCH, size=side, smoothness=settings.smoothness, iterations=settings.iterations)
+    progress.stage("estimating the path of the camera", len(scales_from_psf(search)))
     path = search_path(
         areas,
+        start,
         max(photo.shape[-2:]),
         search,
         progress,
         roll=math.radians(settings.roll),
         focal_length=settings.focal_length,
     )
-    psfs = _Psfs(path, int(_ROOM * size) | 1)
+    psfs = _Psfs(path, int(_ROOM * side) | 1)
     if settings.check and not _explains(psfs, areas, progress):
         note = "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
         return Restoration(image=photo, changed=False, notes=[note])
     stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
     return Restoration(image=_deconvolved(observation, psfs, settings.precision, progress), stages=stages)
+
+
+def _start(given: Tensor | None, grey: Tensor, settings: CameraPathSettings, progress: Progress) -> Tensor:
+    """The PSF `(h, w)` with which the search begins: the one that was given, or an estimate."""
+    if given is not None:
+        return given[0, 0]
+    return estimate_psf(grey, size=settings.size, smoothness=settings.smoothness, progress=progress)
 
 
 class _Psfs:
@@ -158,16 +164,17 @@ def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
 
 def _deconvolved(observation: Observation, psfs: _Psfs, precision: Precision, progress: Progress) -> Tensor:
     """The photo, each tile of it deconvolved with the PSF of its middle: `(1, C, H, W)`."""
-    photo = observation.photo()
-    height, width = photo.shape[-2:]
-    chroma = "half" if has_coarse_chroma(photo) else "full"  # the same in all tiles
-    settings = WIENER_STACK.configure({"precision": precision, "chroma": chroma})
+    height, width = observation.photo().shape[-2:]
+    assert WIENER_STACK.prepare is not None
+    settings = WIENER_STACK.configure({"precision": precision, "refinements": 0})
+    middle = replace(observation, psf=psfs.at((0.0, 0.0))[None, None], psf_estimated=True)
+    _, parameters = WIENER_STACK.prepare(middle, settings, progress)  # the same for all tiles
 
     def restore_tile(tile: Observation, stop: Progress, place: tuple[slice, slice]) -> Tensor:
         rows, columns = place
         x, y = ((span.start + span.stop - length) / 2 for span, length in ((columns, width), (rows, height)))
         known = replace(tile, psf=psfs.at((x, y))[None, None], psf_estimated=True)
-        image = WIENER_STACK.restore(known, settings, stop).image
+        image = WIENER_STACK.restore(known, parameters, stop).image
         assert image is not None
         return image
 
@@ -191,6 +198,7 @@ METHOD = Method(
         title="Path of a camera that shifts and turns, from one photo; each place has its own PSF",
         paper="Whyte et al. 2012; Hirsch et al. 2011",
         needs=frozenset({"blurry"}),
+        takes=frozenset({"psf"}),
         gives=frozenset({"image"}),
         undoes=frozenset({"blur"}),
     ),

@@ -8,7 +8,7 @@ one after the other until a result is credible.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unblur import methods
@@ -61,11 +61,13 @@ class Choice:
         name: the chain, `a+b`.
         reason: completes the sentence "it was chosen because ...".
         settings: settings of the chain, `method.key`, unless the person sets them.
+        refused_psf: True: it goes on with the PSF that was found before and refused, and estimates none itself.
     """
 
     name: str
     reason: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    refused_psf: bool = False
 
 
 def choose(
@@ -109,7 +111,8 @@ def choose(
     return [
         *drawn,
         shaken,
-        Choice(TURNING, "no single PSF explains the blur, but a camera that shifted and turned does"),
+        Choice(TURNING, "no single PSF explains the blur, but a camera that shifted and turned does", refused_psf=True),
+        replace(shaken, reason="its PSF is not certain, but the photo becomes clearer with it", refused_psf=True),
         Choice(MOVING, "no single PSF explains the blur, so it may differ from place to place"),
     ]
 

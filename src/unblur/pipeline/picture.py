@@ -14,25 +14,21 @@ method takes, and cut into tiles. The work is done on `Options.device`; the resu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unblur.contract import Defect, Method, Settings
-from unblur.imaging.colour import NOISE_IN_LUMINANCE, luminance
-from unblur.imaging.noise import estimate_noise_sigma, estimate_noise_under_blur
+from unblur.imaging.colour import luminance
 from unblur.imaging.psf import pad_psf
 from unblur.pipeline.auto import AUTO, ESTIMATOR, Choice, choose_estimator
-from unblur.pipeline.chain import Chain, Step
-from unblur.pipeline.channels import in_grey, run_on_any_shape
+from unblur.pipeline.chain import Chain
 from unblur.pipeline.device import find_device
-from unblur.pipeline.judge import judge
+from unblur.pipeline.judge import LEAST_GAIN_IN_DOUBT
 from unblur.pipeline.options import Options
+from unblur.pipeline.steps import NotCredible, for_photos, noise_of, require_credible
 from unblur.solvers.blind import SMALLEST_PICTURE
 from unblur.solvers.light_streaks import streak_psf
-from unblur.solvers.tiles import TILE, WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, Result, UnblurError
 
 SMALLEST = 8
@@ -41,21 +37,6 @@ SMALLEST = 8
 # Noise of the luminance relative to that of the channels: 1 if it is the same in all, 0.67 if it is independent.
 _GRAIN = 0.85
 _NOTABLE = 0.01  # share of a PSF's light that may move without a note
-Region = tuple[int, int, int, int]
-
-
-class _NotCredible(Exception):
-    """Ends a chain whose result would do harm.
-
-    Attributes:
-        psf: the PSF found so far.
-        started: False if the photo was refused before anything was computed.
-    """
-
-    def __init__(self, reason: str, psf: Tensor | None, *, started: bool) -> None:
-        super().__init__(reason)
-        self.psf = psf
-        self.started = started
 
 
 def restore_picture(observation: Observation, options: Options, progress: Progress) -> Result[Tensor]:
@@ -104,14 +85,16 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     unchanged = replace(unchanged, sigma=sigma)
     if options.strength == 0:
         return replace(unchanged, notes=["Nothing was changed, because the strength is 0."])
-    first: _NotCredible | None = None
+    first: NotCredible | None = None
+    refused: Tensor | None = None  # the PSF found last
     for chain, choice in plans:
         if first is not None and not first.started and chain.undoes == plans[0][0].undoes:
             continue  # what is not blurred needs no other deblurring
         try:
-            made = _for_photos(chain, force=options.force, region=options.region)(observation, progress)
-        except _NotCredible as doubt:
+            made = _made(chain, choice, observation, refused, options, progress)
+        except NotCredible as doubt:
             first = first or doubt
+            refused = refused if doubt.psf is None else doubt.psf
             continue
         if not made.changed and (first is not None or chain is not plans[-1][0]):
             continue  # the method says itself that it cannot restore this photo
@@ -120,6 +103,27 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     assert first is not None  # since there is at least one plan
     psf = unchanged.psf if first.psf is None else _plane(first.psf)
     return replace(unchanged, psf=psf, notes=[str(first)])
+
+
+def _made(
+    chain: Chain,
+    choice: Choice,
+    observation: Observation,
+    refused: Tensor | None,
+    options: Options,
+    progress: Progress,
+) -> Restoration:
+    """What a chain makes of the photo; `refused` is the PSF that was found before, `(1, 1, h, w)`.
+
+    Raises:
+        NotCredible: the result would do harm.
+    """
+    if not choice.refused_psf or refused is None:
+        return for_photos(chain, force=options.force, region=options.region)(observation, progress)
+    observation = replace(observation, psf=refused, psf_estimated=True)
+    remaining = Chain(tuple(step for step in chain.steps if step.method.card.gives != {"psf"}))
+    made = for_photos(remaining, force=options.force, least_gain=LEAST_GAIN_IN_DOUBT)(observation, progress)
+    return made if made.psf is not None or remaining == chain else replace(made, psf=refused)
 
 
 def _plans(observation: Observation, options: Options) -> list[tuple[Chain, Choice]]:
@@ -205,14 +209,14 @@ def _estimate_psf(observation: Observation, options: Options, progress: Progress
         raise UnblurError(f"{short_side} px is too small to find a PSF in (at least {SMALLEST_PICTURE} px).")
     progress.stage("measuring the noise")
     sigma = noise_of(photo) if observation.sigma is None else observation.sigma
-    made = _for_photos(chain, force=True, region=options.region)(observation, progress)
+    made = for_photos(chain, force=True, region=options.region)(observation, progress)
     assert made.psf is not None, f"'{chain.name}' says that it gives a psf, and gave none"
     found = Result(photo, _plane(made.psf), made.stages, made.changed, chain.name, choice.reason, sigma, made.notes)
     judged = not any(step.method.card.has_evidence for step in chain.steps)
     try:
         for so_far in (Restoration(), Restoration(psf=made.psf)) if judged else ():
-            _require_credible(observation, so_far, frozenset(), progress)
-    except _NotCredible as doubt:
+            require_credible(observation, so_far, frozenset(), progress)
+    except NotCredible as doubt:
         return replace(found, changed=False, notes=[str(doubt), *made.notes])
     return found
 
@@ -237,162 +241,6 @@ def _back(result: Result[Tensor], photo: Tensor) -> Result[Tensor]:
         psf=None if result.psf is None else result.psf.to(photo.device),
         stages={name: stage.to(photo.device) for name, stage in result.stages.items()},
     )
-
-
-def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
-    """The noise's standard deviation in one picture `(1, C, H, W)`, at most 0.5.
-
-    `blurred` says that the picture has no detail down to single pixels, so that noise that JPEG hid can be found.
-    """
-    estimate = estimate_noise_under_blur if blurred else estimate_noise_sigma
-    return min(float(estimate(picture).mean()), 0.5)  # what is measured in a black and white page may be any number
-
-
-# --- one step -------------------------------------------------------------------------------------
-
-
-def _for_photos(chain: Chain, *, force: bool, region: Region | None = None) -> Chain:
-    """The same chain, each step run as the module's docstring says."""
-    steps: list[Step] = []
-    for step in chain.steps:
-        earlier = [one.method.card.name for one in steps if "image" in one.method.card.gives]
-        steps.append(Step(_for_a_photo(step.method, earlier, force=force, region=region), step.settings))
-    return Chain(tuple(steps))
-
-
-def _for_a_photo(method: Method, earlier: Sequence[str], *, force: bool, region: Region | None) -> Method:
-    """The same method, run as the module's docstring says.
-
-    Args:
-        method: a step of a chain.
-        earlier: the steps before it that give a picture.
-        force: True: nothing is judged.
-        region: where a PSF is estimated; None: in the whole photo.
-    """
-    card = method.card
-
-    def require_credible(observation: Observation, so_far: Restoration, progress: Progress) -> None:
-        try:
-            _require_credible(observation, so_far, card.undoes, progress, has_evidence=card.has_evidence)
-        except _NotCredible as doubt:
-            if not earlier:
-                raise
-            about = f"{doubt} ('{card.name}' was given the result of '{'+'.join(earlier)}'.)"
-            raise _NotCredible(about, doubt.psf, started=True) from None
-
-    def restore(observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-        if not force:
-            require_credible(observation, Restoration(), progress)
-        if "image" in card.gives:
-            result = _restore_image(method, observation, settings, progress)
-        else:
-            result = _estimate(method, _inside(observation, region), settings, progress)
-        photo = observation.photo()
-        if result.image is not None and result.image.shape != photo.shape:
-            was, now = tuple(photo.shape), tuple(result.image.shape)
-            raise UnblurError(f"'{card.name}' gave a picture of shape {now} for one of {was}.")
-        if force or not result.changed:
-            return result
-        found = Restoration(image=result.image, psf=result.psf)
-        if "psf" not in card.gives:  # the PSF that it was given, perhaps corrected
-            observation = replace(observation, psf=observation.psf if result.psf is None else result.psf)
-            found = Restoration(image=result.image)
-        require_credible(observation, found, progress)
-        return result
-
-    return replace(method, restore=restore)
-
-
-def _inside(observation: Observation, region: Region | None) -> Observation:
-    """The observation in a region `(left, top, width, height)`, or the whole one.
-
-    Raises:
-        UnblurError: a region that is not inside the photo, or too small.
-    """
-    if region is None:
-        return observation
-    left, top, width, height = region
-    rows, columns = observation.photo().shape[-2:]
-    if left + width > columns or top + height > rows or min(width, height) < SMALLEST_PICTURE:
-        raise UnblurError(
-            f"the region {left},{top},{width},{height} must be inside the photo ({columns} x {rows} px), and have "
-            f"{SMALLEST_PICTURE} px a side or more."
-        )
-    return observation.with_pictures(lambda picture: picture[..., top : top + height, left : left + width])
-
-
-def _estimate(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    """Estimate a PSF on the luminance of every picture, or in colour where the method wants it."""
-    progress.stage("estimating the PSF")
-    if 1 not in method.card.channels:
-        return run_on_any_shape(method, observation, settings, progress)
-    sigma = _luminance_sigma(observation)
-    return run_on_any_shape(method, replace(observation.with_pictures(in_grey), sigma=sigma), settings, progress)
-
-
-def _restore_image(method: Method, observation: Observation, settings: Settings, progress: Progress) -> Restoration:
-    """Restore a picture, in tiles where it is large and the method allows it."""
-    photo, card = observation.photo(), method.card
-    if observation.sigma is None:
-        observation = replace(observation, sigma=noise_of(photo, blurred="blur" in card.undoes))
-    if not card.tiles(settings) or photo.shape[-2] * photo.shape[-1] <= WHOLE_UP_TO:
-        return run_on_any_shape(method, observation, settings, progress)
-    if method.prepare is not None:
-        observation, settings = method.prepare(observation, settings, progress)
-    notes: dict[str, None] = {}  # without duplicates
-    changed: list[bool] = []
-
-    def restore_tile(tile: Observation, within: Progress) -> Tensor:
-        result = run_on_any_shape(method, tile, settings, within)
-        notes.update(dict.fromkeys(result.notes))
-        changed.append(result.changed)
-        assert result.image is not None
-        return result.image
-
-    halo = halo_for(observation.psf, card.reach)
-    grid = max(card.grid, card.multiple_of)
-    image = tiled(restore_tile, observation, halo=halo, tile=card.tile or TILE, multiple_of=grid, progress=progress)
-    return Restoration(image=image, psf=observation.psf, changed=any(changed), notes=list(notes))
-
-
-# --- no harm --------------------------------------------------------------------------------------
-
-
-def _require_credible(
-    observation: Observation,
-    result: Restoration,
-    undoes: frozenset[Defect],
-    progress: Progress,
-    *,
-    has_evidence: bool = False,
-) -> None:
-    """Judge what one step made of a photo: nothing yet, a PSF, a picture, or both.
-
-    Args:
-        observation: the photo, and the PSF that the step was given.
-        result: what the step gave; its PSF only if the step estimates one.
-        undoes: what the step's picture should no longer have.
-        progress: told of the stage; may cancel.
-        has_evidence: see `Card`.
-
-    Raises:
-        _NotCredible: with the reason.
-    """
-    psf = observation.psf if result.psf is None else result.psf
-    nothing_yet = result.image is None and result.psf is None
-    progress.stage("looking at the photo" if nothing_yet else "checking the result")
-    sigma = _luminance_sigma(observation)
-    reason = judge(observation, result, undoes, sigma, progress, has_evidence=has_evidence)
-    if reason is not None:
-        raise _NotCredible(reason, psf, started=not nothing_yet)
-
-
-def _luminance_sigma(observation: Observation) -> float:
-    """The noise in the luminance: measured there, or worked out from what was said of the channels."""
-    photo = observation.photo()
-    if observation.sigma is None:
-        return noise_of(luminance(photo))
-    return observation.sigma * (NOISE_IN_LUMINANCE if photo.shape[1] == 3 else 1.0)
 
 
 def _plane(psf: Tensor | None) -> Tensor | None:

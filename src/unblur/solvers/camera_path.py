@@ -3,7 +3,8 @@
 The camera shifts and turns. The time that it spent in each pose is unknown; the PSF of every place follows from these
 times (Whyte, Sivic, Zisserman & Ponce 2012, Eq. 4). As in `solvers.l0`, the sharp picture and the motion are estimated
 in turns from coarse to fine scales, but the sharp picture in several areas, each with the PSF of its place (Hirsch,
-Schuler, Harmeling & Schoelkopf 2011), and one motion is fitted to the edges of all areas.
+Schuler, Harmeling & Schoelkopf 2011), and one motion is fitted to the edges of all areas. The estimation begins with a
+PSF that was estimated for the whole picture.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +32,13 @@ Place = tuple[float, float]
 
 # Chosen by hand.
 _MARGIN = 2  # pixels around the light of the PSF so far, in which the next scale looks for the path
-FIRST = 0.45  # scales above this
+_THIN = 1.0  # pixels at the end of the picture by which the roll may differ from that of neighbouring shifts, ...
+_THIN_FROM = 0.6  # scales from which this holds
+_STEEP = 2.0  # ... or more if the roll changes by more than half a pixel there per pixel of the shift
+_NEIGHBOURS = 1.5  # pixels: standard deviation of the distance of these shifts
+_FROM_PSF = 0.5  # scale at which the search begins with a PSF
 _OVERLAP = 1.5  # side of the parts of a picture relative to their distance
-_SIDE, _MOST, _LEAST = 384, 4, 96  # pixels, the largest side of an area; areas along a side, at most; pixels for one
+_SIDE, _MOST, _LEAST = 256, 6, 96  # pixels, the largest side of an area; areas along a side, at most; pixels for one
 
 
 @dataclass(frozen=True)
@@ -136,40 +141,35 @@ def areas_of(grey: Tensor, *, side: int = _SIDE, most: int = _MOST) -> list[Area
 
 def search_path(
     areas: Sequence[Area],
+    psf: Tensor,
     longest: int,
     search: L0Search,
     progress: Progress,
     *,
     roll: float,
     focal_length: float,
-    start: Tensor | None = None,
 ) -> CameraPath:
-    """Estimate the path of the camera from areas of a grey picture.
+    """Estimate the path of the camera from areas of a grey picture, beginning at half the size with a given PSF.
 
     Args:
         areas: the areas.
+        psf: the PSF of the whole picture, as far as one can tell, `(h, w)`, odd sides.
         longest: longer side in pixels of the picture.
         search: parameters of the estimation, as for `search_psf`.
-        progress: advanced once per pyramid level.
+        progress: advanced once per level of `scales_from_psf`.
         roll: largest roll to either side, in radians; higher is slower.
         focal_length: in units of the picture's longer side.
-        start: the PSF of the whole picture, `(h, w)`, odd sides: the path then begins with it at half the size; None:
-            with no motion at the coarsest scale.
 
     Returns:
         The path, with poses in pixels of the picture.
     """
     like = areas[0].picture
-    path, weight, threshold = None, search.weight, None
-    scales = search.scales()
-    if start is not None:
-        path = _without_roll(start, focal_length * longest)
-        scales = [scale for scale in scales if scale > FIRST]
-        left_out = search.iterations * (len(search.scales()) - len(scales))
-        weight = max(weight / WEIGHT_DECAY**left_out, LEAST_WEIGHT)
+    path, threshold, scales = _without_roll(psf, focal_length * longest), None, scales_from_psf(search)
+    left_out = search.iterations * (len(search.scales()) - len(scales))
+    weight = max(search.weight / WEIGHT_DECAY**left_out, LEAST_WEIGHT)
     for scale in scales:
         size, far, focal = max(odd_side(search.size * scale), 3), longest * scale / 2, focal_length * longest * scale
-        poses, times = _first_poses(size, like) if path is None else _next_poses(path, scale, roll, far)
+        poses, times = _next_poses(path, scale, roll, far)
         places = [(area.place[0] * scale, area.place[1] * scale) for area in areas]
         operator = PoseGrid.of(poses, places, size, focal).to(like)
         levels = [Level.of(reduced(area.picture, scale), size) for area in areas]
@@ -178,10 +178,7 @@ def search_path(
             known = [(level, psf / psf.sum().clamp_min(1e-6)) for level, psf in zip(levels, psfs, strict=True)]
             sharp = side_by_side(functools.partial(_sharpened, weight=weight), known, like.device)
             least = [salient(one, 4 * size) for one in sharp]
-            if threshold is None:
-                threshold = max(least) if start is None else max(least) / WEIGHT_DECAY**left_out
-            else:
-                threshold = threshold / WEIGHT_DECAY
+            threshold = max(least) / WEIGHT_DECAY**left_out if threshold is None else threshold / WEIGHT_DECAY
             equations = [
                 PsfEquations.of(
                     _edges(one, min(threshold, own)), level.blurry_gradient, (size, size), search.smoothness
@@ -195,8 +192,12 @@ def search_path(
             poses[used] * poses.new_tensor((1 / scale, 1 / scale, 1)), times[used.to(times.device)], focal / scale
         )
         progress.advance()
-    assert path is not None
-    return path
+    return _upright(path)
+
+
+def scales_from_psf(search: L0Search) -> list[float]:
+    """The last scales of a search, from half the size on."""
+    return [scale for scale in search.scales() if scale > 0.9 * _FROM_PSF]
 
 
 def _sharpened(known: tuple[Level, Tensor], weight: float) -> Tensor:
@@ -245,22 +246,18 @@ def _fit(operator: PoseGrid, equations: Sequence[PsfEquations], start: Tensor) -
     return pruned / pruned.sum() if pruned.sum() > 0 else times
 
 
-def _first_poses(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """All shifts of a coarsest PSF `(size, size)` without roll; the first path is two neighbouring ones."""
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
-    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
-    poses = torch.stack((x, y, torch.zeros_like(x)), -1).flatten(0, 1)
-    times = like.new_zeros(size**2)
-    times[size**2 // 2 - 1 : size**2 // 2 + 1] = 0.5
-    return poses, times
-
-
 def _without_roll(psf: Tensor, focal_length: float) -> CameraPath:
-    """The path of a camera that shifts only, from a PSF `(h, w)`."""
+    """The path of a camera that only shifts, from the PSF of the whole picture, `(h, w)`."""
     rows, columns = (psf > 0).nonzero().T
     poses = torch.stack((columns - psf.shape[1] // 2, rows - psf.shape[0] // 2, torch.zeros_like(rows)), 1)
     times = psf[rows, columns]
-    return CameraPath(poses.double().cpu(), times / times.sum(), focal_length)
+    return CameraPath(poses.cpu().double(), times / times.sum(), focal_length)
+
+
+def _upright(path: CameraPath) -> CameraPath:
+    """The path with a mean roll of 0, so that the restored picture is not turned."""
+    mean = path.times.cpu().double() @ path.poses[:, 2]
+    return replace(path, poses=path.poses - path.poses.new_tensor((0, 0, 1)) * mean)
 
 
 def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tuple[Tensor, Tensor]:
@@ -285,6 +282,28 @@ def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tupl
     near = F.max_pool3d(volume[None, None], 2 * _MARGIN + 1, 1, _MARGIN)[0, 0] > 0
     steps = near.nonzero() - torch.tensor(reach)  # (P, 3)
     allowed = steps[:, 2].abs() <= roll * far
+    if scale > _THIN_FROM and before[:, 2].any():
+        spread = (shares @ before.square()).sqrt()  # x, y, roll
+        thin = _THIN * max(1.0, float(_STEEP * spread[2] / spread[:2].norm().clamp_min(1e-6)))
+        allowed &= (steps[:, 2] - _mean_roll(steps[:, :2], before, shares)).abs() <= thin
     times = volume[near][allowed]
     poses = steps[allowed].to(before) / before.new_tensor((1, 1, far))
     return poses, (times / times.sum()).to(path.times)
+
+
+def _mean_roll(shifts: Tensor, poses: Tensor, times: Tensor) -> Tensor:
+    """The mean roll of the poses whose shifts are near to given ones.
+
+    A camera takes one roll for each shift, unless it comes by twice. With more, the equations have too many solutions.
+
+    Args:
+        shifts: `(N, 2)`.
+        poses: `(P, 3)`.
+        times: `(P,)`.
+
+    Returns:
+        `(N,)`
+    """
+    distance = torch.cdist(shifts.to(poses), poses[:, :2])
+    weight = torch.exp(-(distance / _NEIGHBOURS).square() / 2) * times  # (N, P)
+    return weight @ poses[:, 2] / weight.sum(1).clamp_min(1e-30)

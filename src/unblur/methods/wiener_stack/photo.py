@@ -159,9 +159,7 @@ def chroma_was_compressed(blurry: Tensor) -> bool:
     varies = torch.maximum(across[:, 1:], down[..., 1:]) > 0  # (B, H - 1, W - 1)
     chroma = rgb_to_ycbcr(blurry)[:, 1:]
     finest = chroma.diff(dim=-1).diff(dim=-2).abs() / 2  # (B, 2, H - 1, W - 1)
-    return bool(varies.any()) and all(
-        float(plane[varies].median()) < _COMPRESSED for plane in finest.unbind(1)
-    )
+    return bool(varies.any()) and all(float(plane[varies].median()) < _COMPRESSED for plane in finest.unbind(1))
 
 
 def photo_shows_lights(blurry: Tensor, psf: Tensor, sigma: Tensor, *, side: int) -> bool:

@@ -17,6 +17,12 @@ JUDGE = Trained(method="judge", folder=Path(__file__).parent, build=network_of, 
 _SIDE = 304  # pixels: side of the area that is looked at, as in training
 
 
+def can_predict(grey: Tensor, psf: Tensor) -> bool:
+    """Whether a photo `(1, 1, H, W)` is large enough for `predict` with a PSF `(h, w)`."""
+    side = min(*grey.shape[-2:], _SIDE)
+    return side >= 2 * BORDER + CELL and max(psf.shape) <= side // 2
+
+
 class Prediction(NamedTuple):
     """How many dB a restored picture is expected to be nearer to the sharp picture than the photo, and the standard
     deviation of this in dB."""
@@ -24,12 +30,16 @@ class Prediction(NamedTuple):
     gain: float
     spread: float
 
+    def least(self, caution: float) -> float:
+        """The gain minus `caution` standard deviations."""
+        return self.gain - caution * self.spread
+
 
 def predict(grey: Tensor, restored: Tensor, psf: Tensor | None, *, weights: Path | None = None) -> Prediction:
     """Predict how much a restored picture is better than the photo.
 
     Args:
-        grey: luminance of the photo, `(1, 1, H, W)`, [0, 1]; sides of at least 80 px. Of a larger photo the most
+        grey: luminance of the photo, `(1, 1, H, W)`, [0, 1], see `can_predict`. Of a larger photo the most
             detailed area of 304 px is looked at.
         restored: luminance of the restored picture, same shape.
         psf: the PSF that it was restored with, `(h, w)`, odd sides; None: none.
