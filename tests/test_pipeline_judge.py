@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from helpers import hook_psf, observe, structured_picture
+from helpers import blurred_scene, hook_psf, observe, structured_picture
 from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.imaging.psf import delta_psf, gaussian_psf, linear_motion_psf
 from unblur.methods import get
+from unblur.pipeline import judge as judge_module
 from unblur.pipeline.judge import judge, why_not_local, why_not_other_tones
 from unblur.pipeline.sharpness import sharpness, slope_energy
+from unblur.solvers.gain import Prediction
 from unblur.solvers.psf_evidence import share_explained_no_better
 from unblur.types import Observation, Progress, Restoration
 
@@ -238,3 +242,17 @@ def test_in_a_pair_the_psf_need_not_explain_the_long_shot(scene):
     assert "single point" in reason(scene.blurry, image=scene.sharp, psf=delta_psf(5), undoes=both)
     darker = judge(pair, Restoration(image=0.7 * scene.sharp, psf=point), both, SIGMA, Progress())
     assert darker is not None and "another brightness" in darker
+
+
+def test_a_result_without_a_psf_is_refused_if_a_loss_is_predicted(monkeypatch):
+    """The learned judge says by how much; of a photo too noisy to tell, and of a pair, it is not asked."""
+    scene = blurred_scene(120, 120, channels=3, sigma=0.003)
+    photo = Observation(blurry=scene.blurry)
+
+    def verdict(gain, observation=photo, sigma=0.003):
+        monkeypatch.setattr(judge_module, "predict", lambda *_: Prediction(gain, 0.0))
+        return judge(observation, Restoration(image=scene.sharp), frozenset({"blur", "noise"}), sigma, Progress()) or ""
+
+    assert "not expected to be clearer" in verdict(-1.1)
+    assert verdict(-0.9) == "" and verdict(-9.0, sigma=0.05) == ""
+    assert verdict(-9.0, replace(photo, noisy=scene.sharp)) == ""

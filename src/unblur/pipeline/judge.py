@@ -67,6 +67,7 @@ LEAST_GAIN = -2.0
 """For a PSF that explains the photo better than wrong ones do."""
 LEAST_GAIN_IN_DOUBT = 0.5
 """For a PSF that does not."""
+_LEAST_WITHOUT_PSF = -1.0  # of 35 results of networks, one is refused, which loses 5.9 dB
 
 
 def judge(
@@ -94,7 +95,7 @@ def judge(
         progress: advanced while areas of the photo are compared.
         has_evidence: that of the method's card: True if the method has judged itself whether the photo is blurred, and
             the PSF.
-        least_gain: gain in dB that the learned judge must at least predict, if the picture was restored with an
+        least_gain: gain in dB that the learned judge must at least predict of a picture that was restored with an
             estimated PSF.
     """
     reasons = _reasons(observation, result, undoes, sigma, progress, has_evidence, least_gain)
@@ -147,6 +148,8 @@ def _reasons(
             if _is_symmetric(_plane(psf)) or not holds_a_tile(grey, _plane(psf)):
                 yield why_not_clearer(grey, restored)
             yield why_not_gaining(grey, restored, _plane(psf), least_gain)
+        elif "blur" in undoes and psf is None and question_psf and not denoised and observation.frames is None:
+            yield why_not_gaining(grey, restored, None, _LEAST_WITHOUT_PSF)
 
 
 def why_not_flat(grey: Tensor) -> str | None:
@@ -272,10 +275,12 @@ def why_not_reblurred(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float)
     return None
 
 
-def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor, least: float) -> str | None:
-    """The learned judge (`solvers.gain`) predicts a gain of at least `least` dB with the PSF `(h, w)`."""
+def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor | None, least: float) -> str | None:
+    """The learned judge (`solvers.gain`) predicts a gain of at least `least` dB, with the PSF `(h, w)` or without."""
     if not can_predict(grey, psf) or predict(grey, restored, psf).least(_CAUTION) >= least:
         return None
+    if psf is None:
+        return "Restoring failed: the result is not expected to be clearer than the photo."
     return "No credible PSF was found: with the best one, the photo is not expected to become clearer."
 
 

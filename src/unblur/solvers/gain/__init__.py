@@ -17,10 +17,10 @@ JUDGE = Trained(method="judge", folder=Path(__file__).parent, build=network_of, 
 _SIDE = 304  # pixels: side of the area that is looked at, as in training
 
 
-def can_predict(grey: Tensor, psf: Tensor) -> bool:
-    """Whether a photo `(1, 1, H, W)` is large enough for `predict` with a PSF `(h, w)`."""
+def can_predict(grey: Tensor, psf: Tensor | None) -> bool:
+    """Whether a photo `(1, 1, H, W)` is large enough for `predict` with a PSF `(h, w)`, or without."""
     side = min(*grey.shape[-2:], _SIDE)
-    return side >= 2 * BORDER + CELL and max(psf.shape) <= side // 2
+    return side >= 2 * BORDER + CELL and (psf is None or max(psf.shape) <= side // 2)
 
 
 class Prediction(NamedTuple):
