@@ -1,8 +1,9 @@
 """Whyte, Sivic, Zisserman & Ponce 2012, "Non-uniform Deblurring for Shaken Images": a camera that shifts and turns.
 
 If a camera turns about the optical axis during the exposure, the PSF differs from place to place. All PSFs follow from
-one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`), beginning with one PSF
-for the whole photo. Then each tile of the photo is deconvolved with the PSF of its middle, by `wiener_stack`.
+one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`): once beginning with one
+PSF for the whole photo, and once without. The more plausible path is used. Each tile of the photo is deconvolved with
+the PSF of its middle, by `wiener_stack`.
 
 Differences from the paper: the path is estimated in the manner of Xu et al. 2013 (L0), from areas in each of which the
 PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camera Shake"); the deconvolution.
@@ -21,12 +22,13 @@ from unblur.imaging.colour import luminance
 from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
 from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
-from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
+from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, implausibility, is_flat
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
-from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
+from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART, holds_tiles, most_plausible, turned_margin
 from unblur.solvers.tiles import halo_for, tiled_by_place
+from unblur.solvers.workers import side_by_side
 from unblur.types import Observation, Progress, Restoration
 
 # Chosen by hand.
@@ -34,6 +36,7 @@ _LARGER = 6  # pixels by which a PSF may be larger than the one of the whole pho
 _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
+_SMALL, _MANY = 256, 6  # areas of the search that begins with a PSF: largest side in pixels, most along a side
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
 
@@ -97,23 +100,26 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     progress.stage("looking for edges")
     if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
         return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
-    areas = areas_of(grey)
+    large = areas_of(grey)
     start = _start(observation.psf, grey, settings, progress)
     side = max(start.shape) + _LARGER if settings.size is None else settings.size
-    side = min(side, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
+    side = min(side, min(min(area.picture.shape[-2:]) for area in large) // 2) | 1
     search = replace(DEFAULT_SEARCH, size=side, smoothness=settings.smoothness, iterations=settings.iterations)
-    progress.stage("estimating the path of the camera", len(scales_from_psf(search)))
-    path = search_path(
-        areas,
-        start,
-        max(photo.shape[-2:]),
-        search,
-        progress,
-        roll=math.radians(settings.roll),
-        focal_length=settings.focal_length,
-    )
-    psfs = _Psfs(path, int(_ROOM * side) | 1)
-    if settings.check and not _explains(psfs, areas, progress):
+    progress.stage("estimating the path of the camera", len(search.scales()) + len(scales_from_psf(search)))
+    found = [
+        search_path(
+            areas,
+            max(photo.shape[-2:]),
+            search,
+            progress,
+            roll=math.radians(settings.roll),
+            focal_length=settings.focal_length,
+            start=psf,
+        )
+        for areas, psf in ((areas_of(grey, side=_SMALL, most=_MANY), start), (large, None))
+    ]
+    psfs = _most_plausible([_Psfs(path, int(_ROOM * side) | 1) for path in found], large, progress)
+    if settings.check and not _explains(psfs, large, progress):
         note = "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
         return Restoration(image=photo, changed=False, notes=[note])
     stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
@@ -138,6 +144,29 @@ class _Psfs:
         if not psf.sum() > 0:  # all light lies outside of the square
             return delta_psf().to(psf)
         return crop_psf(psf / psf.sum(), mass=1.0)
+
+
+def _most_plausible(candidates: list[_Psfs], areas: list[Area], progress: Progress) -> _Psfs:
+    """The candidate to choose by `solvers.psf_tiles.most_plausible`, from the means over the areas."""
+    progress.stage("comparing two paths", len(candidates) * len(areas))
+
+    def figures(task: tuple[_Psfs, Area]) -> tuple[float, float]:
+        psfs, area = task
+        psf = psfs.at(area.place)
+        progress.advance()
+        margin = turned_margin(area.picture, psf) if holds_tiles(area.picture, psf) else 0.0
+        return math.log(implausibility(area.picture, psf)), margin
+
+    tasks = [(psfs, area) for psfs in candidates for area in areas if _fits(psfs, area)]
+    if len(tasks) < len(candidates) * len(areas):  # the PSFs of one are too large somewhere
+        return candidates[0]
+    table = torch.tensor(side_by_side(figures, tasks, areas[0].picture.device))
+    means = table.view(len(candidates), len(areas), 2).mean(1)  # (candidates, 2)
+    return candidates[most_plausible(*means.T.tolist())]
+
+
+def _fits(psfs: _Psfs, area: Area) -> bool:
+    return max(psfs.at(area.place).shape) <= min(area.picture.shape[-2:]) // 2
 
 
 def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:

@@ -3,8 +3,7 @@
 The camera shifts and turns. The time that it spent in each pose is unknown; the PSF of every place follows from these
 times (Whyte, Sivic, Zisserman & Ponce 2012, Eq. 4). As in `solvers.l0`, the sharp picture and the motion are estimated
 in turns from coarse to fine scales, but the sharp picture in several areas, each with the PSF of its place (Hirsch,
-Schuler, Harmeling & Schoelkopf 2011), and one motion is fitted to the edges of all areas. The estimation begins with a
-PSF that was estimated for the whole picture.
+Schuler, Harmeling & Schoelkopf 2011), and one motion is fitted to the edges of all areas.
 """
 
 from __future__ import annotations
@@ -33,12 +32,11 @@ Place = tuple[float, float]
 # Chosen by hand.
 _MARGIN = 2  # pixels around the light of the PSF so far, in which the next scale looks for the path
 _THIN = 1.0  # pixels at the end of the picture by which the roll may differ from that of neighbouring shifts, ...
-_THIN_FROM = 0.6  # scales from which this holds
 _STEEP = 2.0  # ... or more if the roll changes by more than half a pixel there per pixel of the shift
 _NEIGHBOURS = 1.5  # pixels: standard deviation of the distance of these shifts
 _FROM_PSF = 0.5  # scale at which the search begins with a PSF
 _OVERLAP = 1.5  # side of the parts of a picture relative to their distance
-_SIDE, _MOST, _LEAST = 256, 6, 96  # pixels, the largest side of an area; areas along a side, at most; pixels for one
+_SIDE, _MOST, _LEAST = 384, 4, 96  # pixels, the largest side of an area; areas along a side, at most; pixels for one
 
 
 @dataclass(frozen=True)
@@ -141,35 +139,41 @@ def areas_of(grey: Tensor, *, side: int = _SIDE, most: int = _MOST) -> list[Area
 
 def search_path(
     areas: Sequence[Area],
-    psf: Tensor,
     longest: int,
     search: L0Search,
     progress: Progress,
     *,
     roll: float,
     focal_length: float,
+    start: Tensor | None = None,
 ) -> CameraPath:
-    """Estimate the path of the camera from areas of a grey picture, beginning at half the size with a given PSF.
+    """Estimate the path of the camera from areas of a grey picture.
 
     Args:
         areas: the areas.
-        psf: the PSF of the whole picture, as far as one can tell, `(h, w)`, odd sides.
         longest: longer side in pixels of the picture.
         search: parameters of the estimation, as for `search_psf`.
-        progress: advanced once per level of `scales_from_psf`.
+        progress: advanced once per pyramid level.
         roll: largest roll to either side, in radians; higher is slower.
         focal_length: in units of the picture's longer side.
+        start: a PSF of the whole picture, `(h, w)`, odd sides, with which the search begins at half the size. The roll
+            of similar shifts is then kept alike, which gives better paths if the PSF is nearly right. None: the search
+            begins with no motion at the coarsest scale.
 
     Returns:
         The path, with poses in pixels of the picture.
     """
     like = areas[0].picture
-    path, threshold, scales = _without_roll(psf, focal_length * longest), None, scales_from_psf(search)
+    path, threshold, scales = None, None, search.scales()
+    if start is not None:
+        path, scales = _without_roll(start, focal_length * longest), scales_from_psf(search)
     left_out = search.iterations * (len(search.scales()) - len(scales))
     weight = max(search.weight / WEIGHT_DECAY**left_out, LEAST_WEIGHT)
     for scale in scales:
         size, far, focal = max(odd_side(search.size * scale), 3), longest * scale / 2, focal_length * longest * scale
-        poses, times = _next_poses(path, scale, roll, far)
+        poses, times = (
+            _first_poses(size, like) if path is None else _next_poses(path, scale, roll, far, alike=start is not None)
+        )
         places = [(area.place[0] * scale, area.place[1] * scale) for area in areas]
         operator = PoseGrid.of(poses, places, size, focal).to(like)
         levels = [Level.of(reduced(area.picture, scale), size) for area in areas]
@@ -192,11 +196,12 @@ def search_path(
             poses[used] * poses.new_tensor((1 / scale, 1 / scale, 1)), times[used.to(times.device)], focal / scale
         )
         progress.advance()
+    assert path is not None
     return _upright(path)
 
 
 def scales_from_psf(search: L0Search) -> list[float]:
-    """The last scales of a search, from half the size on."""
+    """The scales of a search that begins with a PSF: from half the size on."""
     return [scale for scale in search.scales() if scale > 0.9 * _FROM_PSF]
 
 
@@ -246,6 +251,16 @@ def _fit(operator: PoseGrid, equations: Sequence[PsfEquations], start: Tensor) -
     return pruned / pruned.sum() if pruned.sum() > 0 else times
 
 
+def _first_poses(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """All shifts of a coarsest PSF `(size, size)` without roll; the first path is two neighbouring ones."""
+    offsets = torch.arange(size, dtype=torch.float64) - size // 2
+    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+    poses = torch.stack((x, y, torch.zeros_like(x)), -1).flatten(0, 1)
+    times = like.new_zeros(size**2)
+    times[size**2 // 2 - 1 : size**2 // 2 + 1] = 0.5
+    return poses, times
+
+
 def _without_roll(psf: Tensor, focal_length: float) -> CameraPath:
     """The path of a camera that only shifts, from the PSF of the whole picture, `(h, w)`."""
     rows, columns = (psf > 0).nonzero().T
@@ -260,7 +275,7 @@ def _upright(path: CameraPath) -> CameraPath:
     return replace(path, poses=path.poses - path.poses.new_tensor((0, 0, 1)) * mean)
 
 
-def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tuple[Tensor, Tensor]:
+def _next_poses(path: CameraPath, scale: float, roll: float, far: float, *, alike: bool) -> tuple[Tensor, Tensor]:
     """The poses of the next scale, in its pixels, near those of the path so far, and their times.
 
     Args:
@@ -268,6 +283,7 @@ def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tupl
         scale: size of the picture at this scale, relative to the whole.
         roll: largest roll to either side in radians.
         far: distance in pixels at which a step of the roll is one pixel.
+        alike: whether the roll of similar shifts is kept alike.
     """
     before = path.poses * path.poses.new_tensor((scale, scale, far))  # (P, 3) in steps of the new poses: x, y, roll
     shares = path.times.cpu().double()
@@ -282,7 +298,7 @@ def _next_poses(path: CameraPath, scale: float, roll: float, far: float) -> tupl
     near = F.max_pool3d(volume[None, None], 2 * _MARGIN + 1, 1, _MARGIN)[0, 0] > 0
     steps = near.nonzero() - torch.tensor(reach)  # (P, 3)
     allowed = steps[:, 2].abs() <= roll * far
-    if scale > _THIN_FROM and before[:, 2].any():
+    if alike and before[:, 2].any():
         spread = (shares @ before.square()).sqrt()  # x, y, roll
         thin = _THIN * max(1.0, float(_STEEP * spread[2] / spread[:2].norm().clamp_min(1e-6)))
         allowed &= (steps[:, 2] - _mean_roll(steps[:, :2], before, shares)).abs() <= thin
