@@ -16,6 +16,7 @@ above `--least` dB. `--keep` stores the candidates with what the hand-made judge
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ from torch import Tensor
 from unblur.imaging.colour import luminance
 from unblur.imaging.noise import estimate_noise_sigma
 from unblur.imaging.synthesis.shaken import ShakenRecipe, shaken_picture
-from unblur.pipeline.judge import judge
+from unblur.pipeline.judge import CAUTION, LEAST_GAIN, LEAST_GAIN_IN_DOUBT, LEAST_GAIN_WITHOUT_PSF, judge
 from unblur.solvers.blind import implausibility
 from unblur.solvers.gain import JUDGE
 from unblur.solvers.gain.views import BORDER, views_of
@@ -84,6 +85,7 @@ def main(
     report("hand-made", gains, by_hand)
     if weights is not None or JUDGE.presets():
         report("learned", gains, learned(made, weights, caution, least))
+        report("both, as `restore` uses them", gains, both(made, weights))
 
 
 def measured(path: Path, number: int) -> dict[str, Any]:
@@ -117,7 +119,8 @@ def accepted_by_hand(grey: Tensor, candidate: Candidate) -> bool:
         stages.append((photo, Restoration(psf=psf)))
         photo = Observation(blurry=grey, psf=psf, psf_estimated=True)
     stages.append((photo, Restoration(image=candidate.restored)))
-    return all(judge(seen, made, frozenset({"blur"}), sigma, Progress()) is None for seen, made in stages)
+    deblurs, never_asked = frozenset({"blur"}), -math.inf
+    return all(judge(seen, made, deblurs, sigma, Progress(), least_gain=never_asked) is None for seen, made in stages)
 
 
 def learned(made: list[dict[str, Any]], weights: Path | None, caution: float, least: float) -> Verdicts:
@@ -129,6 +132,18 @@ def learned(made: list[dict[str, Any]], weights: Path | None, caution: float, le
         chosen.append(int(estimate.gain[:SEARCHED].argmax()))
         accepted.append(estimate.gain - caution * estimate.spread > least)
     return Verdicts(chosen, torch.stack(accepted))
+
+
+def both(made: list[dict[str, Any]], weights: Path | None) -> Verdicts:
+    """What both say together: a result with a PSF that the hand-made judge refused needs a larger predicted gain."""
+    sure, doubtful, without_psf = (
+        learned(made, weights, CAUTION, least).accepted
+        for least in (LEAST_GAIN, LEAST_GAIN_IN_DOUBT, LEAST_GAIN_WITHOUT_PSF)
+    )
+    by_hand = torch.stack([one["accepted"] for one in made])
+    has_psf = torch.stack([one["facts"][:, -1] == 1 for one in made])
+    accepted = torch.where(has_psf, torch.where(by_hand, sure, doubtful), by_hand & without_psf)
+    return Verdicts([one["chosen"] for one in made], accepted)
 
 
 def report(name: str, gains: Tensor, verdicts: Verdicts) -> None:

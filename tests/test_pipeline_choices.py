@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from fakes import brightening, estimating, fake_method
@@ -86,14 +85,20 @@ def test_the_settings_of_a_choice_give_way_to_those_of_the_person(tmp_path, monk
 # --- a PSF that was refused -----------------------------------------------------------------------
 
 
-def in_doubt(tmp_path, monkeypatch, gain: float, second: str):
-    """What becomes of a photo whose PSF was refused, when this gain is predicted for the result of `second`."""
+def doubtful_chain(tmp_path, monkeypatch, gain: float, second: str) -> str:
+    """A chain whose PSF is refused, and for the result of whose `second` step this gain is predicted."""
     monkeypatch.setattr(judging, "why_not_explained_by", lambda grey, psf: "No credible PSF was found.")
     monkeypatch.setattr(judging, "can_predict", lambda grey, psf: True)
     monkeypatch.setattr(judging, "predict", lambda grey, restored, psf: Prediction(gain, 1.0))
     monkeypatch.setattr(judging, "why_not_reblurred", lambda *_: None)
     monkeypatch.setattr(judging, "why_not_clearer", lambda *_: None)
     name = f"{estimating(tmp_path)}+{fake_method(tmp_path, 'second', second, needs=('blurry', 'psf'))}"
+    return name
+
+
+def in_doubt(tmp_path, monkeypatch, gain: float, second: str):
+    """What becomes of such a photo."""
+    name = doubtful_chain(tmp_path, monkeypatch, gain, second)
     return tried(monkeypatch, Choice(name, "it comes first"), Choice(name, "it becomes clearer", refused_psf=True))
 
 
@@ -108,6 +113,24 @@ def test_with_a_refused_psf_too_little_gain_leaves_the_photo_alone_and_the_first
     assert (result.changed, result.notes) == (False, ["No credible PSF was found."])
 
 
+def test_with_a_refused_psf_a_photo_too_small_for_a_prediction_is_left_alone(tmp_path, monkeypatch):
+    can_predict = judging.can_predict
+    name = doubtful_chain(tmp_path, monkeypatch, 3.0, SHARPER)
+    monkeypatch.setattr(judging, "can_predict", can_predict)
+    result = tried(monkeypatch, Choice(name, "it comes first"), Choice(name, "a gain", refused_psf=True))
+    assert (result.changed, result.notes) == (False, ["No credible PSF was found."])
+
+
+def test_a_picture_that_was_refused_is_not_made_again(tmp_path, monkeypatch):
+    """The PSF passed, so it is not in doubt."""
+    name = f"{estimating(tmp_path)}+{fake_method(tmp_path, 'second', BLURRIER, needs=('blurry', 'psf'))}"
+    monkeypatch.setattr(judging, "why_not_explained_by", lambda grey, psf: None)
+    monkeypatch.setattr(judging, "why_not_local", lambda *_: None)
+    choices = Choice(name, "it comes first"), Choice(name, "never", refused_psf=True)
+    result = tried(monkeypatch, *choices)
+    assert not result.changed and result.reason == "it comes first" and "no sharper" in result.notes[0]
+
+
 def test_a_refused_psf_is_not_estimated_again(tmp_path, monkeypatch):
     spy = "assert observation.psf_estimated; " + SHARPER
     assert in_doubt(tmp_path, monkeypatch, 3.0, spy).changed
@@ -120,7 +143,13 @@ def test_a_method_that_takes_a_psf_begins_with_the_refused_one_and_its_result_is
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(judging, "why_not_explained_by", lambda grey, psf: "No credible PSF was found.")
-    monkeypatch.setattr(judging, "predict", lambda *_: pytest.fail("the picture was not restored with this PSF"))
+    monkeypatch.setattr(judging, "can_predict", lambda grey, psf: True)
+
+    def predicted(grey, restored, psf):
+        assert psf is None, "the picture was not restored with this PSF"
+        return Prediction(1.0, 0.0)
+
+    monkeypatch.setattr(judging, "predict", predicted)
     first = f"{estimating(tmp_path)}+{fake_method(tmp_path, 'first', SHARPER, needs=('blurry', 'psf'))}"
     body = "assert observation.psf is not None; " + SHARPER
     second = fake_method(tmp_path, "second", body, card="takes=frozenset({'psf'})")

@@ -41,7 +41,8 @@ class Card:
         needs: the fields of `Observation` that it cannot work without.
         gives: the fields of `Restoration` that it fills.
         undoes: the defects that it removes: blur, noise, or both. Empty for a method that gives no image.
-        takes: further fields of `Observation` that it uses if they are there.
+        takes: further fields of `Observation` that it uses if they are there. A PSF that it only takes is where it
+            begins: its picture is judged as if there were none.
         channels: the numbers of channels it accepts.
         multiple_of: the sides of a picture must be multiples of this; the pipeline pads.
         grid: the first row and column of a tile are multiples of this. For a network that reduces the picture by this

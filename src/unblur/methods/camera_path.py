@@ -85,7 +85,11 @@ def restore(observation: Observation, settings: CameraPathSettings, progress: Pr
     """
     blurry = observation.blurry
     assert blurry is not None
-    results = [_restored(replace(observation, blurry=photo), settings, progress) for photo in blurry.split(1)]
+    psfs = [None] * len(blurry) if observation.psf is None else observation.psf.split(1)
+    results = [
+        _restored(replace(observation, blurry=photo, psf=psf), settings, progress)
+        for photo, psf in zip(blurry.split(1), psfs, strict=True)
+    ]
     images = torch.cat([result.image for result in results if result.image is not None])
     notes = dict.fromkeys(note for result in results for note in result.notes)
     stages = results[0].stages if len(results) == 1 else {}
@@ -129,7 +133,7 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
 def _start(given: Tensor | None, grey: Tensor, settings: CameraPathSettings, progress: Progress) -> Tensor:
     """The PSF `(h, w)` with which the search begins: the one that was given, or an estimate."""
     if given is not None:
-        return given[0, 0]
+        return crop_psf(given[0, 0], mass=1.0)
     return estimate_psf(grey, size=settings.size, smoothness=settings.smoothness, progress=progress)
 
 
@@ -157,9 +161,10 @@ def _most_plausible(candidates: list[_Psfs], areas: list[Area], progress: Progre
         margin = turned_margin(area.picture, psf) if holds_tiles(area.picture, psf) else 0.0
         return math.log(implausibility(area.picture, psf)), margin
 
-    tasks = [(psfs, area) for psfs in candidates for area in areas if _fits(psfs, area)]
-    if len(tasks) < len(candidates) * len(areas):  # the PSFs of one are too large somewhere
+    candidates = [one for one in candidates if all(_fits(one, area) for area in areas)] or candidates[:1]
+    if len(candidates) == 1:
         return candidates[0]
+    tasks = [(psfs, area) for psfs in candidates for area in areas]
     table = torch.tensor(side_by_side(figures, tasks, areas[0].picture.device))
     means = table.view(len(candidates), len(areas), 2).mean(1)  # (candidates, 2)
     return candidates[most_plausible(*means.T.tolist())]

@@ -112,7 +112,7 @@ def choose(
         *drawn,
         shaken,
         Choice(TURNING, "no single PSF explains the blur, but a camera that shifted and turned does", refused_psf=True),
-        replace(shaken, reason="its PSF is not certain, but the photo becomes clearer with it", refused_psf=True),
+        replace(shaken, reason="the estimated PSF is not certain, but a gain is predicted with it", refused_psf=True),
         Choice(MOVING, "no single PSF explains the blur, so it may differ from place to place"),
     ]
 

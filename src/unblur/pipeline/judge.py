@@ -60,14 +60,16 @@ _ROUNDING = 0.5 / 255  # ... and on the [0, 1] scale
 _RESIDUAL = 5.0  # misfit of the restored picture, blurred again, in noise levels
 _SPARSER = 0.85  # normalised sparsity of the gradients of a restored picture, relative to the photo
 
-_CAUTION = 0.25  # standard deviations that are subtracted from what the learned judge predicts
+CAUTION = 0.25
+"""Standard deviations that are subtracted from what the learned judge predicts."""
 
 # Gains in dB that must remain then. Of 76 candidates of validation scenes with .5 dB or more, two lose .07 dB at most.
 LEAST_GAIN = -2.0
 """For a PSF that explains the photo better than wrong ones do."""
 LEAST_GAIN_IN_DOUBT = 0.5
 """For a PSF that does not."""
-_LEAST_WITHOUT_PSF = -1.0  # of 35 results of networks, one is refused, which loses 5.9 dB
+LEAST_GAIN_WITHOUT_PSF = -1.0
+"""For a picture without a PSF. Of 35 results of networks, one is refused, which loses 5.9 dB."""
 
 
 def judge(
@@ -96,7 +98,7 @@ def judge(
         has_evidence: that of the method's card: True if the method has judged itself whether the photo is blurred, and
             the PSF.
         least_gain: gain in dB that the learned judge must at least predict of a picture that was restored with an
-            estimated PSF.
+            estimated PSF; minus infinity: it is not asked, also not about a picture without a PSF.
     """
     reasons = _reasons(observation, result, undoes, sigma, progress, has_evidence, least_gain)
     return next((reason for reason in reasons if reason is not None), None)
@@ -149,7 +151,7 @@ def _reasons(
                 yield why_not_clearer(grey, restored)
             yield why_not_gaining(grey, restored, _plane(psf), least_gain)
         elif "blur" in undoes and psf is None and question_psf and not denoised and observation.frames is None:
-            yield why_not_gaining(grey, restored, None, _LEAST_WITHOUT_PSF)
+            yield why_not_gaining(grey, restored, None, min(LEAST_GAIN_WITHOUT_PSF, least_gain - LEAST_GAIN))
 
 
 def why_not_flat(grey: Tensor) -> str | None:
@@ -277,7 +279,11 @@ def why_not_reblurred(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float)
 
 def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor | None, least: float) -> str | None:
     """The learned judge (`solvers.gain`) predicts a gain of at least `least` dB, with the PSF `(h, w)` or without."""
-    if not can_predict(grey, psf) or predict(grey, restored, psf).least(_CAUTION) >= least:
+    if can_predict(grey, psf):
+        enough = predict(grey, restored, psf).least(CAUTION) >= least
+    else:
+        enough = least <= LEAST_GAIN or psf is None
+    if enough:
         return None
     if psf is None:
         return "Restoring failed: the result is not expected to be clearer than the photo."

@@ -86,15 +86,18 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
     if options.strength == 0:
         return replace(unchanged, notes=["Nothing was changed, because the strength is 0."])
     first: NotCredible | None = None
-    refused: Tensor | None = None  # the PSF found last
+    not_blurred, refused = False, None  # whether the photo was refused as it is; the PSF that was refused
     for chain, choice in plans:
-        if first is not None and not first.started and chain.undoes == plans[0][0].undoes:
+        if not_blurred and chain.undoes == plans[0][0].undoes:
             continue  # what is not blurred needs no other deblurring
+        if choice.refused_psf and refused is None and "psf" in chain.gives:
+            continue  # it would only do the same again
         try:
             made = _made(chain, choice, observation, refused, options, progress)
         except NotCredible as doubt:
             first = first or doubt
-            refused = refused if doubt.psf is None else doubt.psf
+            not_blurred = not_blurred or not doubt.started
+            refused = doubt.psf if doubt.psf_refused else refused
             continue
         if not made.changed and (first is not None or chain is not plans[-1][0]):
             continue  # the method says itself that it cannot restore this photo

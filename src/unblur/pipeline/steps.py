@@ -30,12 +30,14 @@ class NotCredible(Exception):
     Attributes:
         psf: the PSF found so far.
         started: False if the photo was refused before anything was computed.
+        psf_refused: True if it was this PSF that was refused, before a picture was restored with it.
     """
 
-    def __init__(self, reason: str, psf: Tensor | None, *, started: bool) -> None:
+    def __init__(self, reason: str, psf: Tensor | None, *, started: bool, psf_refused: bool = False) -> None:
         super().__init__(reason)
         self.psf = psf
         self.started = started
+        self.psf_refused = psf_refused
 
 
 def noise_of(picture: Tensor, *, blurred: bool = False) -> float:
@@ -72,7 +74,7 @@ def _for_a_photo(
     card = method.card
 
     def question(observation: Observation, so_far: Restoration, progress: Progress) -> None:
-        if "psf" in card.takes:  # it only begins with this PSF, so the picture need not fit to it
+        if "psf" in card.takes:  # see `Card.takes`
             observation = replace(observation, psf=None)
         try:
             require_credible(
@@ -192,7 +194,8 @@ def require_credible(
     sigma = _luminance_sigma(observation)
     reason = judge(observation, result, undoes, sigma, progress, has_evidence=has_evidence, least_gain=least_gain)
     if reason is not None:
-        raise NotCredible(reason, psf, started=not nothing_yet)
+        psf_refused = result.psf is not None and result.image is None
+        raise NotCredible(reason, psf, started=not nothing_yet, psf_refused=psf_refused)
 
 
 def _luminance_sigma(observation: Observation) -> float:

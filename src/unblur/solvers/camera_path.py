@@ -301,7 +301,9 @@ def _next_poses(path: CameraPath, scale: float, roll: float, far: float, *, alik
     if alike and before[:, 2].any():
         spread = (shares @ before.square()).sqrt()  # x, y, roll
         thin = _THIN * max(1.0, float(_STEEP * spread[2] / spread[:2].norm().clamp_min(1e-6)))
-        allowed &= (steps[:, 2] - _mean_roll(steps[:, :2], before, shares)).abs() <= thin
+        thinned = allowed & ((steps[:, 2] - _mean_roll(steps[:, :2], before, shares)).abs() <= thin)
+        if volume[near][thinned].sum() > 0:  # not where the camera came by twice with two rolls
+            allowed = thinned
     times = volume[near][allowed]
     poses = steps[allowed].to(before) / before.new_tensor((1, 1, far))
     return poses, (times / times.sum()).to(path.times)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from unblur.contract import Trainable, checked
@@ -27,6 +27,12 @@ _LOCAL = 0.3  # weight of the loss of the errors in the cells; chosen by hand
 _LEAST = 1e-4  # of an error, relative to the variance of the photo; chosen by hand
 
 
+def _of_whole_cells(side: int) -> int:
+    if (side - 2 * BORDER) % CELL:
+        raise ValueError(f"must be {2 * BORDER} and a multiple of {CELL}, such as 304")
+    return side
+
+
 class Observations(BaseModel):
     """The recipe's table `observations`.
 
@@ -36,7 +42,7 @@ class Observations(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    side: Annotated[int, Field(ge=112, multiple_of=16)] = 304
+    side: Annotated[int, Field(ge=112), AfterValidator(_of_whole_cells)] = 304
 
 
 class JudgeTraining(Trainable):

@@ -39,7 +39,9 @@ def subject(name: str) -> Subject:
         return Subject(name, JUDGE, JudgeTraining)
     method = unblur.methods.get(name)
     if method.trainable is None or method.trained is None:
-        raise UnblurError(f"'{name}' has no network to train. Methods with a network: {', '.join(_names())}.")
+        raise UnblurError(
+            f"'{name}' has no network to train. Methods with a network: {', '.join(_names())}; and the judge."
+        )
     return Subject(method.card.name, method.trained, method.trainable)
 
 

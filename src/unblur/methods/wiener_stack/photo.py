@@ -156,7 +156,7 @@ def chroma_was_compressed(blurry: Tensor) -> bool:
     if min(blurry.shape[-2:]) < 2 or float((255 * blurry - (255 * blurry).round()).abs().max()) > 1e-3:
         return False
     across, down = (blurry.diff(dim=axis).abs().amax(1) for axis in (-1, -2))  # (B, H, W - 1), (B, H - 1, W)
-    varies = torch.maximum(across[:, 1:], down[..., 1:]) > 0  # (B, H - 1, W - 1)
+    varies = across[:, 1:] + across[:, :-1] + down[..., 1:] + down[..., :-1] > 0  # (B, H - 1, W - 1)
     chroma = rgb_to_ycbcr(blurry)[:, 1:]
     finest = chroma.diff(dim=-1).diff(dim=-2).abs() / 2  # (B, 2, H - 1, W - 1)
     return bool(varies.any()) and all(float(plane[varies].median()) < _COMPRESSED for plane in finest.unbind(1))

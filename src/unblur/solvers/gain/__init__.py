@@ -54,5 +54,5 @@ def predict(grey: Tensor, restored: Tensor, psf: Tensor | None, *, weights: Path
     inner = views.pictures[:, BORDER:-BORDER, BORDER:-BORDER]
     height, width = (side // CELL * CELL for side in inner.shape[-2:])
     network = JUDGE.load(weights, grey.device)
-    estimate = network(inner[None, :, :height, :width], views.facts[None].to(grey))
+    estimate = network(inner[None, :, :height, :width], views.facts[None].to(grey.device))
     return Prediction(float(estimate.gain), float(estimate.spread))
