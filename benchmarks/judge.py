@@ -23,11 +23,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unblur.imaging.colour import luminance
 from unblur.imaging.noise import estimate_noise_sigma
-from unblur.imaging.synthesis.shaken import ShakenRecipe, shaken_picture
+from unblur.imaging.synthesis.shaken import KINDS, ShakenRecipe, shaken_picture
 from unblur.pipeline.judge import CAUTION, LEAST_GAIN, LEAST_GAIN_IN_DOUBT, LEAST_GAIN_WITHOUT_PSF, judge
 from unblur.solvers.blind import implausibility
 from unblur.solvers.gain import JUDGE
@@ -71,21 +72,27 @@ def main(
     made = []
     for number in range(each * len(photos)):
         path = photos[number % len(photos)]
-        file = None if keep is None else keep / f"{number:03d}-{path.stem}.pt"
+        file = None if keep is None else keep / f"{number:03d}-{path.stem}.safetensors"
         if file is not None and file.is_file():
-            made.append(torch.load(file))
+            made.append(stored(file))
         else:
             made.append(measured(path, number))
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(made[-1], file)
+                save_file(made[-1] | {"kind": torch.tensor(KINDS.index(made[-1]["kind"]))}, file)
         print(number, path.stem, made[-1]["kind"], *(f"{gain:+.2f}" for gain in made[-1]["gain"].tolist()), flush=True)
     gains = torch.stack([one["gain"] for one in made])  # (N, 6)
-    by_hand = Verdicts([one["chosen"] for one in made], torch.stack([one["accepted"] for one in made]))
+    by_hand = Verdicts([int(one["chosen"]) for one in made], torch.stack([one["accepted"] for one in made]))
     report("hand-made", gains, by_hand)
     if weights is not None or JUDGE.presets():
         report("learned", gains, learned(made, weights, caution, least))
         report("both, as `restore` uses them", gains, both(made, weights))
+
+
+def stored(file: Path) -> dict[str, Any]:
+    """What `measured` gave, from a file."""
+    one = load_file(file)
+    return one | {"kind": KINDS[int(one["kind"])]}
 
 
 def measured(path: Path, number: int) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def measured(path: Path, number: int) -> dict[str, Any]:
     return {
         "kind": kind,
         "gain": torch.tensor([gain_of(one.restored, grey, truth, BORDER) for one in candidates]),
-        "chosen": most_plausible([implausibility(grey, psf) for psf in psfs], margins),
+        "chosen": torch.tensor(most_plausible([implausibility(grey, psf) for psf in psfs], margins)),
         "accepted": torch.tensor([accepted_by_hand(grey, one) for one in candidates]),
         "pictures": torch.stack([one.pictures[:, BORDER:-BORDER, BORDER:-BORDER].half() for one in views]),
         "facts": torch.stack([one.facts for one in views]),
@@ -143,7 +150,7 @@ def both(made: list[dict[str, Any]], weights: Path | None) -> Verdicts:
     by_hand = torch.stack([one["accepted"] for one in made])
     has_psf = torch.stack([one["facts"][:, -1] == 1 for one in made])
     accepted = torch.where(has_psf, torch.where(by_hand, sure, doubtful), by_hand & without_psf)
-    return Verdicts([one["chosen"] for one in made], accepted)
+    return Verdicts([int(one["chosen"]) for one in made], accepted)
 
 
 def report(name: str, gains: Tensor, verdicts: Verdicts) -> None:

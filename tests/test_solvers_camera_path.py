@@ -12,8 +12,8 @@ from helpers import CountingProgress, structured_picture
 from turning_camera import FOCAL_LENGTH, hook_path, seen_through
 from unblur.imaging.trajectory import rasterise
 from unblur.metrics import kernel_similarity
-from unblur.solvers.camera_path import PoseGrid, areas_of, scales_from_psf, search_path
-from unblur.solvers.l0 import L0Search, search_psf
+from unblur.solvers.camera_path import PoseGrid, areas_of, search_path
+from unblur.solvers.l0 import L0Search
 from unblur.types import Progress
 
 
@@ -62,17 +62,16 @@ def test_areas_without_edges_are_left_out():
 
 @pytest.fixture(scope="module")
 def turned():
-    """A photo taken by a camera that turned by 2.5 degrees, and its path."""
-    poses = hook_path(5, 2.5)
+    """A photo taken by a camera that turned by 4 degrees, and its path."""
+    poses = hook_path(4, 4)
     seen = seen_through(structured_picture(240, 320), poses)[..., 12:-12, 12:-12].float()
     return seen, poses
 
 
-def path_of(picture, degrees=2.5, progress=None):
+def path_of(picture, degrees=4.0, progress=None):
     areas = areas_of(picture)
     roll, focal = math.radians(degrees), FOCAL_LENGTH * 320 / 296
-    psf = search_psf(picture, SEARCH, Progress())
-    return areas, search_path(areas, 296, SEARCH, progress or Progress(), roll=roll, focal_length=focal, start=psf)
+    return areas, search_path(areas, 296, SEARCH, progress or Progress(), roll=roll, focal_length=focal)
 
 
 def test_the_psfs_of_the_path_are_those_of_their_places(turned):
@@ -87,7 +86,7 @@ def test_the_psfs_of_the_path_are_those_of_their_places(turned):
         / len(areas)
         for one in (path, still)
     ]
-    assert likeness[0] > 0.7 and likeness[0] > likeness[1] + 0.01
+    assert likeness[0] > 0.7 and likeness[0] > likeness[1] + 0.05
 
 
 def test_a_path_is_a_share_of_the_exposure_for_each_pose(turned):
@@ -101,5 +100,5 @@ def test_progress_advances_once_per_scale(turned):
     progress = CountingProgress()
     progress.stage("searching")
     path_of(turned[0], 0.0, progress)
-    assert progress.done == [3] == [len(scales_from_psf(SEARCH))]
+    assert progress.done == [len(SEARCH.scales())]
     assert all(coarse < fine for coarse, fine in pairwise(SEARCH.scales()))
