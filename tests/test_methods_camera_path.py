@@ -11,6 +11,8 @@ from unblur import methods
 from unblur.imaging.noise import add_gaussian_noise
 from unblur.methods import camera_path
 from unblur.metrics import psnr_aligned
+from unblur.solvers import camera_path as camera_path_solver
+from unblur.solvers.gain import Prediction
 from unblur.solvers.psf_evidence import Evidence
 from unblur.types import Observation
 
@@ -61,14 +63,48 @@ def test_a_photo_that_no_path_explains_is_not_changed(photo):
     ("share", "share_in_noise", "margin", "believed"),
     [(0.2, 0.5, 0.0, True), (0.5, 0.2, 0.1, True), (0.5, 0.2, 0.01, False), (0.5, 0.4, 0.1, False)],
 )
-def test_in_grain_the_psfs_must_be_told_from_their_turned_copies(
+def test_a_path_with_little_predicted_gain_must_explain_the_blur_better_than_wrong_psfs(
     photo, monkeypatch, share, share_in_noise, margin, believed
 ):
     evidence = Evidence(share_in_noise, 0.0, margin)
     monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: share)
     monkeypatch.setattr(camera_path, "evidence_for", lambda grey, psf, weight: evidence)
+    monkeypatch.setattr(camera_path, "predict", lambda *pictures: Prediction(0.3, 1.0))
     observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
     assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
+
+
+@pytest.mark.parametrize(("gain", "believed"), [(0.7, True), (-0.1, False)])
+def test_a_large_predicted_gain_is_enough_and_a_loss_is_refused(photo, monkeypatch, gain, believed):
+    monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: 0.5 if believed else 0.0)
+    monkeypatch.setattr(camera_path, "predict", lambda *pictures: Prediction(gain, 1.0))
+    observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
+    assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
+
+
+@pytest.mark.parametrize(("gain", "searches"), [(-2.0, 1), (0.7, 2)])
+def test_a_second_path_is_searched_for_only_if_the_first_one_is_not_hopeless(photo, monkeypatch, gain, searches):
+    begun = []
+
+    def search_path(*arguments, start, **options):
+        begun.append(start is not None)
+        return camera_path_solver.search_path(*arguments, start=start, **options)
+
+    monkeypatch.setattr(camera_path, "search_path", search_path)
+    monkeypatch.setattr(camera_path, "predict", lambda *pictures: Prediction(gain, 1.0))
+    METHOD(photo[0].with_pictures(lambda picture: picture[..., :150, :200]), {**QUICK, "iterations": 1})
+    assert begun == [True, False][:searches]
+
+
+def test_the_path_with_the_larger_predicted_gain_is_used(photo, monkeypatch):
+    observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
+    settings = {**QUICK, "iterations": 1, "check": False}
+    pictures = []
+    for better in (0, 1):
+        gains = iter([1.0 - better, float(better)])
+        monkeypatch.setattr(camera_path, "_predicted_gain", lambda *arguments, gains=gains: next(gains))
+        pictures.append(METHOD(observation, settings).image)
+    assert (pictures[0] - pictures[1]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 If a camera turns about the optical axis during the exposure, the PSF differs from place to place. All PSFs follow from
 one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`): once beginning with one
-PSF for the whole photo, and once without. The more plausible path is used. Each tile of the photo is deconvolved with
-the PSF of its middle, by `wiener_stack`.
+PSF for the whole photo, and once without. The learned judge (`solvers.gain`) predicts how much clearer several areas
+become with either path; the better one is used. Each tile of the photo is deconvolved with the PSF of its middle, by
+`wiener_stack`.
 
 Differences from the paper: the path is estimated in the manner of Xu et al. 2013 (L0), from areas in each of which the
 PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camera Shake"); the deconvolution.
@@ -21,12 +22,14 @@ from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
 from unblur.layers.precision import Precision
+from unblur.methods.hyper_laplacian import METHOD as HYPER_LAPLACIAN
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
-from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, implausibility, is_flat
+from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
+from unblur.solvers.gain import can_predict, predict
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
-from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART, holds_tiles, most_plausible, turned_margin
+from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
 from unblur.solvers.tiles import halo_for, tiled_by_place
 from unblur.solvers.workers import side_by_side
 from unblur.types import Observation, Progress, Restoration
@@ -37,6 +40,8 @@ _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SMALL, _MANY = 256, 6  # areas of the search that begins with a PSF: largest side in pixels, most along a side
+_HOPELESS = -1.0  # dB, predicted mean over the areas: below it, a second path is not searched for
+_ENOUGH = 0.6  # dB, likewise: from it on, a path is believed; above 0, it is if it explains the areas
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
 
@@ -104,30 +109,44 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     progress.stage("looking for edges")
     if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
         return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
-    large = areas_of(grey)
-    start = _start(observation.psf, grey, settings, progress)
-    side = max(start.shape) + _LARGER if settings.size is None else settings.size
-    side = min(side, min(min(area.picture.shape[-2:]) for area in large) // 2) | 1
-    search = replace(DEFAULT_SEARCH, size=side, smoothness=settings.smoothness, iterations=settings.iterations)
-    progress.stage("estimating the path of the camera", len(search.scales()) + len(scales_from_psf(search)))
-    found = [
-        search_path(
-            areas,
-            max(photo.shape[-2:]),
-            search,
-            progress,
-            roll=math.radians(settings.roll),
-            focal_length=settings.focal_length,
-            start=psf,
-        )
-        for areas, psf in ((areas_of(grey, side=_SMALL, most=_MANY), start), (large, None))
-    ]
-    psfs = _most_plausible([_Psfs(path, int(_ROOM * side) | 1) for path in found], large, progress)
-    if settings.check and not _explains(psfs, large, progress):
+    psfs, gain, areas = _best_path(grey, observation.psf, settings, progress)
+    if settings.check and not (gain >= _ENOUGH or (gain >= 0 and _explains(psfs, areas, progress))):
         note = "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
         return Restoration(image=photo, changed=False, notes=[note])
     stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
     return Restoration(image=_deconvolved(observation, psfs, settings.precision, progress), stages=stages)
+
+
+def _best_path(
+    grey: Tensor, psf: Tensor | None, settings: CameraPathSettings, progress: Progress
+) -> tuple[_Psfs, float, list[Area]]:
+    """The better one of two paths, its predicted gain in dB, and the areas for which that is predicted."""
+    areas = areas_of(grey)
+    start = _start(psf, grey, settings, progress)
+    side = max(start.shape) + _LARGER if settings.size is None else settings.size
+    side = min(side, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
+    search = replace(DEFAULT_SEARCH, size=side, smoothness=settings.smoothness, iterations=settings.iterations)
+
+    def candidate(within: list[Area], start: Tensor | None) -> tuple[_Psfs, float, list[Area]]:
+        progress.stage(
+            "estimating the path of the camera", len(search.scales() if start is None else scales_from_psf(search))
+        )
+        path = search_path(
+            within,
+            max(grey.shape[-2:]),
+            search,
+            progress,
+            roll=math.radians(settings.roll),
+            focal_length=settings.focal_length,
+            start=start,
+        )
+        psfs = _Psfs(path, int(_ROOM * side) | 1)
+        return psfs, _predicted_gain(psfs, areas, progress), areas
+
+    first = candidate(areas_of(grey, side=_SMALL, most=_MANY), start)
+    if settings.check and first[1] < _HOPELESS:
+        return first
+    return max(first, candidate(areas, None), key=lambda found: found[1])
 
 
 def _start(given: Tensor | None, grey: Tensor, settings: CameraPathSettings, progress: Progress) -> Tensor:
@@ -150,28 +169,25 @@ class _Psfs:
         return crop_psf(psf / psf.sum(), mass=1.0)
 
 
-def _most_plausible(candidates: list[_Psfs], areas: list[Area], progress: Progress) -> _Psfs:
-    """The candidate to choose by `solvers.psf_tiles.most_plausible`, from the means over the areas."""
-    progress.stage("comparing two paths", len(candidates) * len(areas))
+def _predicted_gain(psfs: _Psfs, areas: list[Area], progress: Progress) -> float:
+    """The gain in dB that the learned judge predicts for the areas, each quickly deconvolved with its PSF: the mean.
 
-    def figures(task: tuple[_Psfs, Area]) -> tuple[float, float]:
-        psfs, area = task
+    Minus infinity if no area is large enough to tell.
+    """
+    progress.stage("judging the path", len(areas))
+
+    def of_area(area: Area) -> float | None:
         psf = psfs.at(area.place)
         progress.advance()
-        margin = turned_margin(area.picture, psf) if holds_tiles(area.picture, psf) else 0.0
-        return math.log(implausibility(area.picture, psf)), margin
+        if not can_predict(area.picture, psf):
+            return None
+        known = Observation(blurry=area.picture, psf=psf[None, None], psf_estimated=True)
+        quick = HYPER_LAPLACIAN.restore(known, HYPER_LAPLACIAN.configure({}), Progress()).image
+        assert quick is not None
+        return predict(area.picture, quick, psf).gain
 
-    candidates = [one for one in candidates if all(_fits(one, area) for area in areas)] or candidates[:1]
-    if len(candidates) == 1:
-        return candidates[0]
-    tasks = [(psfs, area) for psfs in candidates for area in areas]
-    table = torch.tensor(side_by_side(figures, tasks, areas[0].picture.device))
-    means = table.view(len(candidates), len(areas), 2).mean(1)  # (candidates, 2)
-    return candidates[most_plausible(*means.T.tolist())]
-
-
-def _fits(psfs: _Psfs, area: Area) -> bool:
-    return max(psfs.at(area.place).shape) <= min(area.picture.shape[-2:]) // 2
+    gains = [gain for gain in side_by_side(of_area, areas, areas[0].picture.device) if gain is not None]
+    return sum(gains) / len(gains) if gains else -math.inf
 
 
 def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
