@@ -13,6 +13,7 @@ from PIL import Image
 from dng_file import dng
 from fakes import brightening
 from unblur.image_io import ImageFileError, decode_photo, encode_photo, read_photo
+from unblur.image_io.raw import is_raw
 from unblur.image_io.size import picture_size
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import gaussian_psf
@@ -100,6 +101,29 @@ def test_the_default_format_is_png(rawpy):
     content, result = restore_bytes(dng(LIGHT), name="IMG_1.NEF")
     assert result.output.name == "IMG_1.restored.png"
     assert content.startswith(b"\x89PNG")
+
+
+def test_raw_without_a_name_is_known_by_its_content(rawpy):
+    """For instance from a pipe, or as the short shot of a pair."""
+    data = dng(LIGHT)
+    with pytest.raises(ImageFileError, match=r"\(short shot\): pairs of camera RAW are not restored"):
+        restore_bytes(data, name="standard input", noisy=data)
+    content, result = restore_bytes(data, name="standard input")
+    assert content.startswith(b"\x89PNG") and any("RAW was developed" in note for note in result.notes)
+
+
+def test_raw_of_other_cameras_is_known_by_its_colour_filter_array():
+    """A NEF or ARW is a TIFF as well, but has no DNG version."""
+    version, other = ((tag).to_bytes(2, "little") + b"\x01\x00" for tag in (50706, 50899))
+    assert version in dng(LIGHT) and is_raw(dng(LIGHT).replace(version, other))
+
+
+def test_an_ordinary_or_damaged_tiff_is_not_taken_for_raw():
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(buffer, "TIFF")
+    assert decode_photo(buffer.getvalue()).format == "TIFF"
+    for data in (b"II*\0" + bytes(100), b"II*\0\xff\xff\xff\xff", buffer.getvalue()[:30]):
+        assert not is_raw(data)
 
 
 def test_raw_that_cannot_be_read_is_refused(rawpy):

@@ -12,8 +12,35 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from unblur.image_io.directories import byte_order, first_number, read_entries
 from unblur.image_io.metadata import exif_of_tiff
 from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
+
+_PHOTOMETRIC, _SUBDIRECTORIES, _DNG_VERSION = 262, 330, 50706  # tags
+_COLOUR_FILTER_ARRAY = 32803
+_MOST_SUBDIRECTORIES = 16
+
+
+def is_raw(data: bytes) -> bool:
+    """Whether a TIFF file holds camera RAW: it is a DNG, or its picture or a sub-picture is a colour filter array.
+
+    Args:
+        data: the content of the file.
+    """
+    try:
+        order = byte_order(data)
+        (first,) = struct.unpack_from(order + "L", data, 4)
+        tags = {entry.tag: entry for entry in read_entries(data, order, first)[0]}
+        below = tags[_SUBDIRECTORIES].raw[: 4 * _MOST_SUBDIRECTORIES] if _SUBDIRECTORIES in tags else b""
+        pictures = [tags]
+        for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4]):
+            entries, _ = read_entries(data, order, place, lambda tag: tag == _PHOTOMETRIC)
+            pictures.append({entry.tag: entry for entry in entries})
+        return _DNG_VERSION in tags or any(
+            first_number(one[_PHOTOMETRIC], order) == _COLOUR_FILTER_ARRAY for one in pictures if _PHOTOMETRIC in one
+        )
+    except (ValueError, struct.error):
+        return False
 
 
 def decode_raw(data: bytes, path: Path, max_pixels: int) -> Decoded:

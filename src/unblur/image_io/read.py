@@ -13,7 +13,7 @@ from unblur.image_io.metadata import orientation_of, readable_exif, turn, uprigh
 from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, Decoded, Depth, FileFormat, ImageFileError, Photo
 from unblur.image_io.pillow_decode import decode_with_pillow
 from unblur.image_io.png import decode_png
-from unblur.image_io.raw import decode_raw
+from unblur.image_io.raw import decode_raw, is_raw
 from unblur.image_io.tiff_read import decode_tiff
 from unblur.image_io.write import FORMATS
 
@@ -35,10 +35,10 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int
     """Read one picture, upright, in [0, 1], without loss of bit depth.
 
     Formats are JPEG, PNG, TIFF, WebP, AVIF, BMP, single-frame GIF, HEIF (with pi-heif) and camera RAW (with rawpy),
-    detected from the content, but RAW mostly from the suffix. The values of RAW are linear light. Integer samples are
-    divided by 255 or 65535. The values of a floating-point TIFF are kept if they lie in [0, 1]. Otherwise a negative
-    `offset` is subtracted if there are negative values, and the result is divided by `scale`, the next power of two
-    above its maximum; a very dark picture is scaled up in the same way.
+    detected from the content; some kinds of RAW only from the suffix. The values of RAW are linear light. Integer
+    samples are divided by 255 or 65535. The values of a floating-point TIFF are kept if they lie in [0, 1]. Otherwise a
+    negative `offset` is subtracted if there are negative values, and the result is divided by `scale`, the next power
+    of two above its maximum; a very dark picture is scaled up in the same way.
 
     Args:
         path: the file.
@@ -59,7 +59,8 @@ def decode_photo(
 
     Args:
         data: the content of the file.
-        name: name of the file in messages; with a suffix of camera RAW (`.dng`, `.nef`, ...), it is read as RAW.
+        name: name of the file in messages; with a suffix of camera RAW (`.dng`, `.nef`, ...), it is read as RAW. A TIFF
+            that is a DNG or holds a colour filter array is RAW whatever its name.
         max_pixels: a picture whose header declares more is refused before it is decoded.
         max_bytes: longer data are refused.
 
@@ -69,6 +70,8 @@ def decode_photo(
     path = Path(name)
     _refuse_if_long(path, len(data), max_bytes)
     format = format_of(data[:64], path)
+    if format == "TIFF" and is_raw(data):
+        format = "RAW"
     try:
         if format == "PNG":
             decoded = decode_png(data, path, max_pixels)
