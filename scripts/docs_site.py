@@ -63,10 +63,10 @@ def page(method: Method) -> str:
 
 
 def measured(name: str) -> list[str]:
-    """The rows about a method in the tables of README.md, with the heading of each table."""
+    """The rows about a method in the tables of measured.md, with the heading of each table."""
     found: list[str] = []
     heading: list[str] = []
-    lines = (DOCS.parent / "README.md").read_text(encoding="utf-8").partition("## Measured")[2].splitlines()
+    lines = (DOCS / "measured.md").read_text(encoding="utf-8").splitlines()
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if re.match(r"\|[-|]+\|$", after):
             heading = [line, after]

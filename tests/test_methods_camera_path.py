@@ -69,7 +69,7 @@ def test_a_path_with_little_predicted_gain_must_explain_the_blur_better_than_wro
     evidence = Evidence(share_in_noise, 0.0, margin)
     monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: share)
     monkeypatch.setattr(camera_path, "evidence_for", lambda grey, psf, weight: evidence)
-    monkeypatch.setattr(camera_path, "predict", lambda *pictures: Prediction(0.3, 1.0))
+    monkeypatch.setattr(camera_path, "predict_for_psf", lambda grey, psf: Prediction(0.3, 1.0))
     observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
     assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
 
@@ -77,7 +77,7 @@ def test_a_path_with_little_predicted_gain_must_explain_the_blur_better_than_wro
 @pytest.mark.parametrize(("gain", "believed"), [(0.7, True), (-0.1, False)])
 def test_a_large_predicted_gain_is_enough_and_a_loss_is_refused(photo, monkeypatch, gain, believed):
     monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: 0.5 if believed else 0.0)
-    monkeypatch.setattr(camera_path, "predict", lambda *pictures: Prediction(gain, 1.0))
+    monkeypatch.setattr(camera_path, "predict_for_psf", lambda grey, psf: Prediction(gain, 1.0))
     observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
     assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
 
@@ -91,7 +91,7 @@ def test_a_second_path_is_searched_for_only_if_the_first_one_is_not_hopeless(pho
         return camera_path_solver.search_path(*arguments, start=start, **options)
 
     monkeypatch.setattr(camera_path, "search_path", search_path)
-    monkeypatch.setattr(camera_path, "predict", lambda *pictures: Prediction(gain, 1.0))
+    monkeypatch.setattr(camera_path, "predict_for_psf", lambda grey, psf: Prediction(gain, 1.0))
     METHOD(photo[0].with_pictures(lambda picture: picture[..., :150, :200]), {**QUICK, "iterations": 1})
     assert begun == [True, False][:searches]
 

@@ -27,6 +27,12 @@ def test_more_gain_is_predicted_with_the_right_psf_than_with_wrong_ones():
     assert all(other.gain < right.gain - 1 for other in others)
 
 
+def test_the_gain_with_a_psf_is_that_of_a_quick_deconvolution_with_it():
+    scene = blurred_scene(200, 200, sigma=0.004)
+    restored = deconvolved(scene.blurry, scene.psf)
+    assert gain.predict_for_psf(scene.blurry, scene.psf[0, 0]) == gain.predict(scene.blurry, restored, scene.psf[0, 0])
+
+
 def test_of_a_large_photo_the_most_detailed_area_counts():
     scene = blurred_scene(360, 304, sigma=0.004)
     flat = torch.full((1, 1, 350, scene.blurry.shape[-1]), 0.5)

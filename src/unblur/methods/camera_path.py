@@ -22,12 +22,11 @@ from unblur.contract import Card, Method, Settings, setting
 from unblur.imaging.colour import luminance
 from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
 from unblur.layers.precision import Precision
-from unblur.methods.hyper_laplacian import METHOD as HYPER_LAPLACIAN
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
-from unblur.solvers.gain import can_predict, predict
+from unblur.solvers.gain import can_predict, predict_for_psf
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
 from unblur.solvers.tiles import halo_for, tiled_by_place
@@ -179,12 +178,7 @@ def _predicted_gain(psfs: _Psfs, areas: list[Area], progress: Progress) -> float
     def of_area(area: Area) -> float | None:
         psf = psfs.at(area.place)
         progress.advance()
-        if not can_predict(area.picture, psf):
-            return None
-        known = Observation(blurry=area.picture, psf=psf[None, None], psf_estimated=True)
-        quick = HYPER_LAPLACIAN.restore(known, HYPER_LAPLACIAN.configure({}), Progress()).image
-        assert quick is not None
-        return predict(area.picture, quick, psf).gain
+        return predict_for_psf(area.picture, psf).gain if can_predict(area.picture, psf) else None
 
     gains = [gain for gain in side_by_side(of_area, areas, areas[0].picture.device) if gain is not None]
     return sum(gains) / len(gains) if gains else -math.inf

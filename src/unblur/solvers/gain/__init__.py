@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from unblur.solvers import non_blind
 from unblur.solvers.blind import informative_place
 from unblur.solvers.gain.network import CELL, network_of
 from unblur.solvers.gain.views import BORDER, views_of
 from unblur.trained import Trained
+from unblur.types import Observation, Progress
 
 JUDGE = Trained(method="judge", folder=Path(__file__).parent, build=network_of, module="gain")
 
@@ -56,3 +58,16 @@ def predict(grey: Tensor, restored: Tensor, psf: Tensor | None, *, weights: Path
     network = JUDGE.load(weights, grey.device)
     estimate = network(inner[None, :, :height, :width], views.facts[None].to(grey.device))
     return Prediction(float(estimate.gain), float(estimate.spread))
+
+
+def predict_for_psf(grey: Tensor, psf: Tensor) -> Prediction:
+    """Predict how much clearer a photo becomes when it is deconvolved with a PSF; a quick deconvolution is looked at.
+
+    Args:
+        grey: luminance of the photo, `(1, 1, H, W)`, [0, 1], see `can_predict`.
+        psf: `(h, w)`, odd sides.
+    """
+    rows, columns = informative_place(grey, _SIDE)
+    area = grey[..., rows, columns]
+    known = Observation(blurry=area, psf=psf[None, None], psf_estimated=True)
+    return predict(area, non_blind.hyper_laplacian(known, Progress()), psf)
