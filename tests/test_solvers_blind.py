@@ -9,7 +9,8 @@ from helpers import Scene, blurred_scene, hook_psf, observe, structured_picture
 from unblur.imaging.psf import delta_psf, gaussian_psf, psf_centroid, splat_points
 from unblur.metrics import kernel_similarity
 from unblur.solvers import blind
-from unblur.solvers.blind import SMALLEST_PICTURE, estimate_psf, implausibility, informative_area
+from unblur.solvers.areas import informative_area
+from unblur.solvers.blind import SMALLEST_PICTURE, estimate_psf, implausibility
 from unblur.solvers.l0 import psfs_by_level
 from unblur.solvers.psf_fit import tidy
 from unblur.types import Progress

@@ -23,7 +23,8 @@ from unblur.imaging.colour import luminance
 from unblur.imaging.psf import crop_psf, delta_psf, pad_psf
 from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
-from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf, is_flat
+from unblur.solvers.areas import is_flat
+from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf
 from unblur.solvers.camera_path import Area, CameraPath, areas_of, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
 from unblur.solvers.gain import can_predict, predict_for_psf

@@ -23,11 +23,11 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.noise import estimate_noise_sigma
 from unblur.metrics import kernel_similarity
 from unblur.pipeline.sharpness import sharpness, slope_energy
+from unblur.solvers.areas import is_flat
 from unblur.solvers.blind import (
     DEFAULT_SEARCH,
     implausibility,
     inner_gradient,
-    is_flat,
     normalised_sparsity,
     regional_psfs,
     size_around,

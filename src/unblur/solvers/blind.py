@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import delta_psf
+from unblur.solvers.areas import LARGEST, informative_area, informative_place, is_flat
 from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.deconvolution import hyper_laplacian
 from unblur.solvers.l0 import L0Search, psfs_by_level, reduced, search_psf
@@ -38,9 +38,8 @@ _LADDER = ((27, 2e-3), (27, 4e-3), (35, 4e-3), (51, 4e-3), (91, 4e-3))
 _HALF, _KEPT, _GIVEN_UP_FROM = 0.5, 2, 300
 # Chosen by hand.
 _NEXT = 2**0.5  # ratio of one PSF size to the one before
-_CROP = 768  # pixels: side of the area that a PSF is estimated from
 _COMPARED = 400  # pixels: side of the area that PSFs are compared with turned copies in
-_FLAT = 0.5 / 255  # smaller differences between neighbours, on the [0, 1] scale, are rounding to 8 bits, not edges
+_REGION = 480  # pixels: side of the areas of `regional_psfs`
 _PRIOR_WEIGHT, _EXPONENT = 1.5e-4, 0.8  # of the hyper-Laplacian prior in `implausibility`
 
 
@@ -80,7 +79,7 @@ def estimate_psf(
         smaller than 32 px or without edges, a single pixel (no blur).
     """
     progress = progress or Progress()
-    rows, columns = informative_place(blurry, _CROP)
+    rows, columns = informative_place(blurry, LARGEST)
     area = blurry[..., rows, columns]
     guide = None if exemplar is None else exemplar[..., rows, columns]
     height, width = area.shape[-2:]
@@ -253,53 +252,3 @@ def regional_psfs(
 
     psfs = side_by_side(psf_of, areas, blurry.device)
     return [(area[:, :1], psf) for area, psf in zip(areas, psfs, strict=True)]
-
-
-def is_flat(picture: Tensor) -> bool:
-    """Whether no two neighbouring pixels differ by more than the rounding to 8 bits."""
-    return float(gradient(picture)[..., :-1, :-1].abs().max()) < _FLAT
-
-
-_REGION = 480  # pixels: side of the areas of `regional_psfs`; chosen by hand
-
-
-def informative_area(picture: Tensor, side: int = _CROP) -> Tensor:
-    """Crop the area of at most `side` pixels with the most edges in all directions: `(1, 1, h, w)`.
-
-    See `informative_place`.
-    """
-    rows, columns = informative_place(picture, side)
-    return picture[..., rows, columns]
-
-
-def informative_place(picture: Tensor, side: int = _CROP) -> tuple[slice, slice]:
-    """Find the rows and columns of the `informative_area` of a grey picture `(1, 1, H, W)`.
-
-    It is the area whose structure tensor has the largest smaller eigenvalue (Harris & Stephens 1988; Hu & Yang 2012
-    choose regions for deblurring in the same way), since a PSF can be estimated only from edges in all directions. The
-    memory for this does not grow with the picture's height.
-    """
-    height, width = picture.shape[-2:]
-    if height <= side and width <= side:
-        return slice(0, height), slice(0, width)
-    cell = min(_CELL, height - 1), min(_CELL, width - 1)
-    strip = cell[0] * _STRIP
-    tensors = [
-        _structure_tensors(picture[..., top : top + strip + 1, :], cell) for top in range(0, height - cell[0], strip)
-    ]
-    window = [max(min(side, length - 1) // step, 1) for length, step in zip((height, width), cell, strict=True)]
-    xx, yy, xy = F.avg_pool2d(torch.cat(tensors, -2), window, stride=1)[0]
-    smaller = (xx + yy) / 2 - (((xx - yy) / 2).square() + xy.square()).sqrt()
-    row, column = divmod(int(smaller.flatten().argmax()), smaller.shape[-1])
-    top, left = row * cell[0], column * cell[1]
-    return slice(top, min(top + side, height)), slice(left, min(left + side, width))
-
-
-_CELL = 32  # pixels: side of the cells that areas consist of; chosen by hand
-_STRIP = 32  # rows of cells whose gradients are in memory at once; chosen by hand
-
-
-def _structure_tensors(picture: Tensor, cell: tuple[int, int]) -> Tensor:
-    """Compute the mean structure tensor (xx, yy, xy) of each cell of a grey picture: `(1, 3, n, m)`."""
-    dx, dy = gradient(picture)[..., :-1, :-1]  # (1, 1, H - 1, W - 1) each
-    return F.avg_pool2d(torch.cat((dx * dx, dy * dy, dx * dy), 1), cell)

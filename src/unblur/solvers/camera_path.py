@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.imaging.camera_rotation import displacements
-from unblur.solvers.blind import informative_place, is_flat
+from unblur.solvers.areas import informative_place, is_flat
 from unblur.solvers.filter_flow import centres
 from unblur.solvers.l0 import LEAST_WEIGHT, WEIGHT_DECAY, L0Search, Level, odd_side, reduced
 from unblur.solvers.psf_fit import PsfEquations, projected_gradient, prune, salient

@@ -24,7 +24,8 @@ from torch import Tensor
 from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import centre_psf, gaussian_psf
 from unblur.imaging.synthesis.camera import to_linear
-from unblur.solvers.blind import implausibility, informative_area, informative_place
+from unblur.solvers.areas import informative_area, informative_place
+from unblur.solvers.blind import implausibility
 from unblur.solvers.l0 import revise_psf
 from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unblur.imaging.psf import crop_psf, delta_psf
-from unblur.solvers.blind import informative_place, is_flat
+from unblur.solvers.areas import informative_place, is_flat
 from unblur.solvers.canvas import gradient
 from unblur.solvers.l0 import periodic_extension
 from unblur.solvers.psf_fit import fit_psf, prune

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unblur.imaging.psf import resize_psf
-from unblur.solvers.blind import informative_area
+from unblur.solvers.areas import informative_area
 from unblur.solvers.psf_tiles import LITTLE_NOISE, edge_strength, holds_tiles, log_implausibility, margin_of
 from unblur.solvers.workers import side_by_side
 

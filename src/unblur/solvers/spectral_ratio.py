@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unblur.imaging.psf import delta_psf
-from unblur.solvers.blind import is_flat
+from unblur.solvers.areas import is_flat
 from unblur.solvers.l0 import periodic_extension
 from unblur.solvers.psf_fit import prune
 

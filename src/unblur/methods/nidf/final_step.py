@@ -18,7 +18,8 @@ from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
 from unblur.methods.wiener_stack import WienerStackSettings
 from unblur.methods.wiener_stack.photo import Parameters
-from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, implausibility, informative_place, is_flat
+from unblur.solvers.areas import informative_place, is_flat
+from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, implausibility
 from unblur.solvers.l0 import search_psf
 from unblur.solvers.psf_evidence import evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_fit import tidy

@@ -12,7 +12,7 @@ from unblur.imaging.colour import luminance
 from unblur.layers.orientations import mean_over_orientations
 from unblur.layers.precision import Precision, autocast, dtype_for
 from unblur.methods.nidf.network import Nidf, network_of
-from unblur.solvers.blind import informative_place
+from unblur.solvers.areas import informative_place
 from unblur.trained import Trained
 from unblur.types import Progress
 

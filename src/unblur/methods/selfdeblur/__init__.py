@@ -21,7 +21,8 @@ from unblur.layers.precision import Precision
 from unblur.methods.selfdeblur.attempts import Attempt, fit_until_credible
 from unblur.methods.selfdeblur.psf_search import PROPOSALS, find_psf
 from unblur.solvers import non_blind
-from unblur.solvers.blind import SMALLEST_PICTURE, is_flat
+from unblur.solvers.areas import is_flat
+from unblur.solvers.blind import SMALLEST_PICTURE
 from unblur.solvers.data_term import noise_sigma
 from unblur.solvers.tiles import WHOLE_UP_TO, halo_for, tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError

@@ -20,7 +20,8 @@ from unblur.imaging.colour import NOISE_IN_LUMINANCE
 from unblur.imaging.psf import pad_psf, psf_centroid
 from unblur.layers.precision import dtype_for
 from unblur.methods.selfdeblur.fitting import Fit, Plan, fit
-from unblur.solvers.blind import estimate_psf, informative_place, size_around
+from unblur.solvers.areas import informative_place
+from unblur.solvers.blind import estimate_psf, size_around
 from unblur.solvers.data_term import noise_sigma
 from unblur.types import Observation, Progress
 

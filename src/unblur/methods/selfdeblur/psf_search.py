@@ -18,7 +18,8 @@ from torch import Tensor
 from unblur.imaging.psf import pad_psf
 from unblur.methods.selfdeblur.fitting import INPUT_RANGE
 from unblur.methods.selfdeblur.networks import PSF_INPUTS, DensePsf, initialised
-from unblur.solvers.blind import estimate_psf, implausibility, informative_area, size_around
+from unblur.solvers.areas import informative_area
+from unblur.solvers.blind import estimate_psf, implausibility, size_around
 from unblur.solvers.held_out import FIRST_WEIGHT, Hidden, best_weight, held_out_error, hide, refine_psf, square_to_hide
 from unblur.solvers.l0 import L0Search, revise_psf, search_psf
 from unblur.solvers.psf_fit import prune, tidy

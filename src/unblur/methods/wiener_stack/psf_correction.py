@@ -13,7 +13,7 @@ from torch import Tensor
 from unblur.imaging.colour import luminance
 from unblur.methods.wiener_stack.network import CompactStack, Deconvolution, restore_canvas
 from unblur.methods.wiener_stack.photo import centred, noise_level, noise_ratio
-from unblur.solvers.blind import informative_place
+from unblur.solvers.areas import informative_place
 from unblur.solvers.canvas import Canvas
 from unblur.solvers.data_term import unclipped
 from unblur.solvers.psf_fit import correct_psf

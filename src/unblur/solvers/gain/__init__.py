@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from unblur.solvers import non_blind
-from unblur.solvers.blind import informative_place
+from unblur.solvers.areas import informative_place
 from unblur.solvers.gain.network import CELL, network_of
 from unblur.solvers.gain.views import BORDER, views_of
 from unblur.trained import Trained
