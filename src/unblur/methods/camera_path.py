@@ -3,8 +3,8 @@
 If a camera turns about the optical axis during the exposure, the PSF differs from place to place. All PSFs follow from
 one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`): once beginning with one
 PSF for the whole photo, and once without. The learned judge (`solvers.gain`) predicts how much clearer several areas
-become with either path; the better one is used. Each tile of the photo is deconvolved with the PSF of its middle, by
-`wiener_stack`.
+become with either path, and with that one PSF; the best is used. Each tile of the photo is deconvolved with the PSF of
+its middle, by `wiener_stack`.
 
 Differences from the paper: the path is estimated in the manner of Xu et al. 2013 (L0), from areas in each of which the
 PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camera Shake"); the deconvolution.
@@ -25,7 +25,7 @@ from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
 from unblur.solvers.areas import is_flat
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf
-from unblur.solvers.camera_path import Area, CameraPath, areas_of, scales_from_psf, search_path
+from unblur.solvers.camera_path import Area, CameraPath, areas_of, path_of_psf, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
 from unblur.solvers.gain import can_predict, predict_for_psf
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
@@ -40,7 +40,7 @@ _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SMALL, _MANY = 256, 6  # areas of the search that begins with a PSF: largest side in pixels, most along a side
-_HOPELESS = -1.0  # dB, predicted mean over the areas: below it, a second path is not searched for
+_HOPELESS = (-2.0, -1.0, -math.inf)  # dB, predicted means over the areas: below them, no further path is searched for
 _ENOUGH = 0.6  # dB, likewise: from it on, a path is believed; above 0, it is if it explains the areas
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
@@ -120,33 +120,34 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
 def _best_path(
     grey: Tensor, psf: Tensor | None, settings: CameraPathSettings, progress: Progress
 ) -> tuple[_Psfs, float, list[Area]]:
-    """The better one of two paths, its predicted gain in dB, and the areas for which that is predicted."""
-    areas = areas_of(grey)
+    """The best of three paths, its predicted gain in dB, and the areas for which that is predicted.
+
+    The first one has no roll: its PSF is the same everywhere. If the best one so far is hopeless, no other is searched.
+    """
+    areas, longest = areas_of(grey), max(grey.shape[-2:])
     start = _start(psf, grey, settings, progress)
     side = max(start.shape) + _LARGER if settings.size is None else settings.size
     side = min(side, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
     search = replace(DEFAULT_SEARCH, size=side, smoothness=settings.smoothness, iterations=settings.iterations)
 
-    def candidate(within: list[Area], start: Tensor | None) -> tuple[_Psfs, float, list[Area]]:
-        progress.stage(
-            "estimating the path of the camera", len(search.scales() if start is None else scales_from_psf(search))
-        )
-        path = search_path(
-            within,
-            max(grey.shape[-2:]),
-            search,
-            progress,
-            roll=math.radians(settings.roll),
-            focal_length=settings.focal_length,
-            start=start,
-        )
-        psfs = _Psfs(path, int(_ROOM * side) | 1)
-        return psfs, _predicted_gain(psfs, areas, progress), areas
+    def searched(within: list[Area], start: Tensor | None) -> CameraPath:
+        levels = len(search.scales() if start is None else scales_from_psf(search))
+        progress.stage("estimating the path of the camera", levels)
+        roll, focal_length = math.radians(settings.roll), settings.focal_length
+        return search_path(within, longest, search, progress, roll=roll, focal_length=focal_length, start=start)
 
-    first = candidate(areas_of(grey, side=_SMALL, most=_MANY), start)
-    if settings.check and first[1] < _HOPELESS:
-        return first
-    return max(first, candidate(areas, None), key=lambda found: found[1])
+    found: list[tuple[float, _Psfs]] = []
+    for find in (
+        lambda: path_of_psf(start, settings.focal_length * longest),
+        lambda: searched(areas_of(grey, side=_SMALL, most=_MANY), start),
+        lambda: searched(areas, None),
+    ):
+        psfs = _Psfs(find(), int(_ROOM * side) | 1)
+        found.append((_predicted_gain(psfs, areas, progress), psfs))
+        gain, best = max(reversed(found), key=lambda one: one[0])  # of a photo too small to tell, the last
+        if settings.check and gain < _HOPELESS[len(found) - 1]:
+            break
+    return best, gain, areas
 
 
 def _start(given: Tensor | None, grey: Tensor, settings: CameraPathSettings, progress: Progress) -> Tensor:
