@@ -63,7 +63,7 @@ def test_a_photo_that_no_path_explains_is_not_changed(photo):
     ("share", "share_in_noise", "margin", "believed"),
     [(0.2, 0.5, 0.0, True), (0.5, 0.2, 0.1, True), (0.5, 0.2, 0.01, False), (0.5, 0.4, 0.1, False)],
 )
-def test_a_path_with_little_predicted_gain_must_explain_the_blur_better_than_wrong_psfs(
+def test_a_path_must_explain_the_blur_better_than_wrong_psfs(
     photo, monkeypatch, share, share_in_noise, margin, believed
 ):
     evidence = Evidence(share_in_noise, 0.0, margin)
@@ -74,12 +74,11 @@ def test_a_path_with_little_predicted_gain_must_explain_the_blur_better_than_wro
     assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
 
 
-@pytest.mark.parametrize(("gain", "believed"), [(0.7, True), (-0.1, False)])
-def test_a_large_predicted_gain_is_enough_and_a_loss_is_refused(photo, monkeypatch, gain, believed):
-    monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: 0.5 if believed else 0.0)
-    monkeypatch.setattr(camera_path, "predict_for_psf", lambda grey, psf: Prediction(gain, 1.0))
+def test_a_path_with_which_a_loss_is_predicted_is_refused(photo, monkeypatch):
+    monkeypatch.setattr(camera_path, "share_explained_no_better", lambda grey, psf: 0.0)
+    monkeypatch.setattr(camera_path, "predict_for_psf", lambda grey, psf: Prediction(-0.5, 1.0))
     observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
-    assert METHOD(observation, {**QUICK, "iterations": 1}).changed == believed
+    assert not METHOD(observation, {**QUICK, "iterations": 1}).changed
 
 
 @pytest.mark.parametrize(("gain", "searches"), [(-3.0, 0), (-1.5, 1), (0.7, 2)])

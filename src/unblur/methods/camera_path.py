@@ -41,7 +41,7 @@ _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as 
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SMALL, _MANY = 256, 6  # areas of the search that begins with a PSF: largest side in pixels, most along a side
 _HOPELESS = (-2.0, -1.0, -math.inf)  # dB, predicted means over the areas: below them, no further path is searched for
-_ENOUGH = 0.6  # dB, likewise: from it on, a path is believed; above 0, it is if it explains the areas
+_LEAST = -0.4  # dB, likewise: from it on, a path is believed if it explains the areas
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
 
@@ -110,7 +110,7 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
         return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
     psfs, gain, areas = _best_path(grey, observation.psf, settings, progress)
-    if settings.check and not (gain >= _ENOUGH or (gain >= 0 and _explains(psfs, areas, progress))):
+    if settings.check and not (gain >= _LEAST and _explains(psfs, areas, progress)):
         note = "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
         return Restoration(image=photo, changed=False, notes=[note])
     stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
