@@ -108,6 +108,12 @@ def test_with_a_refused_psf_the_photo_is_restored_if_enough_gain_is_predicted(tm
     assert result.psf is not None and result.notes == []
 
 
+def test_the_stages_of_the_second_step_have_the_same_names_with_a_refused_psf(tmp_path, monkeypatch):
+    with_stage = SHARPER.replace("image=b", 'stages={"mean": mean}, image=b')
+    result = in_doubt(tmp_path, monkeypatch, judging.LEAST_GAIN_IN_DOUBT + 0.3, with_stage)
+    assert list(result.stages) == ["second.mean"]
+
+
 def test_with_a_refused_psf_too_little_gain_leaves_the_photo_alone_and_the_first_reason_is_said(tmp_path, monkeypatch):
     result = in_doubt(tmp_path, monkeypatch, judging.LEAST_GAIN_IN_DOUBT + 0.2, SHARPER)
     assert (result.changed, result.notes) == (False, ["No credible PSF was found."])

@@ -9,10 +9,8 @@ from helpers import blurred_scene, hook_psf, structured_picture
 from unblur import methods
 from unblur.solvers import gain
 from unblur.solvers.gain.network import GainNetwork, GainPlan
-from unblur.solvers.gain.views import BORDER, FACTS, PICTURES, views_of
+from unblur.solvers.gain.views import FACTS, PICTURES, views_of
 from unblur.types import Observation
-
-SIDE = 96 + 2 * BORDER
 
 
 def deconvolved(photo, psf):

@@ -126,7 +126,11 @@ def _made(
     observation = replace(observation, psf=refused, psf_estimated=True)
     remaining = Chain(tuple(step for step in chain.steps if step.method.card.gives != {"psf"}))
     made = for_photos(remaining, force=options.force, least_gain=LEAST_GAIN_IN_DOUBT)(observation, progress)
-    return made if made.psf is not None or remaining == chain else replace(made, psf=refused)
+    if remaining == chain:
+        return made
+    if len(remaining.steps) == 1:  # named as in the whole chain
+        made = replace(made, stages={f"{remaining.name}.{name}": stage for name, stage in made.stages.items()})
+    return made if made.psf is not None else replace(made, psf=refused)
 
 
 def _plans(observation: Observation, options: Options) -> list[tuple[Chain, Choice]]:
