@@ -98,7 +98,7 @@ def stored(file: Path) -> dict[str, Any]:
 def measured(path: Path, number: int) -> dict[str, Any]:
     """One picture: its kind, the gains and the views of its candidates, and what the hand-made judge says."""
     generator = torch.Generator().manual_seed(31_000 + number)
-    recipe = ShakenRecipe()
+    recipe = ShakenRecipe(half=(3, 30), faint=0.0)  # the pictures behind the figures of docs/noharm.md
     area = cut_area([PictureCache().read(path)], recipe.area, generator, smallest_scale=0.85)
     sharp, photo, kind = shaken_picture(area, recipe, generator)
     candidates = make_candidates(photo, sharp, generator)

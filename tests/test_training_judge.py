@@ -25,6 +25,14 @@ def test_pictures_of_every_kind_are_made(kind):
     assert torch.equal(seen, again)
 
 
+def test_faint_pictures_have_less_contrast():
+    shares = tuple(float(one == "sharp") for one in KINDS)
+    plain, faint = (ShakenRecipe(side=112, shares=shares, dark=0.0, sharpened=0.0, faint=share) for share in (0.0, 1.0))
+    photo = structured_picture(plain.area, plain.area, channels=3)
+    seen, pale = (shaken_picture(photo, one, torch.Generator().manual_seed(1))[0] for one in (plain, faint))
+    assert pale.std() < 0.85 * seen.std()
+
+
 def test_the_gain_is_the_difference_of_the_psnr():
     sharp = luminance(structured_picture(80, 80, channels=3)).clamp(0.1, 0.9)
     noise = torch.randn(sharp.shape, generator=torch.Generator().manual_seed(0))

@@ -31,6 +31,7 @@ class ShakenRecipe:
         shares: share of each of `KINDS`.
         half: smallest and largest l of the PSFs of side `2 l + 1` pixels; the logarithm is uniformly distributed.
         dark: share of the pictures that are underexposed.
+        faint: share of the pictures with little contrast, such as pencil on paper.
         sharpened: share of the pictures that the camera has sharpened.
         camera: noise and compression.
         scene: motion of the scenes `rolled` and `moving`, without the side.
@@ -38,8 +39,9 @@ class ShakenRecipe:
 
     side: int = 304
     shares: tuple[float, ...] = (0.32, 0.08, 0.14, 0.24, 0.10, 0.12)
-    half: tuple[int, int] = (3, 30)
+    half: tuple[int, int] = (3, 40)
     dark: float = 0.12
+    faint: float = 0.15
     sharpened: float = 0.2
     camera: CameraRecipe = field(
         default_factory=lambda: CameraRecipe(
@@ -67,6 +69,9 @@ def shaken_picture(photo: Tensor, recipe: ShakenRecipe, generator: torch.Generat
         picture that is sharp or partly out of focus, the sharp picture is the photo without noise.
     """
     kind = KINDS[int(torch.multinomial(torch.tensor(recipe.shares), 1, generator=generator))]
+    if recipe.faint and _rand(generator) < recipe.faint:
+        contrast, level = 0.15 + 0.65 * _rand(generator), 0.2 + 0.6 * _rand(generator)
+        photo = (level + contrast * (photo - photo.mean())).clamp(0, 1)
     if kind in ("rolled", "moving"):
         sharp, seen = _scene(photo, kind, recipe, generator)
     else:
