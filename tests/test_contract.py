@@ -268,6 +268,6 @@ def test_a_file_without_a_method_is_explained(tmp_path, content, message):
     ("field", "shape", "axes"),
     [("psf", (5, 5), r"\(B, 1, h, w\)"), ("blurry", (3, 8, 8), r"\(B, C, H, W\)"), ("frames", (1, 3, 8, 8), "B, T, C")],
 )
-def test_an_observation_names_a_tensor_of_another_number_of_axes(field, shape, axes):
+def test_an_observation_names_a_tensor_with_the_wrong_number_of_axes(field, shape, axes):
     with pytest.raises(UnblurError, match=rf"{field} of an Observation must be .*{axes}.*not \({shape[0]}, "):
         Observation(**{field: torch.zeros(shape)})

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -112,10 +113,38 @@ def test_raw_without_a_name_is_known_by_its_content(rawpy):
     assert content.startswith(b"\x89PNG") and any("RAW was developed" in note for note in result.notes)
 
 
-def test_raw_of_other_cameras_is_known_by_its_colour_filter_array():
-    """A NEF or ARW is a TIFF as well, but has no DNG version."""
-    version, other = ((tag).to_bytes(2, "little") + b"\x01\x00" for tag in (50706, 50899))
-    assert version in dng(LIGHT) and is_raw(dng(LIGHT).replace(version, other))
+def with_thumbnail(bad: bool = False) -> bytes:
+    """A file like a NEF or an ARW: a thumbnail, with the colour filter array in a directory below it."""
+    buffer = io.BytesIO()
+    sensor = np.full((48, 64), 900, np.uint16)
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(np.zeros((12, 16, 3), np.uint8), photometric="rgb", subifds=2, metadata=None)
+        for _ in range(2):
+            pattern = [(33421, "H", 2, (2, 2), False), (33422, "B", 4, bytes([0, 1, 1, 2]), False)]
+            file.write(sensor, photometric="cfa", extratags=pattern, metadata=None)
+    data = bytearray(buffer.getvalue())
+    if bad:  # the first of the directories below lies outside of the file
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            place = file.pages.first.tags[330].valueoffset
+        data[place : place + 4] = b"\xff\xff\xff\x7f"
+    return bytes(data)
+
+
+def test_raw_of_other_cameras_is_known_by_its_colour_filter_array(tmp_path):
+    assert is_raw(with_thumbnail()) and is_raw(with_thumbnail(bad=True))
+
+
+def test_a_dng_is_known_even_if_a_directory_below_is_damaged():
+    data = bytearray(dng(LIGHT))
+    entry = data.index((33421).to_bytes(2, "little"))  # becomes a pointer to a directory outside of the file
+    data[entry : entry + 12] = b"".join(n.to_bytes(k, "little") for n, k in ((330, 2), (4, 2), (1, 4), (2**30, 4)))
+    assert is_raw(bytes(data))
+
+
+def test_the_size_of_raw_is_that_of_the_sensor_whatever_its_name(rawpy, tmp_path):
+    path = tmp_path / "IMG_1.tif"
+    path.write_bytes(dng(LIGHT))
+    assert picture_size(path) == (64, 48)
 
 
 def test_an_ordinary_or_damaged_tiff_is_not_taken_for_raw():

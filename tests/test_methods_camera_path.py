@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from helpers import structured_picture
+from helpers import hook_psf, structured_picture
 from turning_camera import hook_path, seen_through
 from unblur import methods
 from unblur.imaging.noise import add_gaussian_noise
@@ -36,17 +38,20 @@ def gain(image, observation, sharp):
     return float(after - before)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="1.5 dB instead of 2, and half a decibel more than with one PSF, since two paths"
-)
-def test_it_restores_more_than_with_one_psf_for_the_whole_photo(photo):
+def test_it_undoes_the_blur_of_a_camera_that_turned(photo):
     observation, sharp = photo
     result = METHOD(observation, QUICK)
-    assert result.changed and result.psf is None
-    one = METHOD(observation, {**QUICK, "roll": 0.0, "check": False})
-    with_path, with_one = (gain(picture, observation, sharp) for picture in (result.image, one.image))
-    assert with_path > with_one + 1 and with_path > 2
+    assert result.changed and result.psf is None and result.notes == []
+    assert gain(result.image, observation, sharp) > 1.5
     assert result.stages["psfs"].shape[:2] == (1, 1) and result.stages["psfs"].max() == 1
+
+
+@pytest.mark.xfail(strict=True, reason="it is .8 dB better than with one PSF, not 1 dB, and gains 1.8 dB, not 2 dB")
+def test_it_restores_more_than_with_one_psf_for_the_whole_photo(photo):
+    observation, sharp = photo
+    one = METHOD(observation, {**QUICK, "roll": 0.0, "check": False})
+    with_path, with_one = (gain(r.image, observation, sharp) for r in (METHOD(observation, QUICK), one))
+    assert with_path > with_one + 1 and with_path > 2
 
 
 def test_a_photo_that_no_path_explains_is_not_changed(photo):
@@ -56,7 +61,7 @@ def test_a_photo_that_no_path_explains_is_not_changed(photo):
     moved[..., :150] = sharp.unfold(-1, 15, 1).mean(-1)[..., : moved.shape[-2], :150]
     result = METHOD(Observation(blurry=moved, sigma=0.0), QUICK)
     assert not result.changed and torch.equal(result.image, moved)
-    assert "something may have moved" in result.notes[0]
+    assert "No path of the camera" in result.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -96,22 +101,48 @@ def test_paths_are_searched_for_only_while_the_best_one_is_not_hopeless(photo, m
 
 
 @pytest.mark.parametrize("best", [0, 1, 2])
-def test_the_path_with_the_largest_predicted_gain_is_used(photo, monkeypatch, best):
+def test_the_candidate_with_the_largest_predicted_gain_is_used(photo, monkeypatch, best):
     candidates, used = [], []
 
-    def predicted_gain(psfs, areas, progress):
-        candidates.append(psfs)
+    def predicted_gain(psf_at, areas, progress):
+        candidates.append(psf_at)
         return float(len(candidates) - 1 == best)
 
-    def deconvolved(observation, psfs, precision, progress):
-        used.append(psfs)
+    def deconvolved(observation, psf_at, precision, progress):
+        used.append(psf_at)
         return observation.blurry
 
     monkeypatch.setattr(camera_path, "_predicted_gain", predicted_gain)
+    monkeypatch.setattr(camera_path, "_explains", lambda *_: True)
     monkeypatch.setattr(camera_path, "_deconvolved", deconvolved)
     observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
-    METHOD(observation, {**QUICK, "iterations": 1})
+    result = METHOD(observation, {**QUICK, "iterations": 1})
     assert len(candidates) == 3 and used == [candidates[best]]
+    same = torch.equal(candidates[best]((-90.0, -60.0)), candidates[best]((90.0, 60.0)))
+    assert same == (best == 0) == ("One PSF was used for the whole photo" in "".join(result.notes))
+
+
+def test_a_psf_that_was_given_is_only_the_start(photo, monkeypatch):
+    """With it alone, other methods restore. Here it is expected to be better than any path."""
+    gains = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(camera_path, "_predicted_gain", lambda *_: next(gains))
+    observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
+    result = METHOD(replace(observation, psf=hook_psf()[None, None].float()), {**QUICK, "iterations": 1})
+    assert not result.changed and "the one PSF that was given" in result.notes[0]
+
+
+def test_where_one_candidate_is_too_large_for_the_areas_another_one_may_be_used(photo):
+    wide = torch.zeros(1, 1, 101, 101)
+    wide[..., 50, ::10] = 1 / 11
+    observation = photo[0].with_pictures(lambda picture: picture[..., :150, :200])
+    result = METHOD(replace(observation, psf=wide), {**QUICK, "iterations": 1})
+    assert result.changed or "too small" not in result.notes[0]
+
+
+def test_a_photo_too_small_to_judge_is_not_changed(photo):
+    observation = photo[0].with_pictures(lambda picture: picture[..., :64, :64])
+    result = METHOD(observation, {**QUICK, "iterations": 1})
+    assert not result.changed and result.notes == ["The photo is too small to find the path of the camera in it."]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +153,8 @@ def test_a_photo_that_shows_too_little_is_not_changed(picture):
     assert not result.changed and torch.equal(result.image, picture)
 
 
-def test_the_focal_length_matters_where_the_camera_pans(photo):
+def test_the_focal_length_matters_where_the_camera_pans(photo, monkeypatch):
+    monkeypatch.setattr(camera_path, "can_predict", lambda grey, psf: False)  # so that a path is used, not one PSF
     part = Observation(blurry=photo[0].blurry[..., :100, :180], sigma=0.003)
     settings = {"size": 11, "iterations": 1, "check": False}
     near, far = (METHOD(part, {**settings, "focal_length": length}).image for length in (0.3, 50))

@@ -41,7 +41,7 @@ class Observation:
         sigma: standard deviation of the noise of `blurry` on the [0, 1] scale, at most 0.5; None: it is measured.
 
     Raises:
-        UnblurError: `sigma` or `exposure_ratio` out of range, or a tensor of another number of axes.
+        UnblurError: `sigma` or `exposure_ratio` out of range, or a tensor with the wrong number of axes.
     """
 
     blurry: Tensor | None = None
@@ -53,13 +53,13 @@ class Observation:
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range, and tensors of another number of axes."""
+        """Refuse numbers out of range, and tensors with the wrong number of axes."""
         for name, axes in (("blurry", "BCHW"), ("noisy", "BCHW"), ("psf", "B1hw"), ("frames", "BTCHW")):
             tensor = getattr(self, name)
             if tensor is not None and tensor.ndim != len(axes):
+                missing = " Add axes of size 1, as in psf[None, None]." if tensor.ndim < len(axes) else ""
                 raise UnblurError(
-                    f"{name} of an Observation must be ({', '.join(axes)}), not {tuple(tensor.shape)}. "
-                    "Add axes of size 1, as in psf[None, None]."
+                    f"{name} of an Observation must be ({', '.join(axes)}), not {tuple(tensor.shape)}.{missing}"
                 )
         if self.sigma is not None and not 0 <= self.sigma <= 0.5:
             raise UnblurError(

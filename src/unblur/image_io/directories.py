@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Literal
 
 SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
@@ -19,6 +20,9 @@ _POINTERS = {EXIF_DIRECTORY, GPS_DIRECTORY, INTEROP_DIRECTORY}
 
 Order = Literal["<", ">"]
 """Byte order in the notation of `struct` and numpy."""
+
+Block = bytes | bytearray | mmap
+"""A TIFF file or an EXIF block."""
 
 Value = tuple[int, bytes]
 """A tag's type and its raw bytes, in the byte order of the block."""
@@ -37,7 +41,7 @@ class Entry:
     position: int
 
 
-def byte_order(block: bytes | bytearray) -> Order:
+def byte_order(block: Block) -> Order:
     """The byte order that a TIFF header declares, '<' or '>' as in `struct`.
 
     Raises:
@@ -51,7 +55,7 @@ def byte_order(block: bytes | bytearray) -> Order:
 
 
 def read_entries(
-    block: bytes | bytearray, order: Order, offset: int, wanted: Callable[[int], bool] = lambda _: True
+    block: Block, order: Order, offset: int, wanted: Callable[[int], bool] = lambda _: True
 ) -> tuple[list[Entry], int]:
     """The entries of the directory at `offset`, and the position of its pointer to the next directory.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unblur.image_io.directories import byte_order, first_number, read_entries
+from unblur.image_io.directories import Block, Order, byte_order, first_number, read_entries
 from unblur.image_io.metadata import exif_of_tiff
 from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
 
@@ -21,7 +21,7 @@ _COLOUR_FILTER_ARRAY = 32803
 _MOST_SUBDIRECTORIES = 16
 
 
-def is_raw(data: bytes) -> bool:
+def is_raw(data: Block) -> bool:
     """Whether a TIFF file holds camera RAW: it is a DNG, or its picture or a sub-picture is a colour filter array.
 
     Args:
@@ -31,15 +31,21 @@ def is_raw(data: bytes) -> bool:
         order = byte_order(data)
         (first,) = struct.unpack_from(order + "L", data, 4)
         tags = {entry.tag: entry for entry in read_entries(data, order, first)[0]}
-        below = tags[_SUBDIRECTORIES].raw[: 4 * _MOST_SUBDIRECTORIES] if _SUBDIRECTORIES in tags else b""
-        pictures = [tags]
-        for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4]):
-            entries, _ = read_entries(data, order, place, lambda tag: tag == _PHOTOMETRIC)
-            pictures.append({entry.tag: entry for entry in entries})
-        return _DNG_VERSION in tags or any(
-            first_number(one[_PHOTOMETRIC], order) == _COLOUR_FILTER_ARRAY for one in pictures if _PHOTOMETRIC in one
-        )
     except (ValueError, struct.error):
+        return False
+    if _DNG_VERSION in tags:
+        return True
+    below = tags[_SUBDIRECTORIES].raw[: 4 * _MOST_SUBDIRECTORIES] if _SUBDIRECTORIES in tags else b""
+    places = [place for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4])]
+    return any(_shows_a_filter_array(data, order, place) for place in (first, *places))
+
+
+def _shows_a_filter_array(data: Block, order: Order, place: int) -> bool:
+    """Whether the directory at `place` describes one; False if it is damaged."""
+    try:
+        entries, _ = read_entries(data, order, place, lambda tag: tag == _PHOTOMETRIC)
+        return any(first_number(entry, order) == _COLOUR_FILTER_ARRAY for entry in entries)
+    except struct.error:
         return False
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from PIL.AvifImagePlugin import AvifImageFile
 
 from unblur.image_io.heif import heif_size
 from unblur.image_io.pillow_decode import READERS
-from unblur.image_io.raw import raw_size
+from unblur.image_io.raw import is_raw, raw_size
 from unblur.image_io.read import format_of
 
 
@@ -21,6 +22,9 @@ def picture_size(path: Path) -> tuple[int, int] | None:
         with path.open("rb") as file:
             format = format_of(file.read(64), path)
             file.seek(0)
+            if format == "TIFF":
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+                    format = "RAW" if is_raw(data) else format
             if format == "HEIF":
                 return heif_size(file, path)
             if format == "RAW":

@@ -3,8 +3,8 @@
 If a camera turns about the optical axis during the exposure, the PSF differs from place to place. All PSFs follow from
 one path of the camera, which is estimated from the edges of the photo (`solvers.camera_path`): once beginning with one
 PSF for the whole photo, and once without. The learned judge (`solvers.gain`) predicts how much clearer several areas
-become with either path, and with that one PSF; the best is used. Each tile of the photo is deconvolved with the PSF of
-its middle, by `wiener_stack`.
+become with either path, and with that one PSF everywhere; the best is used. Each tile of the photo is deconvolved with
+the PSF of its middle, by `wiener_stack`.
 
 Differences from the paper: the path is estimated in the manner of Xu et al. 2013 (L0), from areas in each of which the
 PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camera Shake"); the deconvolution.
@@ -13,7 +13,9 @@ PSF is taken as constant (Hirsch et al. 2011, "Fast Removal of Non-uniform Camer
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ from unblur.layers.precision import Precision
 from unblur.methods.wiener_stack import METHOD as WIENER_STACK
 from unblur.solvers.areas import is_flat
 from unblur.solvers.blind import DEFAULT_SEARCH, SMALLEST_PICTURE, estimate_psf
-from unblur.solvers.camera_path import Area, CameraPath, areas_of, path_of_psf, scales_from_psf, search_path
+from unblur.solvers.camera_path import Area, CameraPath, Place, areas_of, scales_from_psf, search_path
 from unblur.solvers.filter_flow import centres
 from unblur.solvers.gain import can_predict, predict_for_psf
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
@@ -40,8 +42,9 @@ _TILE = 224  # pixels: side of the tiles that are deconvolved with one PSF each
 _NO_BETTER = 0.25  # share of the detailed tiles that wrong PSFs may explain as well, see `solvers.psf_evidence`
 _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that was looked for
 _SMALL, _MANY = 256, 6  # areas of the search that begins with a PSF: largest side in pixels, most along a side
-_HOPELESS = (-2.0, -1.0, -math.inf)  # dB, predicted means over the areas: below them, no further path is searched for
-_LEAST = -0.4  # dB, likewise: from it on, a path is believed if it explains the areas
+# Mean predicted gains in dB. Below the first ones, no second or third candidate is searched for.
+_HOPELESS = (-2.0, -1.0, -math.inf)
+_LEAST, _LEAST_WITH_ONE = -0.4, 0.5  # with which a path, and one PSF, is believed if it explains the areas
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
 
@@ -80,13 +83,16 @@ class CameraPathSettings(Settings):
         "number format of `wiener_stack`; auto: bfloat16 if the processor is faster with it, else float32",
         probe=("float32", "bfloat16"),
     )
-    check: bool = setting(True, "leave the photo unchanged if the path does not explain its blur", probe=None)
+    check: bool = setting(
+        True, "leave the photo unchanged if the path does not explain its blur, or a loss is predicted", probe=None
+    )
 
 
 def restore(observation: Observation, settings: CameraPathSettings, progress: Progress) -> Restoration:
     """Estimate the path of the camera, and deconvolve each tile with its own PSF.
 
-    The stage `psfs` shows the PSFs of a grid of places. A photo that no path explains is not changed.
+    The stage `psfs` shows the PSFs of a grid of places. A photo that no path explains, or that the learned judge does
+    not expect to become clearer, is not changed.
     """
     blurry = observation.blurry
     assert blurry is not None
@@ -109,45 +115,80 @@ def _restored(observation: Observation, settings: CameraPathSettings, progress: 
     progress.stage("looking for edges")
     if min(photo.shape[-2:]) < SMALLEST_PICTURE or is_flat(grey):
         return Restoration(image=photo, changed=False, notes=["The photo has no detail to find a camera path in."])
-    psfs, gain, areas = _best_path(grey, observation.psf, settings, progress)
-    if settings.check and not (gain >= _LEAST and _explains(psfs, areas, progress)):
-        note = "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
-        return Restoration(image=photo, changed=False, notes=[note])
-    stages = {"psfs": _shown(psfs, (photo.shape[-2], photo.shape[-1]))}
-    return Restoration(image=_deconvolved(observation, psfs, settings.precision, progress), stages=stages)
+    areas = areas_of(grey)
+    best = _best_candidate(grey, areas, observation.psf, settings, progress)
+    why_not = _why_not(best, observation.psf is not None, areas, progress) if settings.check else None
+    if why_not is not None:
+        return Restoration(image=photo, changed=False, notes=[why_not])
+    notes = [] if best.turns else ["One PSF was used for the whole photo, since no path of the camera is better."]
+    stages = {"psfs": _shown(best.psf_at, (photo.shape[-2], photo.shape[-1]))}
+    image = _deconvolved(observation, best.psf_at, settings.precision, progress)
+    return Restoration(image=image, stages=stages, notes=notes)
 
 
-def _best_path(
-    grey: Tensor, psf: Tensor | None, settings: CameraPathSettings, progress: Progress
-) -> tuple[_Psfs, float, list[Area]]:
-    """The best of three paths, its predicted gain in dB, and the areas for which that is predicted.
+PsfAt = Callable[[Place], Tensor]
+"""The PSF `(h, w)` of each place of a photo."""
 
-    The first one has no roll: its PSF is the same everywhere. If the best one so far is hopeless, no other is searched.
+
+class _Candidate(NamedTuple):
+    """PSFs that may be used.
+
+    Attributes:
+        psf_at: the PSF of each place.
+        turns: False if that is the same everywhere.
+        gain: mean predicted gain in dB; None: the photo is too small for the PSFs to tell.
     """
-    areas, longest = areas_of(grey), max(grey.shape[-2:])
+
+    psf_at: PsfAt
+    turns: bool
+    gain: float | None
+
+
+def _best_candidate(
+    grey: Tensor, areas: list[Area], psf: Tensor | None, settings: CameraPathSettings, progress: Progress
+) -> _Candidate:
+    """The best of one PSF everywhere, a path that begins with it, and a path that begins with no motion.
+
+    If the best one so far is hopeless, no other is searched for. If no gain can be predicted, it is the last one.
+    """
+    longest = max(grey.shape[-2:])
     start = _start(psf, grey, settings, progress)
     side = max(start.shape) + _LARGER if settings.size is None else settings.size
     side = min(side, min(min(area.picture.shape[-2:]) for area in areas) // 2) | 1
     search = replace(DEFAULT_SEARCH, size=side, smoothness=settings.smoothness, iterations=settings.iterations)
 
-    def searched(within: list[Area], start: Tensor | None) -> CameraPath:
+    def searched(within: list[Area], start: Tensor | None) -> PsfAt:
         levels = len(search.scales() if start is None else scales_from_psf(search))
         progress.stage("estimating the path of the camera", levels)
         roll, focal_length = math.radians(settings.roll), settings.focal_length
-        return search_path(within, longest, search, progress, roll=roll, focal_length=focal_length, start=start)
+        path = search_path(within, longest, search, progress, roll=roll, focal_length=focal_length, start=start)
+        return _psfs_of(path, int(_ROOM * side) | 1)
 
-    found: list[tuple[float, _Psfs]] = []
-    for find in (
-        lambda: path_of_psf(start, settings.focal_length * longest),
-        lambda: searched(areas_of(grey, side=_SMALL, most=_MANY), start),
-        lambda: searched(areas, None),
+    found: list[_Candidate] = []
+    for turns, hopeless, psfs in (
+        (False, _HOPELESS[0], lambda: lambda place: start),
+        (True, _HOPELESS[1], lambda: searched(areas_of(grey, side=_SMALL, most=_MANY), start)),
+        (True, _HOPELESS[2], lambda: searched(areas, None)),
     ):
-        psfs = _Psfs(find(), int(_ROOM * side) | 1)
-        found.append((_predicted_gain(psfs, areas, progress), psfs))
-        gain, best = max(reversed(found), key=lambda one: one[0])  # of a photo too small to tell, the last
-        if settings.check and gain < _HOPELESS[len(found) - 1]:
+        psf_at = psfs()
+        found.append(_Candidate(psf_at, turns, _predicted_gain(psf_at, areas, progress)))
+        gains = [one.gain for one in found if one.gain is not None]
+        if settings.check and gains and max(gains) < hopeless:
             break
-    return best, gain, areas
+    return max(reversed(found), key=lambda one: -math.inf if one.gain is None else one.gain)
+
+
+def _why_not(candidate: _Candidate, psf_given: bool, areas: list[Area], progress: Progress) -> str | None:
+    """The reason not to use a candidate, or None. A PSF that was given is not used by itself: other methods do that."""
+    if candidate.gain is None:
+        return "The photo is too small to find the path of the camera in it."
+    if not candidate.turns and psf_given:
+        return "No path of the camera was found that is better than the one PSF that was given."
+    if candidate.gain < (_LEAST if candidate.turns else _LEAST_WITH_ONE):
+        return "No path of the camera was found with which the photo is expected to become clearer."
+    if not _explains(candidate.psf_at, areas, progress):
+        return "No path of the camera explains the blur: something may have moved, or the photo is too small to tell."
+    return None
 
 
 def _start(given: Tensor | None, grey: Tensor, settings: CameraPathSettings, progress: Progress) -> Tensor:
@@ -157,36 +198,36 @@ def _start(given: Tensor | None, grey: Tensor, settings: CameraPathSettings, pro
     return estimate_psf(grey, size=settings.size, smoothness=settings.smoothness, progress=progress)
 
 
-class _Psfs:
-    """The PSFs of a path, `(h, w)`, by place."""
+def _psfs_of(path: CameraPath, side: int) -> PsfAt:
+    """The PSFs of a path, of at most `side` pixels."""
 
-    def __init__(self, path: CameraPath, side: int) -> None:
-        self._path, self._side = path, side
-
-    def at(self, place: tuple[float, float]) -> Tensor:
-        psf = self._path.psf_at(place, self._side)
+    def psf_at(place: Place) -> Tensor:
+        psf = path.psf_at(place, side)
         if not psf.sum() > 0:  # all light lies outside of the square
             return delta_psf().to(psf)
         return crop_psf(psf / psf.sum(), mass=1.0)
 
+    return psf_at
 
-def _predicted_gain(psfs: _Psfs, areas: list[Area], progress: Progress) -> float:
+
+def _predicted_gain(psf_at: PsfAt, areas: list[Area], progress: Progress) -> float | None:
     """The gain in dB that the learned judge predicts for the areas, each quickly deconvolved with its PSF: the mean.
 
-    Minus infinity if no area is large enough to tell.
+    None if an area is too small for its PSF: means over different areas cannot be compared.
     """
     progress.stage("judging the path", len(areas))
 
     def of_area(area: Area) -> float | None:
-        psf = psfs.at(area.place)
+        psf = psf_at(area.place)
         progress.advance()
         return predict_for_psf(area.picture, psf).gain if can_predict(area.picture, psf) else None
 
-    gains = [gain for gain in side_by_side(of_area, areas, areas[0].picture.device) if gain is not None]
-    return sum(gains) / len(gains) if gains else -math.inf
+    gains = side_by_side(of_area, areas, areas[0].picture.device)
+    known = [gain for gain in gains if gain is not None]
+    return sum(known) / len(known) if len(known) == len(gains) else None
 
 
-def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
+def _explains(psf_at: PsfAt, areas: list[Area], progress: Progress) -> bool:
     """Whether the PSFs explain the areas better than wrong ones do, see `solvers.psf_evidence`.
 
     False also if no area is large enough to tell.
@@ -194,7 +235,7 @@ def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
     progress.stage("checking the PSFs", len(areas))
     found = []
     for area in areas:
-        psf = psfs.at(area.place)
+        psf = psf_at(area.place)
         if max(psf.shape) > 1 and holds_a_tile(area.picture, psf):
             found.append((area.picture, psf, share_explained_no_better(area.picture, psf)))
         progress.advance()
@@ -208,32 +249,32 @@ def _explains(psfs: _Psfs, areas: list[Area], progress: Progress) -> bool:
     return share <= NO_BETTER_IN_NOISE and margin >= TOLD_APART
 
 
-def _deconvolved(observation: Observation, psfs: _Psfs, precision: Precision, progress: Progress) -> Tensor:
+def _deconvolved(observation: Observation, psf_at: PsfAt, precision: Precision, progress: Progress) -> Tensor:
     """The photo, each tile of it deconvolved with the PSF of its middle: `(1, C, H, W)`."""
     height, width = observation.photo().shape[-2:]
     assert WIENER_STACK.prepare is not None
     settings = WIENER_STACK.configure({"precision": precision, "refinements": 0})
-    middle = replace(observation, psf=psfs.at((0.0, 0.0))[None, None], psf_estimated=True)
+    middle = replace(observation, psf=psf_at((0.0, 0.0))[None, None], psf_estimated=True)
     _, parameters = WIENER_STACK.prepare(middle, settings, progress)  # the same for all tiles
 
     def restore_tile(tile: Observation, stop: Progress, place: tuple[slice, slice]) -> Tensor:
         rows, columns = place
         x, y = ((span.start + span.stop - length) / 2 for span, length in ((columns, width), (rows, height)))
-        known = replace(tile, psf=psfs.at((x, y))[None, None], psf_estimated=True)
+        known = replace(tile, psf=psf_at((x, y))[None, None], psf_estimated=True)
         image = WIENER_STACK.restore(known, parameters, stop).image
         assert image is not None
         return image
 
     corners = [(side * width / 2, edge * height / 2) for side in (-1, 1) for edge in (-1, 1)]
-    halo = max(halo_for(psfs.at(corner)) for corner in corners)  # PSFs are largest in a corner
+    halo = max(halo_for(psf_at(corner)) for corner in corners)  # PSFs are largest in a corner
     return tiled_by_place(restore_tile, observation, halo=halo, tile=_TILE, multiple_of=2, progress=progress)
 
 
-def _shown(psfs: _Psfs, size: tuple[int, int]) -> Tensor:
+def _shown(psf_at: PsfAt, size: tuple[int, int]) -> Tensor:
     """The PSFs of a grid of places as one picture, each divided by its maximum: `(1, 1, h, w)`."""
     steps = [max(round(_SHOWN * length / min(size)), 1) for length in size]
     ys, xs = (centres(length, count) for length, count in zip(size, steps, strict=True))
-    grid = [[psfs.at((x - size[1] / 2, y - size[0] / 2)) for x in xs] for y in ys]
+    grid = [[psf_at((x - size[1] / 2, y - size[0] / 2)) for x in xs] for y in ys]
     side = max(max(psf.shape) for row in grid for psf in row) + 2
     return torch.cat([torch.cat([pad_psf(p / p.max(), (side, side)) for p in row], 1) for row in grid])[None, None]
 

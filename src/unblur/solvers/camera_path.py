@@ -166,7 +166,7 @@ def search_path(
     like = areas[0].picture
     path, threshold, scales = None, None, search.scales()
     if start is not None:
-        path, scales = path_of_psf(start, focal_length * longest), scales_from_psf(search)
+        path, scales = _without_roll(start, focal_length * longest), scales_from_psf(search)
     left_out = search.iterations * (len(search.scales()) - len(scales))
     weight = max(search.weight / WEIGHT_DECAY**left_out, LEAST_WEIGHT)
     for scale in scales:
@@ -261,13 +261,8 @@ def _first_poses(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return poses, times
 
 
-def path_of_psf(psf: Tensor, focal_length: float) -> CameraPath:
-    """The path of a camera that only shifts, from the PSF of the whole picture.
-
-    Args:
-        psf: `(h, w)`, odd sides.
-        focal_length: in pixels.
-    """
+def _without_roll(psf: Tensor, focal_length: float) -> CameraPath:
+    """The path of a camera that only shifts, from the PSF of the whole picture, `(h, w)`."""
     rows, columns = (psf > 0).nonzero().T
     poses = torch.stack((columns - psf.shape[1] // 2, rows - psf.shape[0] // 2, torch.zeros_like(rows)), 1)
     times = psf[rows, columns]

@@ -26,7 +26,7 @@ CANDIDATES = _SEARCHES + 2
 """Candidates of each photo."""
 
 _QUICK, _THOROUGH = "hyper_laplacian", "wiener_stack"
-_TRUE_SIZE, _SMOOTHNESS = 73, 1e-2  # of the PSF between the sharp picture and the photo
+_TRUE_SIZE, _SMOOTHNESS = 93, 1e-2  # of the PSF between the sharp picture and the photo
 
 
 @dataclass(frozen=True)
