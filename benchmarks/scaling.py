@@ -1,6 +1,6 @@
 """Seconds and memory of large photos of several kinds, restored as a folder: the figures of docs/scaling.md.
 
-    python benchmarks/scaling.py PHOTOS_DIR [--megapixels 12] [--jobs 2] [--each 2]
+    python benchmarks/scaling.py PHOTOS_DIR [--megapixels 12] [--jobs 2] [--each 2] [--kind shaken]
 
 Kinds: `sharp`; `shaken`, one PSF of 31 px; `noisy`, sharp with noise of 8 of 255; `turned`, the camera also rolled by
 .3 degrees. They are photos of PHOTOS_DIR put side by side, JPEG of quality 95, `--each` of each kind, each with another
@@ -58,6 +58,8 @@ def main(
 ) -> None:
     """Print one row per kind, and one per mixture."""
     kinds = kind or list(KINDS)
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise typer.BadParameter(f"no kind '{unknown[0]}'. Kinds: {', '.join(KINDS)}.")
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     with tempfile.TemporaryDirectory() as temporary:

@@ -44,6 +44,7 @@ _ROOM = 2.0  # the PSFs are computed in squares of this many times the size that
 _SMALL, _MANY = 256, 6  # areas of the search that begins with a PSF: largest side in pixels, most along a side
 # Mean predicted gains in dB. Below the first ones, no second or third candidate is searched for.
 _HOPELESS = (-2.0, -1.0, -math.inf)
+_PREFERRED = 0.2  # by which one PSF must be better than a path to be used
 _LEAST, _LEAST_WITH_ONE = -0.4, 0.5  # with which a path, and one PSF, is believed if it explains the areas
 _SHOWN = 3  # PSFs along the shorter side in the stage `psfs`
 
@@ -149,7 +150,7 @@ def _best_candidate(
 ) -> _Candidate:
     """The best of one PSF everywhere, a path that begins with it, and a path that begins with no motion.
 
-    If the best one so far is hopeless, no other is searched for. If no gain can be predicted, it is the last one.
+    If the best one so far is hopeless, no other is searched for.
     """
     longest = max(grey.shape[-2:])
     start = _start(psf, grey, settings, progress)
@@ -175,7 +176,8 @@ def _best_candidate(
         gains = [one.gain for one in found if one.gain is not None]
         if settings.check and gains and max(gains) < hopeless:
             break
-    return max(reversed(found), key=lambda one: -math.inf if one.gain is None else one.gain)
+    # On ties the last one is used, so also of those that cannot be judged.
+    return max(reversed(found), key=lambda one: -math.inf if one.gain is None else one.gain + _PREFERRED * one.turns)
 
 
 def _why_not(candidate: _Candidate, psf_given: bool, areas: list[Area], progress: Progress) -> str | None:
