@@ -128,7 +128,7 @@ def test_a_good_exemplar_improves_the_psf(scene, sigma):
 
 def test_the_exemplar_is_cropped_like_the_photo(monkeypatch):
     """The part of a large photo that is used has no other place in the exemplar."""
-    monkeypatch.setattr("unblur.solvers.blind._CROP", 96)
+    monkeypatch.setattr("unblur.solvers.blind.LARGEST", 96)
     scene = blurred_scene(96, 120, sigma=0.005)
     wide = [torch.nn.functional.pad(picture, (56, 0), value=0.5) for picture in (scene.blurry, scene.sharp)]
     found = estimate_psf(wide[0], size=15, iterations=3, exemplar=wide[1], exemplar_weight=1.0)
@@ -136,7 +136,7 @@ def test_the_exemplar_is_cropped_like_the_photo(monkeypatch):
 
 
 def test_the_exemplar_of_each_quarter_of_a_large_photo_is_its_own(monkeypatch):
-    monkeypatch.setattr("unblur.solvers.blind._CROP", 64)
+    monkeypatch.setattr("unblur.solvers.blind.LARGEST", 64)
     monkeypatch.setattr("unblur.solvers.blind._REGION", 64)
     seen = []
 

@@ -80,11 +80,12 @@ def test_the_halo_is_at_least_as_wide_as_the_method_looks():
 def test_all_pictures_of_an_observation_are_cut_alike():
     noisy = structured_picture(70, 90, channels=3)
     frames = torch.stack((noisy, 2 * noisy), 1)  # (1, 2, 3, 70, 90)
-    observation = Observation(noisy=noisy, frames=frames, psf=REACH_3, sigma=0.5)
+    psf = REACH_3[None, None]
+    observation = Observation(noisy=noisy, frames=frames, psf=psf, sigma=0.5)
     shapes = set()
 
     def restore(tile, _progress):
-        assert tile.blurry is None and tile.psf is REACH_3 and tile.sigma == 0.5
+        assert tile.blurry is None and tile.psf is psf and tile.sigma == 0.5
         shapes.add(tile.frames.shape[-2:] == tile.noisy.shape[-2:])
         return tile.frames[:, 1] - tile.noisy
 
