@@ -25,6 +25,8 @@ _SIDE = 512  # pixels, longer side of the copies whose PSF is estimated
 _SMOOTHING = 1.5  # pixels of a copy, standard deviation of the Gaussian that removes noise
 _FARTHEST = 1 / 12  # reach of the PSF, relative to the longer side
 _REGULARISATION = 0.05  # added to the power spectrum, relative to its mean
+_ROUNDING = 1e-5  # standard deviation on the [0, 1] scale of differences that are rounding errors
+_NO_LIGHT = 0.01  # sum of the values of a PSF, about 1 for pictures that are not flat
 _FAINTEST = 0.1  # values of the PSF below this share of the largest are noise
 _CLEARLY = 0.5  # factor by which sRGB values must reduce the disagreement to be blurred instead of linear light
 _WIDE = 4.0  # pixels, standard deviation from which a Gaussian is computed on a smaller copy
@@ -46,14 +48,15 @@ def psf_between(sharper: Tensor, blurrier: Tensor, weights: Tensor) -> Tensor:
     weights = weights.float() * _window(height, width, sharper.device)
     S, L = (torch.fft.rfft2(deviation(picture) * weights) for picture in (sharper, blurrier))
     power = S.abs().square()
-    K = S.conj() * L / (power + _REGULARISATION * power.mean() + 1e-12)
+    K = S.conj() * L / (power + _REGULARISATION * power.mean() + _ROUNDING**2 * height * width)
     reach = round(_FARTHEST * max(height, width))
     psf = torch.fft.fftshift(torch.fft.irfft2(K, s=(height, width)), dim=(-2, -1))
     psf = F.pad(psf, (reach, reach, reach, reach))  # a copy may be narrower than the PSF
     row, column = height // 2, width // 2  # one reach before the middle of the padded one
     psf = psf[..., row : row + 2 * reach + 1, column : column + 2 * reach + 1].clamp_min(0)
     psf = psf * (psf >= _FAINTEST * psf.max())
-    if not float(psf.sum()) > 0:
+    if float(psf.sum()) < _NO_LIGHT:  # flat pictures: only rounding errors differ
+        psf = torch.zeros_like(psf)
         psf[..., reach, reach] = 1
     return psf / psf.sum()
 

@@ -51,6 +51,7 @@ _WINDOW = 1 / 24  # standard deviation of the window of the displacement field, 
 _STIFFNESS = 0.3  # of the displacement field: added to the structure tensor, relative to its mean
 _FARTHEST = 0.02  # largest displacement beyond the homography, in units
 _ORDER = 5  # of the splines; 3 takes half the time, and pairs are restored .15 dB worse
+_ROUNDING = 1e-6  # of an agreement: smaller differences are rounding errors
 _WORTH = 1.3  # factor by which a displacement field must reduce the disagreement: without need it adds errors
 
 
@@ -283,7 +284,7 @@ def _locally_refined(found: Registration, pairs: list[tuple[Copy, Copy]], judged
             field = _with_step(found.homography, field, moving, fixed)
     assert field is not None
     agreement = _agreement(found.homography, field, *judged)
-    useful = 1 - found.agreement > _WORTH * (1 - agreement)
+    useful = 1 - found.agreement > _WORTH * (1 - agreement) + _ROUNDING
     return replace(found, field=field, agreement=agreement) if useful else found
 
 
