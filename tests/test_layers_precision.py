@@ -17,10 +17,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def cpu(monkeypatch):
-    """A CPU with some of the instructions: set(machine, avx512_bf16=True, ...)."""
+    """A CPU with some of the instructions, and a speed in bfloat16: set(machine, avx512_bf16=True, ...)."""
 
-    def set_to(machine: str, **supported: bool) -> None:
+    def set_to(machine: str, time_in_bfloat16: float = 1.0, **supported: bool) -> None:
         monkeypatch.setattr(platform, "machine", lambda: machine)
+        monkeypatch.setattr(precision, "_time_in_bfloat16", lambda: time_in_bfloat16)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported.get("avx512_bf16", False), False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported.get("amx", False), False)
         monkeypatch.setattr(
@@ -33,9 +34,11 @@ def cpu(monkeypatch):
 @pytest.mark.parametrize(
     ("machine", "supported", "has_it", "is_faster"),
     [
-        ("x86_64", {"avx512_bf16": True}, True, False),
-        ("AMD64", {"amx": True}, True, True),
-        ("x86_64", {"mkldnn": True}, False, False),  # AVX512 without BF16, for which oneDNN emulates it
+        ("x86_64", {"avx512_bf16": True, "time_in_bfloat16": 1.5}, True, False),
+        ("x86_64", {"avx512_bf16": True, "time_in_bfloat16": 0.95}, True, False),  # not clearly
+        ("x86_64", {"avx512_bf16": True, "time_in_bfloat16": 0.5}, True, True),
+        ("AMD64", {"amx": True, "time_in_bfloat16": 1.5}, True, True),
+        ("x86_64", {"mkldnn": True, "time_in_bfloat16": 0.5}, False, False),  # AVX512 without BF16, for which oneDNN emulates it
         ("x86_64", {}, False, False),
         ("aarch64", {"mkldnn": True}, True, True),
         ("arm64", {}, False, False),
@@ -46,6 +49,12 @@ def test_auto_is_bfloat16_where_the_cpu_is_faster_with_it(cpu, machine, supporte
     assert computes_bfloat16(CPU) is has_it
     assert dtype_for("auto", CPU, gradients=True) == (torch.bfloat16 if has_it else torch.float32)
     assert dtype_for("auto", CPU) == (torch.bfloat16 if is_faster else torch.float32)
+
+
+def test_the_speed_is_measured_once():
+    first = precision._time_in_bfloat16()
+    assert 0.01 < first < 100
+    assert precision._time_in_bfloat16() == first
 
 
 def test_a_version_of_torch_that_cannot_tell_counts_as_no(monkeypatch):
@@ -78,7 +87,7 @@ def test_float32_is_not_cast():
 @pytest.mark.parametrize("bfloat16", [True, False])
 def test_networks_compute_as_the_processor_does(monkeypatch, bfloat16):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda _device: bfloat16)
-    monkeypatch.setattr(precision, "_multiplies_tiles", lambda: bfloat16)
+    monkeypatch.setattr(precision, "_time_in_bfloat16", lambda: 0.5)
     scene = blurred_scene(48, 52, sigma=0.01)
     observation = Observation(blurry=scene.blurry, psf=scene.psf)
     named = {"precision": "bfloat16" if bfloat16 else "float32"}

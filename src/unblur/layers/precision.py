@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import platform
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -17,7 +20,8 @@ def dtype_for(precision: Precision, device: torch.device, *, gradients: bool = F
     """Get the dtype of a network's convolutions on `device`: float32 or bfloat16.
 
     "auto" is bfloat16 where that is faster, else float32. An x86 CPU with AVX512-BF16 but without AMX is faster with
-    bfloat16 if it computes gradients, and slower (1.3 to 1.7 times, docs/models.md) if it only restores.
+    bfloat16 if it computes gradients. If it only restores, some are twice as fast with it and others 1.5 times slower
+    (docs/models.md), so a convolution is timed in both formats, once per process.
 
     Args:
         precision: as the user set it.
@@ -25,7 +29,7 @@ def dtype_for(precision: Precision, device: torch.device, *, gradients: bool = F
         gradients: whether gradients are computed, too.
     """
     if precision == "auto":
-        faster = computes_bfloat16(device) and (gradients or device.type != "cpu" or _multiplies_tiles())
+        faster = computes_bfloat16(device) and (gradients or device.type != "cpu" or _multiplies_tiles() or _convolves_faster())
         precision = "bfloat16" if faster else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
@@ -54,6 +58,31 @@ def computes_bfloat16(device: torch.device) -> bool:
 def _multiplies_tiles() -> bool:
     """Whether the CPU has more than vector instructions for bfloat16: AMX. Every ARM CPU counts, none was measured."""
     return _is_arm() or _says_yes(torch.cpu, "_is_amx_tile_supported")
+
+
+_CLEARLY = 0.85  # time of a convolution in bfloat16, relative to float32, below which bfloat16 is used; by hand
+_TIMED_ONCE = threading.Lock()
+
+
+def _convolves_faster() -> bool:
+    """Whether this CPU convolves clearly faster in bfloat16 than in float32; timed once, in about 50 ms."""
+    with _TIMED_ONCE:
+        return _time_in_bfloat16() < _CLEARLY
+
+
+@functools.cache
+def _time_in_bfloat16() -> float:
+    """The time of a convolution in bfloat16 relative to that in float32: the shortest of several."""
+    picture, weight = torch.ones(1, 64, 128, 128), torch.ones(64, 64, 3, 3)
+    shortest = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    with torch.no_grad():
+        for _ in range(6):  # in turns, so that other work on the machine slows down both; the first one is a warm-up
+            for dtype in shortest:
+                x, w = picture.to(dtype), weight.to(dtype)
+                started = time.perf_counter()
+                torch.nn.functional.conv2d(x, w, padding=1)
+                shortest[dtype] = min(shortest[dtype], time.perf_counter() - started)
+    return shortest[torch.bfloat16] / shortest[torch.float32]
 
 
 def _is_arm() -> bool:
