@@ -38,7 +38,7 @@ def cpu(monkeypatch):
         ("x86_64", {"avx512_bf16": True, "time_in_bfloat16": 0.95}, True, False),  # not clearly
         ("x86_64", {"avx512_bf16": True, "time_in_bfloat16": 0.5}, True, True),
         ("AMD64", {"amx": True, "time_in_bfloat16": 1.5}, True, True),
-        ("x86_64", {"mkldnn": True, "time_in_bfloat16": 0.5}, False, False),  # AVX512 without BF16, for which oneDNN emulates it
+        ("x86_64", {"mkldnn": True, "time_in_bfloat16": 0.5}, False, False),  # oneDNN emulates it
         ("x86_64", {}, False, False),
         ("aarch64", {"mkldnn": True}, True, True),
         ("arm64", {}, False, False),

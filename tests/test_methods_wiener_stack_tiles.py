@@ -9,7 +9,10 @@ import torch
 
 from helpers import blurred_scene, hook_psf, observe, structured_picture
 from unblur import methods
-from unblur.methods.wiener_stack import photo
+from unblur.methods.wiener_stack import network, photo
+from unblur.methods.wiener_stack.photo import Parameters
+from unblur.solvers.canvas import Canvas
+from unblur.solvers.tiles import BLEND, halo_for, tiled
 from unblur.types import Observation, Progress
 
 METHOD = methods.get("wiener_stack")
@@ -17,6 +20,11 @@ METHOD = methods.get("wiener_stack")
 
 def prepared(observation: Observation, **settings):
     return METHOD.prepare(observation, METHOD.settings(refinements=0, passes=1, **settings), Progress())
+
+
+def prepared_with_defaults(scene, **settings) -> Parameters:
+    observation = Observation(blurry=scene.blurry, psf=scene.psf)
+    return METHOD.prepare(observation, METHOD.settings(refinements=0, **settings), Progress())[1]
 
 
 def test_tiles_do_not_measure_noise(monkeypatch):
@@ -37,22 +45,38 @@ def test_a_tile_without_colour_is_restored_as_the_rest_of_its_photo():
     assert torch.equal(alone[:, 0], alone[:, 1]) and not torch.equal(tile[:, 0], tile[:, 1])
 
 
-@pytest.mark.parametrize("lamp", [5.0, 0.3])
-def test_a_photo_has_lights_wherever_they_are(monkeypatch, lamp):
-    lamps = 0.3 * structured_picture(108, 210)
-    lamps[..., 60:66, 180:186] = lamp
-    scene = observe(lamps, hook_psf(), sigma=0.004)
-    monkeypatch.setattr("unblur.methods.wiener_stack._TILE", 64)
-    _, parameters = prepared(Observation(blurry=scene.blurry, psf=scene.psf))
-    assert parameters.luma.lights.tolist() == [lamp > 1]
-
-
-def test_all_tiles_of_a_photo_with_lights_get_the_first_estimate_that_suits_them():
-    scene = blurred_scene(64, 72, sigma=0.01)
+@pytest.mark.parametrize("column", [60, 100, 130])  # far from the border of two tiles, near to it, and on it
+def test_a_tile_without_lights_fits_to_one_with_lights(monkeypatch, column):
+    sharp = 0.3 * structured_picture(140, 268)
+    sharp[..., 60:66, column : column + 6] = 5.0
+    scene = observe(sharp, hook_psf(), sigma=0.004)
     observation, parameters = prepared(Observation(blurry=scene.blurry, psf=scene.psf))
-    dark, lit = (
-        METHOD.restore(observation, replace(parameters, luma=replace(parameters.luma, lights=lights)), Progress()).image
-        for lights in (torch.tensor([False]), torch.tensor([True]))
-    )
-    whole = METHOD.restore(observation, METHOD.settings(refinements=0, passes=1), Progress()).image
-    assert torch.equal(dark, whole) and not torch.allclose(lit, whole, atol=1e-4)
+    lit: list[bool] = []
+    found_out = network.shows_lights
+
+    def restored_in_tiles(shows_lights) -> torch.Tensor:
+        monkeypatch.setattr(network, "shows_lights", shows_lights)
+        return tiled(
+            lambda tile, progress: METHOD.restore(tile, parameters, progress).image,
+            observation,
+            halo=halo_for(scene.psf),
+            tile=128,
+            multiple_of=2,
+        )[..., 126 - BLEND : 126 + BLEND]
+
+    def noted(canvas: Canvas, estimate: torch.Tensor) -> torch.Tensor:
+        lights = found_out(canvas, estimate)
+        lit.append(bool(lights))
+        return lights
+
+    each = restored_in_tiles(noted)
+    assert set(lit) == {True, False}
+    torch.testing.assert_close(each, restored_in_tiles(lambda *_: torch.tensor([True])), atol=2e-3, rtol=0)
+
+
+def test_a_large_photo_is_restored_in_three_passes(monkeypatch):
+    scene = blurred_scene(64, 72, sigma=0.01)
+    assert prepared_with_defaults(scene).luma.passes == 4
+    monkeypatch.setattr("unblur.methods.wiener_stack.LARGE_FROM", 4000)
+    assert prepared_with_defaults(scene).luma.passes == 3
+    assert prepared_with_defaults(scene, passes=2).luma.passes == 2

@@ -29,7 +29,8 @@ def dtype_for(precision: Precision, device: torch.device, *, gradients: bool = F
         gradients: whether gradients are computed, too.
     """
     if precision == "auto":
-        faster = computes_bfloat16(device) and (gradients or device.type != "cpu" or _multiplies_tiles() or _convolves_faster())
+        always = gradients or device.type != "cpu" or _multiplies_tiles()
+        faster = computes_bfloat16(device) and (always or _convolves_faster())
         precision = "bfloat16" if faster else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 

@@ -20,17 +20,21 @@ from unblur.imaging.colour import luminance
 from unblur.imaging.psf import delta_psf, pad_psf
 from unblur.solvers.canvas import Canvas
 from unblur.solvers.data_term import noise_sigma
-from unblur.solvers.deconvolution import BETAS, hyper_laplacian
+from unblur.solvers.deconvolution import quick_hyper_laplacian
 from unblur.solvers.light_streaks import streak_psf
 from unblur.solvers.non_blind import hyper_laplacian_weight
+from unblur.solvers.tiles import halo_for, tiled
 from unblur.types import Observation, Progress, Restoration
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
 _WEIGHT = 3e-3  # least weight of the prior: high, since an error of the PSF does more harm than noise
-_EXPONENT, _STEPS = 0.8, 3  # of the prior; conjugate-gradient steps
+_EXPONENT = 0.8  # of the prior
 _LIGHT, _NEAR = 0.92, 2  # values from which a pixel belongs to a light; pixels around it that are left out, too
 
-_NONE = "No PSF was found in lights: fewer than four draw the same line, or the rest of the photo does not confirm it."
+_NONE = (
+    "No PSF was found in lights: fewer than four draw the same line, or the rest of the photo confirms it less than "
+    "another PSF."
+)
 
 
 class LightStreaksSettings(Settings):
@@ -46,15 +50,14 @@ def restore(observation: Observation, settings: LightStreaksSettings, progress: 
     progress.stage("looking for lines of light", len(blurry))
     psfs, notes = [], []
     for picture in luminance(blurry):
-        psf = streak_psf(picture[None])
+        psf = streak_psf(picture[None], progress)
         if psf is None:
             notes.append(_NONE)
         psfs.append(delta_psf().to(blurry) if psf is None else psf)
         progress.advance()
     sigmas = noise_sigma(observation).flatten()
-    progress.stage("deconvolving", sum(psf.numel() > 1 for psf in psfs) * blurry.shape[1] * len(BETAS))
     images = [
-        picture[None] if psf.numel() == 1 else _deconvolved(picture[None], psf, settings.strength, sigma, progress)
+        picture[None] if psf.numel() == 1 else _restored(picture[None], psf, settings.strength, sigma, progress)
         for picture, psf, sigma in zip(blurry, psfs, sigmas, strict=True)
     ]
     sides = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
@@ -62,15 +65,25 @@ def restore(observation: Observation, settings: LightStreaksSettings, progress: 
     return Restoration(image=torch.cat(images), psf=padded, changed=len(notes) < len(blurry), notes=notes)
 
 
-def _deconvolved(photo: Tensor, psf: Tensor, strength: float, sigma: Tensor, progress: Progress) -> Tensor:
-    """Deconvolve a photo `(1, C, H, W)` with a PSF `(h, w)`; `sigma` is the standard deviation of its noise."""
+def _restored(photo: Tensor, psf: Tensor, strength: float, sigma: Tensor, progress: Progress) -> Tensor:
+    """Deconvolve a photo `(1, C, H, W)` with a PSF `(h, w)`, in tiles; `sigma` is the deviation of its noise."""
+    weight = strength * hyper_laplacian_weight(sigma.view(1, 1, 1, 1)).clamp_min(_WEIGHT)
+
+    def restore_tile(tile: Observation, stop: Progress) -> Tensor:
+        assert tile.blurry is not None
+        return _deconvolved(tile.blurry, psf, weight, stop)
+
+    return tiled(restore_tile, Observation(blurry=photo), halo=halo_for(psf), progress=progress)
+
+
+def _deconvolved(photo: Tensor, psf: Tensor, weight: Tensor, progress: Progress) -> Tensor:
+    """Deconvolve a tile `(1, C, h, w)`; `weight` is that of the prior, `(1, 1, 1, 1)`."""
     light = (photo.amax(1, keepdim=True) >= _LIGHT).to(photo)
     trusted = F.max_pool2d(light, 2 * _NEAR + 1, 1, _NEAR) == 0
-    weight = strength * hyper_laplacian_weight(sigma.view(1, 1, 1, 1)).clamp_min(_WEIGHT)
 
     def restored(plane: Tensor) -> Tensor:
         canvas = Canvas.around(plane, psf, trusted)
-        return canvas.crop(hyper_laplacian(canvas, weight, _EXPONENT, steps=_STEPS, progress=progress))
+        return canvas.crop(quick_hyper_laplacian(canvas, weight, _EXPONENT, progress=progress))
 
     # One channel after the other, to save memory. Beside a light, deconvolution falls below black.
     return torch.cat([restored(plane) for plane in photo.split(1, 1)], 1).clamp(0, 1)

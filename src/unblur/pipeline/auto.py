@@ -81,7 +81,7 @@ def choose(
         sigma: the noise of the photo, as a standard deviation on the [0, 1] scale.
         grain: True if the noise is the same in all channels, as in a grey photo. The networks of `nidf` know only
             noise that differs from channel to channel.
-        streaks: True if several lights of the photo draw the same line (`solvers.light_streaks.streak_psf`).
+        streaks: True if several lines of light in the photo are alike (`solvers.light_streaks.shows_lines`).
 
     Returns:
         At least one choice, best first. The next one is for photos for which the one before gives nothing credible.

@@ -28,7 +28,7 @@ from unblur.pipeline.judge import LEAST_GAIN_IN_DOUBT
 from unblur.pipeline.options import Options
 from unblur.pipeline.steps import NotCredible, for_photos, noise_of, require_credible
 from unblur.solvers.blind import SMALLEST_PICTURE
-from unblur.solvers.light_streaks import streak_psf
+from unblur.solvers.light_streaks import shows_lines
 from unblur.types import Observation, Progress, Restoration, Result, UnblurError
 
 SMALLEST = 8
@@ -95,7 +95,8 @@ def _restore(observation: Observation, options: Options, progress: Progress) -> 
         try:
             made = _made(chain, choice, observation, refused, options, progress)
         except NotCredible as doubt:
-            first = first or doubt
+            if first is None:
+                first, unchanged = doubt, replace(unchanged, method=chain.name, reason=choice.reason)
             not_blurred = not_blurred or not doubt.started
             refused = doubt.psf if doubt.psf_refused else refused
             continue
@@ -141,7 +142,7 @@ def _plans(observation: Observation, options: Options) -> list[tuple[Chain, Choi
     # It is not known yet whether the photo is sharp. In a sharp photo only the plain estimate does not measure texture.
     sigma = noise_of(photo)
     grain = noise_of(luminance(photo)) > _GRAIN * sigma
-    streaks = given == {"blurry"} and options.strength > 0 and streak_psf(luminance(photo)) is not None
+    streaks = given == {"blurry"} and options.strength > 0 and shows_lines(luminance(photo))
     sigma = sigma if observation.sigma is None else observation.sigma
     return options.plans(given, sigma, grain=grain, streaks=streaks)
 

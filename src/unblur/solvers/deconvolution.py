@@ -18,13 +18,14 @@ import math
 import torch
 from torch import Tensor
 
-from unblur.solvers.canvas import Canvas, curvature, curvature_adjoint, gradient, gradient_adjoint
+from unblur.solvers.canvas import Canvas, curvature, curvature_adjoint, doubled, gradient, gradient_adjoint
 from unblur.solvers.conjugate_gradients import conjugate_gradients
 from unblur.solvers.shrinkage import isotropic_soft_threshold, power_shrink
 from unblur.types import Progress
 
 # Conjugate-gradient steps with a quadratic prior; they restore the canvas outside the photo; chosen by hand.
 _BORDER_STEPS = 20
+_COARSE_STEPS, _FINE_STEPS = 8, 1  # per beta in `quick_hyper_laplacian`, at half and full size; chosen by hand
 
 
 BETAS = tuple((2 * math.sqrt(2)) ** step for step in range(6))
@@ -82,6 +83,24 @@ def hyper_laplacian(
         spectrum = solve_masked(canvas, spectrum, right, weight * beta * canvas.gradient_power, steps)
         progress.advance()
     return canvas.inverse(spectrum)
+
+
+def quick_hyper_laplacian(canvas: Canvas, weight: Tensor, exponent: float, *, progress: Progress) -> Tensor:
+    """As `hyper_laplacian`, first at half size: a third of the time, and nearly the same picture.
+
+    Args:
+        canvas: the photo and its PSF.
+        weight: weight of the prior at full size, in units of sigma^1.5 (`data_term.prior_weight`), `(B, 1, 1, 1)`.
+        exponent: of the penalty, 0 to 1.
+        progress: advanced once per beta and size.
+
+    Returns:
+        `(B, C, H', W')`.
+    """
+    # Each step extends the restored area outside the photo by a few pixels only. At half size fewer steps are needed.
+    # The noise of means of 2 x 2 pixels is half as strong.
+    coarse = hyper_laplacian(canvas.halved(), weight / 2**1.5, exponent, steps=_COARSE_STEPS, progress=progress)
+    return hyper_laplacian(canvas, weight, exponent, steps=_FINE_STEPS, progress=progress, start=doubled(coarse))
 
 
 def total_variation(canvas: Canvas, weight: Tensor, *, iterations: int, progress: Progress, steps: int = 2) -> Tensor:

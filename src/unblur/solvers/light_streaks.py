@@ -25,9 +25,10 @@ from unblur.imaging.convolution import convolve
 from unblur.imaging.psf import centre_psf, gaussian_psf
 from unblur.imaging.synthesis.camera import to_linear
 from unblur.solvers.areas import informative_area, informative_place
-from unblur.solvers.blind import implausibility
+from unblur.solvers.blind import estimate_psf, implausibility
 from unblur.solvers.l0 import revise_psf
 from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
+from unblur.types import Progress
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
 _LEVELS = (0.85, 0.55, 0.35, 0.2)  # luminances above which lines are searched
@@ -41,6 +42,7 @@ _FAINT, _GAP = 0.03, 2  # of the PSF's maximum: what is darker is left out; half
 _COMPARED = 400  # side of the area in which PSFs are compared, at full size
 _CONFIRMED = 1024  # side of the area in which the chosen PSF is confirmed
 _CLEARLY, _BESIDE = 2 * TOLD_APART, TOLD_APART / 2  # a `turned_margin` with the lines, and without them
+_CERTAIN = 0.4  # a `turned_margin` with the lines, from which no other PSF is asked for
 _LIKE, _NOTHING = 0.5, 0.5 / 255  # correlation with the line; standard deviation of an area that shows nothing
 _SMOOTH = 3  # pixels around a line that is smoothed
 _SMOOTHNESS = 3.0  # of the PSF when it is corrected, see `revise_psf`
@@ -72,17 +74,24 @@ class Line:
     box: Box
 
 
-def streak_psf(grey: Tensor) -> Tensor | None:
+def shows_lines(grey: Tensor) -> bool:
+    """Whether a photo `(1, 1, H, W)` shows at least four lines that are alike; quicker than `streak_psf`."""
+    return len(_candidates(grey)[0]) > 0
+
+
+def streak_psf(grey: Tensor, progress: Progress | None = None) -> Tensor | None:
     """Find the line that several lights of a shaken photo draw alike.
 
     Args:
         grey: luminance, sRGB, `(1, 1, H, W)`, [0, 1].
+        progress: may cancel.
 
     Returns:
         The PSF, `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. None if fewer than
         four lines are alike, or if the photo does not tell their mean from its copy turned by 180 degrees, also where
         it shows nothing like them. So None for a straight line, which is like its turned copy, and for a sharp photo of
-        letters or lamps that are alike.
+        letters or lamps that are alike. None also if the photo tells the PSF of `estimate_psf` better from its turned
+        copy: rows of windows are alike, too, but longer than the PSF.
     """
     means, boxes = _candidates(grey)
     area = informative_area(grey, _COMPARED)
@@ -94,7 +103,12 @@ def streak_psf(grey: Tensor) -> Tensor | None:
     margins, psfs = zip(*found, strict=True)
     if max(margins) < _CLEARLY:
         return None
-    best = psfs[most_plausible([implausibility(area, psf) for psf in psfs], list(margins))]
+    chosen = most_plausible([implausibility(area, psf) for psf in psfs], list(margins))
+    best, margin = psfs[chosen], margins[chosen]
+    if margin < _CERTAIN:
+        other = _with_margins(area, [estimate_psf(grey, progress=progress)])
+        if other and other[0][0] > margin:
+            return None
     lines = torch.zeros_like(grey)
     for rows, columns in boxes:
         lines[..., rows, columns] = 1

@@ -19,12 +19,11 @@ from unblur.layers.precision import Precision, dtype_for
 from unblur.methods.wiener_stack.build import TRAINED, load_network
 from unblur.methods.wiener_stack.network import ERROR_CORRECTED, ERROR_ESTIMATED, ERROR_MEASURED, PASSES
 from unblur.methods.wiener_stack.photo import (
-    HALF_FROM,
+    LARGE_FROM,
     Parameters,
     centred,
     has_coarse_chroma,
     parameters_for,
-    photo_shows_lights,
     restore_photo,
 )
 from unblur.methods.wiener_stack.psf_correction import corrected_psf
@@ -35,6 +34,7 @@ from unblur.types import Observation, Progress, Restoration, UnblurError
 
 _TILE = 1024  # pixels; takes 1/8 less time than 768, and needs 2.3 GB (benchmarks/large_photo.py)
 _ROUNDS_MEASURED, _ROUNDS_ESTIMATED = 2, 1  # corrections of the PSF (benchmarks/tune_wiener_stack.py)
+_PASSES_LARGE = 3  # for large photos; on 26 validation photos the gain is .06 dB less than with 4
 # `finest` of `correct_psf`, in pixels (benchmarks/tune_wiener_stack.py). The errors of measured PSFs are smoother.
 _FINEST_MEASURED, _FINEST_ESTIMATED = 1.5, 0.4
 
@@ -57,9 +57,10 @@ class WienerStackSettings(TrainedSettings):
         ge=0,
         le=1,
     )
-    passes: int = setting(
-        PASSES,
-        "how often the picture is reconstructed and the network applied; higher is better and slower",
+    passes: int | None = setting(
+        None,
+        "how often the picture is reconstructed and the network applied; higher is better and slower; None: "
+        f"{PASSES}, and {_PASSES_LARGE} for photos of more than {LARGE_FROM / 1e6:.0f} megapixels",
         probe=(2, 4),
         ge=1,
         le=30,
@@ -76,7 +77,7 @@ class WienerStackSettings(TrainedSettings):
     chroma: Literal["auto", "full", "half"] = setting(
         "auto",
         "size at which colour (chroma) is restored; half takes half the time, and edges between colours are less "
-        f"sharp; auto: half for photos of more than {HALF_FROM / 1e6:.0f} megapixels, and for most that were JPEG "
+        f"sharp; auto: half for photos of more than {LARGE_FROM / 1e6:.0f} megapixels, and for most that were JPEG "
         "files, since their chroma holds little more",
         probe=("half", "full"),
     )
@@ -95,24 +96,6 @@ def prepare(
 
     For the published network, the observation and the settings are returned unchanged.
     """
-    prepared, parameters = _prepare(observation, settings, progress)
-    if isinstance(parameters, Parameters) and settings.mask_clipped:
-        assert prepared.blurry is not None and prepared.psf is not None
-        with torch.no_grad():
-            lights = [
-                photo_shows_lights(photo, psf, sigma, side=_TILE)
-                for photo, psf, sigma in zip(
-                    prepared.blurry.split(1), prepared.psf.split(1), parameters.luma.sigma.split(1), strict=True
-                )
-            ]
-        luma = replace(parameters.luma, lights=torch.tensor(lights, device=prepared.blurry.device))
-        parameters = replace(parameters, luma=luma)
-    return prepared, parameters
-
-
-def _prepare(
-    observation: Observation, settings: WienerStackSettings, progress: Progress
-) -> tuple[Observation, WienerStackSettings | Parameters]:
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
     network = load_network(settings.weights, blurry.device)
@@ -122,6 +105,8 @@ def _prepare(
     estimated = observation.psf_estimated if settings.psf_is == "auto" else settings.psf_is == "estimated"
     first, last = (ERROR_ESTIMATED, ERROR_CORRECTED) if estimated else (ERROR_MEASURED, ERROR_MEASURED)
     psf_error = first if settings.psf_error is None else settings.psf_error
+    large = blurry.shape[-2] * blurry.shape[-1] > LARGE_FROM
+    passes = settings.passes or (_PASSES_LARGE if large else PASSES)
     rounds = settings.refinements
     if rounds is None:
         rounds = _ROUNDS_ESTIMATED if estimated else _ROUNDS_MEASURED
@@ -137,7 +122,7 @@ def _prepare(
                     finest=_FINEST_ESTIMATED if estimated else _FINEST_MEASURED,
                     rounds=rounds,
                     mask_clipped=settings.mask_clipped,
-                    passes=settings.passes,
+                    passes=passes,
                     dtype=dtype,
                     progress=progress,
                 )
@@ -150,7 +135,7 @@ def _prepare(
         blurry,
         observation.sigma,
         psf_error=psf_error,
-        passes=settings.passes,
+        passes=passes,
         half_chroma=settings.chroma == "half" or (settings.chroma == "auto" and has_coarse_chroma(blurry)),
         mask_clipped=settings.mask_clipped,
         dtype=dtype,
@@ -161,7 +146,7 @@ def _prepare(
 def restore(observation: Observation, settings: WienerStackSettings | Parameters, progress: Progress) -> Restoration:
     """Restore with the network; see `WienerStackSettings`. For a tile, `settings` are the `Parameters` of its photo."""
     if isinstance(settings, WienerStackSettings):
-        observation, settings = _prepare(observation, settings, progress)
+        observation, settings = prepare(observation, settings, progress)
     blurry, psf = observation.blurry, observation.psf
     assert blurry is not None and psf is not None
     with torch.no_grad():

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unblur.layers.precision import autocast
 from unblur.layers.u_shape import UShape
 from unblur.solvers import deconvolution
-from unblur.solvers.canvas import Canvas, doubled, gradient
+from unblur.solvers.canvas import Canvas, gradient
 from unblur.solvers.data_term import SIGMA_FLOOR
 from unblur.solvers.non_blind import hyper_laplacian_weight, total_variation_weight
 from unblur.types import Progress
@@ -42,7 +42,6 @@ _TRUST = 0.2  # factor of the inverse SNR that the Wiener filters assume; lower 
 
 # Chosen by hand.
 _EXPONENT = 0.8  # of the hyper-Laplacian prior of the first estimate
-_COARSE_STEPS, _FINE_STEPS = 8, 1  # conjugate-gradient steps per beta of the first estimate, at half and full size
 _LIGHT = 1.2  # value in the first estimate, on the [0, 1] scale, above which it contains a saturated light
 _LIGHT_ITERATIONS, _LIGHT_STEPS = 20, 4  # ADMM iterations of total variation, and conjugate-gradient steps in each
 _SNRS = (1.0, 0.1, 10.0)  # assumed SNRs of the stack, relative to the SNR of the pass
@@ -117,14 +116,12 @@ class Deconvolution:
         sigma: their noise levels, `(B, 1, 1, 1)`.
         psf_error: expected error of the PSFs' transfer functions, relative to their maximum 1; `(B, 1, 1, 1)`.
         passes: number of passes.
-        lights: True for planes of photos with saturated lights, `(B,)`; None: `shows_lights` finds out.
         dtype: number format of the network, float32 or bfloat16.
     """
 
     sigma: Tensor
     psf_error: Tensor
     passes: int = PASSES
-    lights: Tensor | None = None
     dtype: torch.dtype = torch.float32
 
 
@@ -139,7 +136,7 @@ class Reconstructor:
     def __init__(self, canvas: Canvas, how: Deconvolution) -> None:
         """Compute the first estimate for a canvas of planes `(B, 1, H, W)`."""
         self._canvas = canvas
-        self.first = first_estimate(canvas, how.sigma, how.lights)
+        self.first = first_estimate(canvas, how.sigma)
         errors = how.psf_error.square() * spectrum_of(canvas, self.first)  # (B, 1, H', W'//2 + 1)
         self.error = errors.mean((-2, -1), keepdim=True).sqrt()
         self._misfit = how.sigma.square() + errors
@@ -165,7 +162,7 @@ class Reconstructor:
         return torch.cat((*members, estimate), 1)
 
 
-def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) -> Tensor:
+def first_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
     """Restore planes with classical priors, including the pixels that were not observed.
 
     The hyper-Laplacian prior is used, and for planes with saturated lights total variation with many more steps.
@@ -173,7 +170,6 @@ def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) 
     Args:
         canvas: the blurry planes.
         sigma: their noise levels, `(B, 1, 1, 1)`.
-        lights: True for planes with saturated lights, `(B,)`; None: `shows_lights` finds out.
 
     Returns:
         `(B, 1, H', W')`.
@@ -181,7 +177,7 @@ def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) 
     # The passes hardly change the brightness of a saturated light, and they leave rings around a light that is too
     # dark. So its brightness must be right in the first estimate.
     first = quick_estimate(canvas, sigma)
-    lights = shows_lights(canvas, first) if lights is None else lights
+    lights = shows_lights(canvas, first)
     if lights.any():
         first[lights] = deconvolution.total_variation(
             canvas.some(lights),
@@ -194,15 +190,9 @@ def first_estimate(canvas: Canvas, sigma: Tensor, lights: Tensor | None = None) 
 
 
 def quick_estimate(canvas: Canvas, sigma: Tensor) -> Tensor:
-    """Restore planes with the hyper-Laplacian prior, first at half size: `(B, 1, H', W')`."""
-    # Each step extends the restored area outside the photo by a few pixels only. At half size fewer steps are needed.
-
-    def sharp(canvas: Canvas, sigma: Tensor, steps: int, start: Tensor | None) -> Tensor:
-        weight = hyper_laplacian_weight(sigma)
-        return deconvolution.hyper_laplacian(canvas, weight, _EXPONENT, steps=steps, progress=Progress(), start=start)
-
-    coarse = sharp(canvas.halved(), sigma / 2, _COARSE_STEPS, None)  # (B, 1, H'/2, W'/2)
-    return sharp(canvas, sigma, _FINE_STEPS, doubled(coarse))
+    """Restore planes with the hyper-Laplacian prior: `(B, 1, H', W')`."""
+    weight = hyper_laplacian_weight(sigma)
+    return deconvolution.quick_hyper_laplacian(canvas, weight, _EXPONENT, progress=Progress())
 
 
 def shows_lights(canvas: Canvas, estimate: Tensor) -> Tensor:
