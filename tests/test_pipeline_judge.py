@@ -256,3 +256,18 @@ def test_a_result_without_a_psf_is_refused_if_a_loss_is_predicted(monkeypatch):
     assert "not expected to be clearer" in verdict(-1.1)
     assert verdict(-0.9) == "" and verdict(-9.0, sigma=0.05) == ""
     assert verdict(-9.0, replace(photo, noisy=scene.sharp)) == ""
+
+
+def test_a_predicted_loss_does_not_count_if_the_photo_tells_the_psf_very_clearly_from_its_turned_copy(
+    monkeypatch, scene, restored
+):
+    monkeypatch.setattr(judge_module, "can_predict", lambda grey, psf: True)
+    monkeypatch.setattr(judge_module, "predict", lambda grey, restored, psf: Prediction(-5.0, 0.0))
+    asymmetric, symmetric = scene.psf[0, 0], gaussian_psf(1.5)
+
+    def reason(psf: Tensor, least: float = judge_module.LEAST_GAIN) -> str | None:
+        return judge_module.why_not_gaining(scene.blurry, restored, psf, least)
+
+    assert reason(asymmetric) is None
+    assert "not expected to become clearer" in str(reason(symmetric))
+    assert reason(asymmetric, judge_module.LEAST_GAIN_IN_DOUBT) is not None, "a PSF that was refused"
