@@ -258,7 +258,7 @@ def test_a_result_without_a_psf_is_refused_if_a_loss_is_predicted(monkeypatch):
     assert verdict(-9.0, replace(photo, noisy=scene.sharp)) == ""
 
 
-def test_a_predicted_loss_does_not_count_if_the_photo_tells_the_psf_very_clearly_from_its_turned_copy(
+def test_a_predicted_loss_does_not_count_for_a_psf_that_is_clear_and_larger_than_those_it_learned_from(
     monkeypatch, scene, restored
 ):
     monkeypatch.setattr(judge_module, "can_predict", lambda grey, psf: True)
@@ -268,6 +268,8 @@ def test_a_predicted_loss_does_not_count_if_the_photo_tells_the_psf_very_clearly
     def reason(psf: Tensor, least: float = judge_module.LEAST_GAIN) -> str | None:
         return judge_module.why_not_gaining(scene.blurry, restored, psf, least)
 
+    assert "not expected to become clearer" in str(reason(asymmetric)), "it learned from PSFs of this size"
+    monkeypatch.setattr(judge_module, "_LARGEST_LEARNED", 3)
     assert reason(asymmetric) is None
-    assert "not expected to become clearer" in str(reason(symmetric))
-    assert reason(asymmetric, judge_module.LEAST_GAIN_IN_DOUBT) is not None, "a PSF that was refused"
+    assert "not expected to become clearer" in str(reason(symmetric)), "it is like its turned copy"
+    assert reason(asymmetric, judge_module.LEAST_GAIN_IN_DOUBT) is not None, "it was refused before"

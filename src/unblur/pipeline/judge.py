@@ -49,9 +49,8 @@ _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, t
 # Largest share of the detailed tiles that wrong PSFs may explain as well as
 _NO_BETTER = 0.25  # a symmetric PSF
 _NO_BETTER_TOLD_APART = 0.2  # a PSF that the photo tells from its copy turned by 180 degrees
-# `turned_margin` from which the learned judge is not asked. Of 23 PSFs of validation scenes that have it, none loses .01
-# dB. The learned judge has seen little text.
-_CERTAIN = 0.2
+_LARGEST_LEARNED = 61  # pixels: longer side of the largest PSFs that the learned judge was trained with
+_CERTAIN = 0.2  # `turned_margin` from which a larger one needs no prediction; chosen by hand
 _SYMMETRIC = 0.9  # similarity of a PSF and its turned copy
 _LOCAL = 0.93  # implausibility of an area with a PSF of its own, relative to that with the PSF of the whole photo
 _BEYOND = 0.03  # root mean square of what lies outside [0, 1] in a restored picture
@@ -283,7 +282,8 @@ def why_not_reblurred(grey: Tensor, restored: Tensor, psf: Tensor, sigma: float)
 def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor | None, least: float) -> str | None:
     """The learned judge (`solvers.gain`) predicts a gain of at least `least` dB, with the PSF `(h, w)` or without.
 
-    A PSF that was believed is believed in any case if the photo tells it very clearly from its turned copy.
+    A believed PSF that is larger than those that it learned from needs no prediction if the photo tells it clearly
+    from its turned copy.
     """
     if can_predict(grey, psf):
         enough = predict(grey, restored, psf).least(CAUTION) >= least
@@ -291,8 +291,9 @@ def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor | None, least: f
         enough = least <= LEAST_GAIN or psf is None
     if enough:
         return None
-    if psf is not None and least <= LEAST_GAIN and evidence_for(grey, psf, SOME_NOISE).turned >= _CERTAIN:
-        return None
+    if psf is not None and least <= LEAST_GAIN and max(psf.shape) > _LARGEST_LEARNED:
+        if evidence_for(grey, psf, SOME_NOISE).turned >= _CERTAIN:
+            return None
     if psf is None:
         return "Restoring failed: the result is not expected to be clearer than the photo."
     return "No credible PSF was found: with the best one, the photo is not expected to become clearer."
