@@ -292,7 +292,8 @@ def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor | None, least: f
     if enough:
         return None
     if psf is not None and least <= LEAST_GAIN and max(psf.shape) > _LARGEST_LEARNED:
-        if evidence_for(grey, psf, SOME_NOISE).turned >= _CERTAIN:
+        told_apart = evidence_for(grey, psf, SOME_NOISE).turned >= _CERTAIN
+        if told_apart:
             return None
     if psf is None:
         return "Restoring failed: the result is not expected to be clearer than the photo."
