@@ -30,7 +30,7 @@ from unblur.pipeline import judge
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.blind import inner_gradient, normalised_sparsity
 from unblur.solvers.data_term import SIGMA_FLOOR
-from unblur.solvers.psf_evidence import evidence_for
+from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART
 from unblur.types import Observation
 
@@ -38,7 +38,7 @@ HELPED, HARMED = 1.5, -0.3  # dB
 SIZE = (400, 560)
 THRESHOLDS = {
     "turned": -TOLD_APART,
-    "no better": judge._NO_BETTER_IN_NOISE,
+    "no better": NO_BETTER_IN_NOISE,
     "sharpness": judge._SHARP,
     "beyond": judge._BEYOND,
     "tones": judge._TONES,

@@ -24,10 +24,9 @@ from shaken_scenes import KINDS, shaken_scene
 from unblur import methods as registry
 from unblur.imaging.colour import luminance
 from unblur.metrics import kernel_similarity, psnr_aligned
-from unblur.pipeline import judge
 from unblur.solvers.blind import implausibility
 from unblur.solvers.l0 import L0Search, search_psf
-from unblur.solvers.psf_evidence import evidence_for
+from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for
 from unblur.solvers.psf_fit import tidy
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART, most_plausible
 from unblur.types import Observation, Progress
@@ -121,7 +120,7 @@ def summarise(scenes: list[list[Row]]) -> None:
         (f"gain {HELPED} dB or more", [row for row in every if row["gain"] >= HELPED]),
         (f"lose {-HARMED} dB or more", [row for row in every if row["gain"] <= HARMED]),
     ):
-        told = sum(row["turned"] >= TOLD_APART and row["no better"] <= judge._NO_BETTER_IN_NOISE for row in group)
+        told = sum(row["turned"] >= TOLD_APART and row["no better"] <= NO_BETTER_IN_NOISE for row in group)
         print(f"of {len(group)} PSFs that {name}, {told} pass")
 
 

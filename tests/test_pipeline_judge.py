@@ -17,7 +17,7 @@ from unblur.pipeline import judge as judge_module
 from unblur.pipeline.judge import judge, why_not_local, why_not_other_tones
 from unblur.pipeline.sharpness import sharpness, slope_energy
 from unblur.solvers.gain import Prediction
-from unblur.solvers.psf_evidence import share_explained_no_better
+from unblur.solvers.psf_evidence import Evidence, share_explained_no_better
 from unblur.types import Observation, Progress, Restoration
 
 SIGMA = 0.005
@@ -273,3 +273,13 @@ def test_a_predicted_loss_does_not_count_for_a_psf_that_is_clear_and_larger_than
     assert reason(asymmetric) is None
     assert "not expected to become clearer" in str(reason(symmetric)), "it is like its turned copy"
     assert reason(asymmetric, judge_module.LEAST_GAIN_IN_DOUBT) is not None, "it was refused before"
+
+
+def test_of_few_tiles_the_share_that_wrong_psfs_explain_is_uncertain(monkeypatch, scene):
+    monkeypatch.setattr(judge_module, "share_explained_no_better", lambda grey, psf: 1.0)
+
+    def believed(tiles: int) -> bool:
+        monkeypatch.setattr(judge_module, "evidence_for", lambda *_: Evidence(0.24, 0.1, 0.2, tiles))
+        return judge_module.why_not_explained_by(scene.blurry, scene.psf[0, 0]) is None
+
+    assert believed(200) and not believed(25)

@@ -9,6 +9,7 @@ estimated from.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +38,19 @@ class Evidence:
         margin: mean difference of the logarithm of `solvers.blind.implausibility` in these tiles, for the copy that is
             less different: about .2 or more for a true PSF, about 0 or less for a wrong one; 0 if there is no tile.
         turned: this difference for the turned copy, as `solvers.psf_tiles.turned_margin`; 0 if there is no tile.
+        tiles: number of detailed tiles.
     """
 
     share_no_better: float
     margin: float
     turned: float = 0.0
+    tiles: int = 0
+
+    @property
+    def largest_share(self) -> float:
+        """`share_no_better` plus two standard errors: of few tiles, the share is uncertain."""
+        share = self.share_no_better
+        return share + 2 * math.sqrt(share * (1 - share) / max(self.tiles, 1))
 
 
 def evidence_for(grey: Tensor, psf: Tensor, weight: float = LITTLE_NOISE) -> Evidence:
@@ -66,7 +75,7 @@ def evidence_for(grey: Tensor, psf: Tensor, weight: float = LITTLE_NOISE) -> Evi
     detailed = strength >= strength.median()
     no_better = (own > (shrunk + turned) / 2)[detailed].float().mean()
     margins = [float((copy - own)[detailed].mean()) for copy in (shrunk, turned)]
-    return Evidence(float(no_better), min(margins), margins[1])
+    return Evidence(float(no_better), min(margins), margins[1], int(detailed.sum()))
 
 
 def share_explained_no_better(grey: Tensor, psf: Tensor) -> float:

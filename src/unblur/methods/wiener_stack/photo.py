@@ -65,8 +65,8 @@ def parameters_for(
         blurry: photos, `(B, C, H, W)`, C = 1 or 3.
         sigma: noise level of each channel, on the [0, 1] scale; None: estimated.
         psf_error: see `Deconvolution`.
-        passes: number of passes for luma; for chroma half as many.
-        half_chroma: whether chroma is restored at half size.
+        passes: number of passes for luma.
+        half_chroma: whether chroma is restored at half size, in half as many passes.
         mask_clipped: whether saturated pixels are not fitted.
         dtype: number format of the network.
     """
@@ -79,11 +79,10 @@ def parameters_for(
     if is_grey(blurry):
         return Parameters(network, how(blurry[:, :1], passes), None, False, mask_clipped)
     luma, chroma = rgb_to_ycbcr(blurry).split((1, 2), 1)
-    # On 26 validation photos, as many passes for chroma at full size as for luma gain .03 dB less than half as many.
     if half_chroma:
         chroma, chroma_passes = halved(chroma), max(passes // 2, 1)
     else:
-        chroma_passes = (passes + 1) // 2
+        chroma_passes = passes
     return Parameters(network, how(luma, passes), how(chroma, chroma_passes), half_chroma, mask_clipped)
 
 
