@@ -55,7 +55,7 @@ def psf_between(sharper: Tensor, blurrier: Tensor, weights: Tensor) -> Tensor:
     row, column = height // 2, width // 2  # one reach before the middle of the padded one
     psf = psf[..., row : row + 2 * reach + 1, column : column + 2 * reach + 1].clamp_min(0)
     psf = psf * (psf >= _FAINTEST * psf.max())
-    if float(psf.sum()) < _NO_LIGHT:  # flat pictures: only rounding errors differ
+    if not float(psf.sum()) >= _NO_LIGHT:  # flat pictures: only rounding errors differ
         psf = torch.zeros_like(psf)
         psf[..., reach, reach] = 1
     return psf / psf.sum()

@@ -50,7 +50,7 @@ def restore(observation: Observation, settings: LightStreaksSettings, progress: 
     progress.stage("looking for lines of light", len(blurry))
     psfs, notes = [], []
     for picture in luminance(blurry):
-        psf = streak_psf(picture[None], progress)
+        psf = streak_psf(picture[None])
         if psf is None:
             notes.append(_NONE)
         psfs.append(delta_psf().to(blurry) if psf is None else psf)

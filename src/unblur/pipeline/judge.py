@@ -49,7 +49,7 @@ _POINT = 0.8  # share of a PSF's light within a pixel of its centre: above it, t
 # Largest share of the detailed tiles that wrong PSFs may explain as well as
 _NO_BETTER = 0.25  # a symmetric PSF
 _NO_BETTER_TOLD_APART = 0.2  # a PSF that the photo tells from its copy turned by 180 degrees
-_LARGEST_LEARNED = 61  # pixels: longer side of the largest PSFs that the learned judge was trained with
+_LARGEST_LEARNED = 61  # pixels: longer side of the largest right PSFs that the learned judge was trained with
 _CERTAIN = 0.2  # `turned_margin` from which a larger one needs no prediction; chosen by hand
 # As NO_BETTER_IN_NOISE, with two standard errors of the share. Of 21 PSFs chosen in scenes of 304 px, it refuses four:
 # three lose .3 to 3.5 dB, one gains .4 dB. Large photos have so many tiles that it does not matter.

@@ -28,7 +28,6 @@ from unblur.solvers.areas import informative_area, informative_place
 from unblur.solvers.blind import estimate_psf, implausibility
 from unblur.solvers.l0 import revise_psf
 from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
-from unblur.types import Progress
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
 _LEVELS = (0.85, 0.55, 0.35, 0.2)  # luminances above which lines are searched
@@ -79,12 +78,11 @@ def shows_lines(grey: Tensor) -> bool:
     return len(_candidates(grey)[0]) > 0
 
 
-def streak_psf(grey: Tensor, progress: Progress | None = None) -> Tensor | None:
+def streak_psf(grey: Tensor) -> Tensor | None:
     """Find the line that several lights of a shaken photo draw alike.
 
     Args:
         grey: luminance, sRGB, `(1, 1, H, W)`, [0, 1].
-        progress: may cancel.
 
     Returns:
         The PSF, `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. None if fewer than
@@ -105,17 +103,23 @@ def streak_psf(grey: Tensor, progress: Progress | None = None) -> Tensor | None:
         return None
     chosen = most_plausible([implausibility(area, psf) for psf in psfs], list(margins))
     best, margin = psfs[chosen], margins[chosen]
+    if _margin_beside(grey, best, boxes) < _BESIDE:
+        return None
     if margin < _CERTAIN:
-        other = _with_margins(area, [estimate_psf(grey, progress=progress)])
+        other = _with_margins(area, [estimate_psf(grey)])
         if other and other[0][0] > margin:
             return None
+    return best
+
+
+def _margin_beside(grey: Tensor, psf: Tensor, boxes: list[Box]) -> float:
+    """The `turned_margin` of a PSF where a photo shows nothing like it, and none of the lines in these boxes."""
     lines = torch.zeros_like(grey)
     for rows, columns in boxes:
         lines[..., rows, columns] = 1
     rows, columns = informative_place(grey, _CONFIRMED)
     area, lines = grey[..., rows, columns], lines[..., rows, columns]
-    beside = turned_margin(area, best, torch.maximum(lines, shows(area, best).to(lines)))
-    return best if beside >= _BESIDE else None
+    return turned_margin(area, psf, torch.maximum(lines, shows(area, psf).to(lines)))
 
 
 def shows(grey: Tensor, line: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from unblur.solvers.data_term import SIGMA_FLOOR, noise_sigma, unclipped
 from unblur.types import Observation, Progress
 
 LARGE_FROM = 4_000_000
-"""Number of pixels above which chroma is restored at half size, in fewer passes, if nothing else is said. Chosen by
-hand."""
+"""Number of pixels above which a photo is restored in fewer passes, and its chroma at half size, if nothing else is
+said. Chosen by hand."""
 
 _COMPRESSED = 0.2 / 255  # on the [0, 1] scale: finest detail of chroma; rounding of RGB to 8 bits makes it 0.25 / 255
 
