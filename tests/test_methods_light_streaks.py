@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from unblur.metrics import kernel_similarity
 from unblur.pipeline.judge import judge
 from unblur.pipeline.options import Options
 from unblur.pipeline.picture import estimate_psf_of, restore_picture
+from unblur.solvers import light_streaks as solver
 from unblur.solvers.light_streaks import Copies, bright_lines, shows, streak_psf
+from unblur.solvers.tiles import tiled
 from unblur.types import Observation, Progress, Restoration, UnblurError
 
 SIDE = 400
@@ -115,6 +118,24 @@ def test_a_sharp_photo_of_letters_that_are_alike_is_left_alone(count, faint):
     picture = letters(count, faint).mean(1, keepdim=True)
     assert len(bright_lines(Copies.of(picture), 0.5)) == count
     assert streak_psf(picture) is None
+
+
+def test_a_psf_from_edges_that_is_told_better_from_its_turned_copy_is_preferred(monkeypatch, shaken):
+    grey = shaken.mean(1, keepdim=True)
+    monkeypatch.setattr(solver, "_CERTAIN", 9.0)
+    monkeypatch.setattr(solver, "estimate_psf", lambda grey: SHAKE.flip(0, 1))
+    assert streak_psf(grey) is not None
+    monkeypatch.setattr(solver, "estimate_psf", lambda grey: SHAKE)
+    assert streak_psf(grey) is None
+
+
+def test_a_large_photo_is_restored_in_tiles(monkeypatch, shaken, found):
+    monkeypatch.setattr("unblur.methods.light_streaks.tiled", partial(tiled, tile=208))
+    made = methods.get("light_streaks")(Observation(blurry=shaken))
+    # Clipped lights and what is below them are not fitted, so there the results may differ.
+    fitted = ~(torch.nn.functional.max_pool2d((shaken.amax(1, keepdim=True) > 0.9).float(), 41, 1, 20) > 0)
+    difference = (made.image - found.image).abs()[fitted.expand_as(shaken)]
+    assert difference.max() > 0 and difference.square().mean().sqrt() < 0.002
 
 
 def test_things_like_a_line_are_found_bright_and_faint():

@@ -78,9 +78,14 @@ def test_a_tile_without_lights_fits_to_one_with_lights(monkeypatch, column):
     assert 0 < float(difference.abs().max()) < 0.01
 
 
-def test_a_large_photo_is_restored_in_three_passes(monkeypatch):
-    scene = blurred_scene(64, 72, sigma=0.01)
-    assert prepared_with_defaults(scene).luma.passes == 4
+def test_a_large_photo_is_restored_in_fewer_passes(monkeypatch):
+    scene = blurred_scene(64, 72, 3, sigma=0.01)
+
+    def passes(**settings) -> tuple[int, int]:
+        parameters = prepared_with_defaults(scene, **settings)
+        return parameters.luma.passes, parameters.chroma.passes
+
+    assert passes(chroma="full") == (4, 4) and passes(chroma="half") == (4, 2)
     monkeypatch.setattr("unblur.methods.wiener_stack.LARGE_FROM", 4000)
-    assert prepared_with_defaults(scene).luma.passes == 3
-    assert prepared_with_defaults(scene, passes=2).luma.passes == 2
+    assert passes(chroma="full") == (3, 3) and passes(chroma="half") == (3, 1)
+    assert passes(chroma="half", passes=3) == (3, 2), "as in a small photo, since it was asked for"

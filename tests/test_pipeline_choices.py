@@ -52,6 +52,8 @@ def test_where_a_method_says_that_it_cannot_restore_the_photo_the_next_choice_re
     blurrier = fake_method(tmp_path, "blurrier", BLURRIER)
     neither = tried(monkeypatch, Choice(blurrier, "it comes first"), Choice(first, "it comes last"))
     assert (neither.changed, neither.method) == (False, "blurrier") and "no sharper" in neither.notes[0]
+    refused = tried(monkeypatch, Choice(first, "it comes first"), Choice(blurrier, "it comes last"))
+    assert (refused.changed, refused.method, refused.reason) == (False, "blurrier", "it comes last")
     alone = tried(monkeypatch, Choice(first, "it is the only one"))
     assert (alone.changed, alone.method, alone.notes) == (False, "first", ["not sure"])
 

@@ -32,8 +32,8 @@ _EXPONENT = 0.8  # of the prior
 _LIGHT, _NEAR = 0.92, 2  # values from which a pixel belongs to a light; pixels around it that are left out, too
 
 _NONE = (
-    "No PSF was found in lights: fewer than four draw the same line, or the rest of the photo confirms it less than "
-    "another PSF."
+    "No PSF was found in lights: fewer than four draw the same line, the rest of the photo does not confirm it, or "
+    "another PSF explains the photo better."
 )
 
 

@@ -86,7 +86,7 @@ def hyper_laplacian(
 
 
 def quick_hyper_laplacian(canvas: Canvas, weight: Tensor, exponent: float, *, progress: Progress) -> Tensor:
-    """As `hyper_laplacian`, first at half size: a third of the time, and nearly the same picture.
+    """As `hyper_laplacian`, but first at half size, so that fewer steps are needed at full size.
 
     Args:
         canvas: the photo and its PSF.

@@ -54,6 +54,7 @@ def parameters_for(
     *,
     psf_error: float,
     passes: int,
+    chroma_passes: int,
     half_chroma: bool,
     mask_clipped: bool,
     dtype: torch.dtype,
@@ -66,7 +67,8 @@ def parameters_for(
         sigma: noise level of each channel, on the [0, 1] scale; None: estimated.
         psf_error: see `Deconvolution`.
         passes: number of passes for luma.
-        half_chroma: whether chroma is restored at half size, in half as many passes.
+        chroma_passes: number of passes for chroma.
+        half_chroma: whether chroma is restored at half size.
         mask_clipped: whether saturated pixels are not fitted.
         dtype: number format of the network.
     """
@@ -79,10 +81,7 @@ def parameters_for(
     if is_grey(blurry):
         return Parameters(network, how(blurry[:, :1], passes), None, False, mask_clipped)
     luma, chroma = rgb_to_ycbcr(blurry).split((1, 2), 1)
-    if half_chroma:
-        chroma, chroma_passes = halved(chroma), max(passes // 2, 1)
-    else:
-        chroma_passes = passes
+    chroma = halved(chroma) if half_chroma else chroma
     return Parameters(network, how(luma, passes), how(chroma, chroma_passes), half_chroma, mask_clipped)
 
 
