@@ -8,11 +8,19 @@ import torch
 from helpers import blurred_scene
 from unblur import methods
 from unblur.layers import precision
-from unblur.layers.precision import autocast, computes_bfloat16, dtype_for
+from unblur.layers.precision import agree_on, autocast, computes_bfloat16, dtype_for, restores_in_bfloat16
 from unblur.metrics import psnr
 from unblur.types import Observation
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _as_measured():
+    """No test of another file has left an agreement, and none is left."""
+    agree_on(None)
+    yield
+    agree_on(None)
 
 
 @pytest.fixture
@@ -55,6 +63,24 @@ def test_the_speed_is_measured_once():
     first = precision._time_in_bfloat16()
     assert 0.01 < first < 100
     assert precision._time_in_bfloat16() == first
+
+
+@pytest.mark.parametrize("time_in_bfloat16", [0.5, 1.5])
+@pytest.mark.parametrize("agreed", [True, False])
+def test_processes_that_agree_need_no_measurement(cpu, agreed, time_in_bfloat16):
+    cpu("x86_64", avx512_bf16=True, time_in_bfloat16=time_in_bfloat16)
+    agree_on(agreed)
+    assert restores_in_bfloat16() is agreed
+    assert dtype_for("auto", CPU) == (torch.bfloat16 if agreed else torch.float32)
+    assert dtype_for("auto", CPU, gradients=True) == torch.bfloat16
+    agree_on(None)
+    assert restores_in_bfloat16() is (time_in_bfloat16 < 1)
+
+
+def test_a_cpu_that_would_emulate_bfloat16_does_not_even_if_others_agree(cpu):
+    cpu("x86_64")
+    agree_on(True)
+    assert dtype_for("auto", CPU) == torch.float32
 
 
 def test_a_version_of_torch_that_cannot_tell_counts_as_no(monkeypatch):

@@ -11,8 +11,10 @@ from PIL import Image
 from fakes import fake_method
 from folder_runs import PHOTOS, ThisProcess, brightening_job, folder_of_photos, results, run_folder
 from unblur.image_io import write_psf
+from unblur.layers.precision import agree_on
 from unblur.pipeline.folders import run, task
 from unblur.pipeline.folders.manifest import MANIFEST, read_records
+from unblur.pipeline.folders.processes import LocalProcesses
 from unblur.pipeline.folders.scan import find_photos
 from unblur.pipeline.folders.task import Job, describe_job
 from unblur.pipeline.options import Options
@@ -111,6 +113,31 @@ def test_a_run_that_was_ended_between_the_record_and_the_result_is_continued(pho
         patch.setattr(run, "move_in_place", killed)
         run_folder(photos, out, stronger, resume=True)
     assert len(run_folder(photos, out, stronger, resume=True)) == len(PHOTOS), "the older result was replaced"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_all_photos_are_computed_in_one_number_format_also_when_a_run_is_continued(
+    photos, out, tmp_path, monkeypatch, first
+):
+    """Each process, and each run, might measure something else."""
+    body = (
+        "from unblur.layers.precision import restores_in_bfloat16\n"
+        "    return Restoration(image=observation.blurry + (0.1 if restores_in_bfloat16() else 0.2))"
+    )
+    telling = Job(Options(fake_method(tmp_path, "telling", body), force=True))
+    monkeypatch.setattr(run, "restores_in_bfloat16", lambda: first)
+    try:
+        run_folder(photos, tmp_path / "undisturbed", telling)
+        with pytest.raises(KeyboardInterrupt):
+            run_folder(photos, out, telling, ThisProcess(most=2))
+        monkeypatch.setattr(run, "restores_in_bfloat16", lambda: not first)
+        records = run_folder(photos, out, telling, LocalProcesses(1), resume=True)
+        assert {record.bfloat16 for record in records.values()} == {first}
+        assert results(out) == results(tmp_path / "undisturbed")
+        run_folder(photos, tmp_path / "new", telling)
+        assert results(out) != results(tmp_path / "new")
+    finally:
+        agree_on(None)
 
 
 def test_nothing_is_done_twice(photos, out, job):

@@ -21,7 +21,7 @@ def dtype_for(precision: Precision, device: torch.device, *, gradients: bool = F
 
     "auto" is bfloat16 where that is faster, else float32. An x86 CPU with AVX512-BF16 but without AMX is faster with
     bfloat16 if it computes gradients. If it only restores, some are twice as fast with it and others 1.5 times slower
-    (docs/models.md), so a convolution is timed in both formats, once per process.
+    (docs/models.md), so a convolution is timed in both formats, once per process (`restores_in_bfloat16`).
 
     Args:
         precision: as the user set it.
@@ -29,10 +29,33 @@ def dtype_for(precision: Precision, device: torch.device, *, gradients: bool = F
         gradients: whether gradients are computed, too.
     """
     if precision == "auto":
-        always = gradients or device.type != "cpu" or _multiplies_tiles()
-        faster = computes_bfloat16(device) and (always or _convolves_faster())
+        always = gradients or device.type != "cpu"
+        faster = computes_bfloat16(device) and (always or restores_in_bfloat16())
         precision = "bfloat16" if faster else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def restores_in_bfloat16() -> bool:
+    """Whether "auto" is bfloat16 on a CPU with instructions for it, if no gradients are computed.
+
+    As `agree_on` has set it, or else as measured.
+    """
+    if _agreed is not None:
+        return _agreed
+    return computes_bfloat16(torch.device("cpu")) and (_multiplies_tiles() or _convolves_faster())
+
+
+def agree_on(bfloat16: bool | None) -> None:
+    """Set what `restores_in_bfloat16` gives in this process, such as what another process has measured.
+
+    So several processes compute in one format even if their measurements differ. A CPU without instructions for
+    bfloat16 computes in float32 all the same.
+
+    Args:
+        bfloat16: the answer; None: as measured.
+    """
+    global _agreed
+    _agreed = bfloat16
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -63,6 +86,7 @@ def _multiplies_tiles() -> bool:
 
 _CLEARLY = 0.85  # time of a convolution in bfloat16, relative to float32, below which bfloat16 is used; by hand
 _TIMED_ONCE = threading.Lock()
+_agreed: bool | None = None  # see `agree_on`
 
 
 def _convolves_faster() -> bool:

@@ -46,6 +46,7 @@ class Record:
         output_mtime_ns: time at which it was written, in nanoseconds.
         options: what was asked for, with the checksums of the files that were named, and the number of threads.
         version: versions of unblur and torch.
+        bfloat16: whether networks computed in bfloat16 where the setting `precision` is "auto"; None: not recorded.
     """
 
     input: str
@@ -67,6 +68,7 @@ class Record:
     output_mtime_ns: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     version: str = ""
+    bfloat16: bool | None = None
 
     def line(self) -> str:
         """The record as one line of JSON, without the line break."""

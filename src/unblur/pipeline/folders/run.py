@@ -12,7 +12,17 @@ from typing import Any, Literal
 from unblur.image_io import ImageFileError
 from unblur.image_io.size import picture_size
 from unblur.image_io.write import check_place, move_in_place
-from unblur.pipeline.folders.manifest import MANIFEST, PRIVATE, History, Manifest, Record, read_histories, stamp
+from unblur.layers.precision import restores_in_bfloat16
+from unblur.pipeline.folders.manifest import (
+    MANIFEST,
+    PRIVATE,
+    History,
+    Manifest,
+    Record,
+    read_histories,
+    read_records,
+    stamp,
+)
 from unblur.pipeline.folders.memory import MemoryModel
 from unblur.pipeline.folders.processes import Executor
 from unblur.pipeline.folders.scan import Found
@@ -117,11 +127,22 @@ def restore_folder(
     """
     todo = [entry for entry in entries if entry.state != "done"]
     on_start(len(todo))
+    job = replace(job, bfloat16=_in_bfloat16(manifest.out))
     run = _Run(manifest, job, {entry.found.name: entry for entry in todo}, len(entries) - len(todo))
     for task, outcome in executor.run(run.tasks()):
         yield run.finish(task, outcome)
         yield from run.refused()
     yield from run.refused()
+
+
+def _in_bfloat16(out: Path) -> bool:
+    """Whether networks compute in bfloat16: as in the records that are there, or else as measured here.
+
+    A measurement in each process, or in each run, might give different answers, and so different bytes.
+    """
+    recorded = (record.bfloat16 for record in read_records(out) if record.bfloat16 is not None)
+    first = next(recorded, None)
+    return restores_in_bfloat16() if first is None else first
 
 
 class _Run:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from unblur.imaging.psf import describe_psf
+from unblur.layers.precision import agree_on
 from unblur.pipeline import trouble
 from unblur.pipeline.folders.manifest import Record, stamp
 from unblur.pipeline.options import Options
@@ -42,6 +43,8 @@ class Job:
         keep: files that are never replaced: that of the PSF, of weights, of a method.
         threads: number of torch's threads for a photo. The last bits of what a network computes depend on it.
         digest: what was asked for, as it stands in the manifest.
+        bfloat16: whether networks compute in bfloat16 on a CPU where the setting `precision` is "auto"; None: as each
+            process measures.
     """
 
     options: Options
@@ -50,6 +53,7 @@ class Job:
     keep: tuple[Path, ...] = ()
     threads: int = 1
     digest: Mapping[str, Any] = field(default_factory=dict)
+    bfloat16: bool | None = None
 
     def observation(self) -> Observation:
         """What is known besides the photo."""
@@ -89,7 +93,7 @@ class Task:
     def noted(self, **values: Any) -> Record:
         """A record of this task with these values."""
         own = {"input": str(self.photo), "output": self.name, "options": dict(self.job.digest), "version": _versions()}
-        return Record(**(values | own))
+        return Record(**(values | own | {"bfloat16": self.job.bfloat16}))
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def _versions() -> str:
 def do(task: Task) -> Outcome:
     """Restore the photo of a task with this process. Never raises an `Exception`: an error is an outcome, too."""
     torch.set_num_threads(task.job.threads)
+    agree_on(task.job.bfloat16)
     started, before = perf_counter(), _peak_memory()
     previews: list[bytes] = []
     pixels: list[int] = []
