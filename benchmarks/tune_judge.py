@@ -39,6 +39,7 @@ SIZE = (400, 560)
 THRESHOLDS = {
     "turned": -TOLD_APART,
     "no better": NO_BETTER_IN_NOISE,
+    "no better, at most": judge._NO_BETTER_IN_FEW_TILES,
     "sharpness": judge._SHARP,
     "beyond": judge._BEYOND,
     "tones": judge._TONES,
@@ -120,6 +121,7 @@ def figures_of(sample: Scene) -> Figures:
         "gain": after - before,
         "turned": -evidence.turned,
         "no better": evidence.share_no_better,
+        "no better, at most": evidence.largest_share,
         "sharpness": sharpness(grey, sigma),
         "beyond": float(outside.square().mean().sqrt()),
         "tones": float(tones.abs().max()),

@@ -22,7 +22,7 @@ from unblur.pipeline.picture import estimate_psf_of, restore_picture
 from unblur.solvers import light_streaks as solver
 from unblur.solvers.light_streaks import Copies, bright_lines, shows, streak_psf
 from unblur.solvers.tiles import tiled
-from unblur.types import Observation, Progress, Restoration, UnblurError
+from unblur.types import Cancelled, Observation, Progress, Restoration, UnblurError
 
 SIDE = 400
 LAMPS = ((50, 60), (60, 330), (120, 110), (340, 50), (330, 350), (70, 200))
@@ -123,10 +123,20 @@ def test_a_sharp_photo_of_letters_that_are_alike_is_left_alone(count, faint):
 def test_a_psf_from_edges_that_is_told_better_from_its_turned_copy_is_preferred(monkeypatch, shaken):
     grey = shaken.mean(1, keepdim=True)
     monkeypatch.setattr(solver, "_CERTAIN", 9.0)
-    monkeypatch.setattr(solver, "estimate_psf", lambda grey: SHAKE.flip(0, 1))
+    monkeypatch.setattr(solver, "estimate_psf", lambda grey, progress: SHAKE.flip(0, 1))
     assert streak_psf(grey) is not None
-    monkeypatch.setattr(solver, "estimate_psf", lambda grey: SHAKE)
+    monkeypatch.setattr(solver, "estimate_psf", lambda grey, progress: SHAKE)
     assert streak_psf(grey) is None
+
+
+def test_the_search_for_that_psf_can_be_cancelled(monkeypatch, shaken):
+    class Stopping(Progress):
+        def on_advance(self, steps, figures):
+            self.cancel()
+
+    monkeypatch.setattr(solver, "_CERTAIN", 9.0)
+    with pytest.raises(Cancelled):
+        streak_psf(shaken.mean(1, keepdim=True), Stopping())
 
 
 def test_a_large_photo_is_restored_in_tiles(monkeypatch, shaken, found):

@@ -269,7 +269,7 @@ def test_a_predicted_loss_does_not_count_for_a_psf_that_is_clear_and_larger_than
         return judge_module.why_not_gaining(scene.blurry, restored, psf, least)
 
     assert "not expected to become clearer" in str(reason(asymmetric)), "it learned from PSFs of this size"
-    monkeypatch.setattr(judge_module, "_LARGEST_LEARNED", 3)
+    monkeypatch.setattr(judge_module, "LARGEST_PSF", 3)
     assert reason(asymmetric) is None
     assert "not expected to become clearer" in str(reason(symmetric)), "it is like its turned copy"
     assert reason(asymmetric, judge_module.LEAST_GAIN_IN_DOUBT) is not None, "it was refused before"

@@ -47,14 +47,13 @@ def restore(observation: Observation, settings: LightStreaksSettings, progress: 
     """Find each picture's PSF in its lights, and deconvolve it; see `LightStreaksSettings`."""
     blurry = observation.blurry
     assert blurry is not None
-    progress.stage("looking for lines of light", len(blurry))
     psfs, notes = [], []
     for picture in luminance(blurry):
-        psf = streak_psf(picture[None])
+        progress.stage("looking for lines of light")
+        psf = streak_psf(picture[None], progress)
         if psf is None:
             notes.append(_NONE)
         psfs.append(delta_psf().to(blurry) if psf is None else psf)
-        progress.advance()
     sigmas = noise_sigma(observation).flatten()
     images = [
         picture[None] if psf.numel() == 1 else _restored(picture[None], psf, settings.strength, sigma, progress)

@@ -33,7 +33,7 @@ from unblur.solvers.blind import (
     size_around,
 )
 from unblur.solvers.data_term import SIGMA_FLOOR, unclipped
-from unblur.solvers.gain import can_predict, predict
+from unblur.solvers.gain import LARGEST_PSF, can_predict, predict
 from unblur.solvers.psf_evidence import NO_BETTER_IN_NOISE, evidence_for, holds_a_tile, share_explained_no_better
 from unblur.solvers.psf_tiles import SOME_NOISE, TOLD_APART, holds_tiles, turned_margin
 from unblur.types import Observation, Progress, Restoration
@@ -69,7 +69,6 @@ CAUTION = 0.25
 # Gains in dB that must remain then. Of 76 candidates of validation scenes with .5 dB or more, two lose .07 dB at most.
 LEAST_GAIN = -2.0
 """For a PSF that explains the photo better than wrong ones do."""
-_LARGEST_LEARNED = 61  # pixels: longer side of the largest right PSFs that the learned judge was trained with
 _CLEARLY_TURNED = 0.2  # `turned_margin` with which a larger PSF needs no prediction; chosen by hand
 LEAST_GAIN_IN_DOUBT = 0.5
 """For a PSF that does not."""
@@ -297,7 +296,7 @@ def why_not_gaining(grey: Tensor, restored: Tensor, psf: Tensor | None, least: f
         return None
     if psf is None:
         return "Restoring failed: the result is not expected to be clearer than the photo."
-    believed_without = least <= LEAST_GAIN and max(psf.shape) > _LARGEST_LEARNED
+    believed_without = least <= LEAST_GAIN and max(psf.shape) > LARGEST_PSF
     if believed_without and evidence_for(grey, psf, SOME_NOISE).turned >= _CLEARLY_TURNED:
         return None
     return "No credible PSF was found: with the best one, the photo is not expected to become clearer."

@@ -28,6 +28,7 @@ from unblur.solvers.areas import informative_area, informative_place
 from unblur.solvers.blind import estimate_psf, implausibility
 from unblur.solvers.l0 import revise_psf
 from unblur.solvers.psf_tiles import TOLD_APART, holds_tiles, most_plausible, turned_margin
+from unblur.types import Progress
 
 # Chosen by hand on synthesised photos with lights; benchmarks/light_streaks.py measures the result.
 _LEVELS = (0.85, 0.55, 0.35, 0.2)  # luminances above which lines are searched
@@ -78,11 +79,12 @@ def shows_lines(grey: Tensor) -> bool:
     return len(_candidates(grey)[0]) > 0
 
 
-def streak_psf(grey: Tensor) -> Tensor | None:
+def streak_psf(grey: Tensor, progress: Progress | None = None) -> Tensor | None:
     """Find the line that several lights of a shaken photo draw alike.
 
     Args:
         grey: luminance, sRGB, `(1, 1, H, W)`, [0, 1].
+        progress: told when a PSF is estimated from edges; may cancel.
 
     Returns:
         The PSF, `(h, w)`, odd sides, non-negative, sums to 1, centre of mass at the middle pixel. None if fewer than
@@ -106,7 +108,7 @@ def streak_psf(grey: Tensor) -> Tensor | None:
     if _margin_beside(grey, best, boxes) < _BESIDE:
         return None
     if margin < _CERTAIN:
-        other = _with_margins(area, [estimate_psf(grey)])
+        other = _with_margins(area, [estimate_psf(grey, progress=progress)])
         if other and other[0][0] > margin:
             return None
     return best

@@ -92,8 +92,14 @@ class Task:
 
     def noted(self, **values: Any) -> Record:
         """A record of this task with these values."""
-        own = {"input": str(self.photo), "output": self.name, "options": dict(self.job.digest), "version": _versions()}
-        return Record(**(values | own | {"bfloat16": self.job.bfloat16}))
+        own: dict[str, Any] = {
+            "input": str(self.photo),
+            "output": self.name,
+            "options": dict(self.job.digest),
+            "version": _versions(),
+            "bfloat16": self.job.bfloat16,
+        }
+        return Record(**(values | own))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from unblur.types import Observation, Progress
 
 JUDGE = Trained(method="judge", folder=Path(__file__).parent, build=network_of, module="gain")
 
+LARGEST_PSF = 61
+"""Longer side in pixels of the largest right PSFs that the shipped weights were trained with (docs/models.md)."""
+
 _SIDE = 304  # pixels: side of the area that is looked at, as in training
 
 
