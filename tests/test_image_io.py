@@ -255,6 +255,14 @@ def test_white_is_zero_shows_as_a_viewer_shows_it(tmp_path):
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), 65535 - samples)
 
 
+def test_the_alpha_of_a_white_is_zero_picture_is_not_inverted(tmp_path):
+    samples = picture("LA", "uint8")
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="miniswhite", extrasamples=[2])
+    photo = read_photo(tmp_path / "a.tif")
+    np.testing.assert_allclose(photo.pixels[..., 0] * 255, 255 - samples[..., 0], atol=1e-4)
+    np.testing.assert_allclose(photo.alpha * 255, samples[..., 1], atol=1e-4)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 4000), (0, 1), (-100, 4000), (0, 0.003), (0, 1e9)])
 def test_float_tiff_keeps_its_own_numbers(tmp_path, low, high):
     counts = np.random.default_rng(5).uniform(low, high, (HEIGHT, WIDTH, 3)).astype(np.float32)
@@ -344,6 +352,19 @@ def test_a_second_picture_in_a_phone_jpeg_is_not_an_animation(tmp_path):
     photo = read_photo(tmp_path / "a.jpg")
     assert photo.format == "JPEG"
     assert any("second picture" in note for note in photo.notes)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_with_alpha_and_a_long_profile_is_written_as_it_was_read(tmp_path, lossless):
+    image = Image.fromarray(picture("RGBA", "uint8"))
+    image.save(tmp_path / "a.webp", lossless=lossless, icc_profile=bytes(8000))
+    assert read_photo(tmp_path / "a.webp").lossless is lossless
+
+
+def test_a_name_that_does_not_fit_the_content_is_noted(tmp_path):
+    Image.fromarray(picture("RGB", "uint8")).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert read_photo(tmp_path / "a.jpg").notes == ["This is a PNG file, though its name ends in .jpg."]
 
 
 def test_lossless_sources_stay_lossless_as_webp(tmp_path):

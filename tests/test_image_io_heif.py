@@ -118,3 +118,35 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with pytest.raises(ImageFileError, match=r"IMG_1.HEIC: HEIC needs one more package: pip install 'unblur\[heif\]'"):
         decode_photo(HEIC, "IMG_1.HEIC")
+
+
+def with_colours(data: bytes, primaries: int, transfer: int) -> bytes:
+    """An AVIF file that names its colours by these numbers of H.273."""
+    at = data.index(b"colrnclx") + 8
+    return data[:at] + bytes((0, primaries, 0, transfer)) + data[at + 4 :]
+
+
+@pytest.mark.parametrize("colours", [(9, 16), (12, 13)])  # HDR of a television, P3 of a telephone
+def test_colours_that_are_not_srgb_are_named_in_a_png_and_in_a_note_elsewhere(tmp_path, colours):
+    photo = decode_photo(with_colours(avif(), *colours), "a.avif")
+    assert photo.cicp == colours
+    assert write_photo(photo, tmp_path / "a.png") == []
+    assert b"cICP" + bytes((*colours, 0, 1)) in (tmp_path / "a.png").read_bytes()
+    again = read_photo(tmp_path / "a.png")
+    assert again.cicp == colours
+    write_photo(again, tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes().count(b"cICP") == 1
+    assert "The colours of the photo are not sRGB" in write_photo(again, tmp_path / "a.jpg")[0]
+
+
+def test_the_colours_of_srgb_need_no_note(tmp_path):
+    photo = decode_photo(with_colours(avif(), 1, 13), "a.avif")
+    assert photo.cicp is None
+    assert write_photo(photo, tmp_path / "a.jpg") == []
+
+
+def test_a_picture_of_10_bits_is_not_called_one_of_16(tmp_path):
+    photo = decode_photo(avif_of_bits(10), "a.avif")
+    assert write_photo(photo, tmp_path / "a.jpg") == [
+        "The 10-bit or 12-bit photo was saved as 8-bit; JPEG holds no more."
+    ]

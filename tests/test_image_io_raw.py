@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from dng_file import dng
 from fakes import brightening
-from unblur.image_io import ImageFileError, decode_photo, encode_photo, read_photo
+from unblur.image_io import ImageFileError, decode_photo, encode_photo, raw, read_photo
 from unblur.image_io.raw import is_raw
 from unblur.image_io.size import picture_size
 from unblur.imaging.convolution import convolve
@@ -166,3 +167,55 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(ImageFileError, match=r"a.dng: camera RAW needs one more package: pip install 'unblur\[raw\]'"):
         decode_photo(dng(LIGHT), "a.dng")
+
+
+def as_part(exif_tags: list[tuple[int, int, bytes]]) -> bytes:
+    """A TIFF file with one directory of these tags: (tag, type, value of four bytes)."""
+    table = b"".join(tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + value for tag, kind, value in exif_tags)
+    return b"II*\0\x08\0\0\0" + len(exif_tags).to_bytes(2, "little") + table + bytes(4)
+
+
+MAKE = (271, 2, (4).to_bytes(4, "little") + b"Ours")
+ISO = (34855, 3, (1).to_bytes(4, "little") + b"\x90\x01\0\0")  # 400
+
+
+@pytest.mark.parametrize("mark", [b"IIRO", b"IIRS", b"IIU\0"])
+def test_the_exif_of_a_raw_with_a_header_of_its_own_is_found(mark):
+    exif = raw._exif(mark + as_part([MAKE])[4:])
+    assert exif is not None and exif.startswith(b"Exif\0\0II*\0") and b"Ours" in exif
+
+
+def test_the_exif_of_fujis_raw_is_that_of_its_jpeg():
+    exif = b"Exif\0\0" + as_part([MAKE])
+    jpeg = b"\xff\xd8\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + b"\xff\xda"
+    head = b"FUJIFILMCCD-RAW ".ljust(84, b"0") + (100).to_bytes(4, "big") + len(jpeg).to_bytes(4, "big")
+    assert raw._exif(head.ljust(100, b"\0") + jpeg) == exif
+    assert raw._exif(head.ljust(100, b"\0")) is None
+
+
+def test_the_exif_of_a_cr3_is_put_together_from_its_directories():
+    def box(name: bytes, content: bytes) -> bytes:
+        return (len(content) + 8).to_bytes(4, "big") + name + content
+
+    head = box(b"ftyp", b"crx \0\0\0\1")
+    exif = raw._exif(head + box(b"CMT1", as_part([MAKE])) + box(b"CMT2", as_part([ISO])) + box(b"CMT4", b"damaged"))
+    assert exif is not None
+    tags = Image.Exif()
+    tags.load(exif)
+    assert tags[271] == "Ours"
+    assert tags.get_ifd(34665)[34855] == 400
+    assert raw._exif(head) is None
+
+
+def test_missing_exif_is_noted(rawpy, monkeypatch):
+    monkeypatch.setattr(raw, "_exif", lambda data: None)
+    assert "Its EXIF data was not found, and is left out." in decode_photo(dng(LIGHT), "a.dng").notes
+
+
+def test_a_tiff_whose_first_pixel_looks_like_the_mark_of_a_raw_is_a_tiff():
+    """Canon's mark is "CR" and a version; a TIFF may have its pixels at this place."""
+    table = [(256, 1), (257, 1), (258, 8), (262, 2), (273, 8), (277, 3), (278, 1), (279, 3)]
+    entries = b"".join(struct.pack("<HHLHH", tag, 3, 1, value, 0) for tag, value in table)
+    data = b"II*\0" + (12).to_bytes(4, "little") + b"CR\x63\0" + len(table).to_bytes(2, "little") + entries + bytes(4)
+    photo = decode_photo(data, "a.tif")
+    np.testing.assert_allclose(photo.pixels[0, 0] * 255, [67, 82, 99], atol=1e-4)

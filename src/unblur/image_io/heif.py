@@ -13,6 +13,9 @@ from PIL import AvifImagePlugin
 from unblur.image_io.metadata import EXIF_PREFIX
 from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
 
+_LIKE_SRGB = (1, 2), (1, 2, 6, 13)
+"""Primaries and transfer functions of H.273 that are shown as sRGB: its own, those of BT.709, and none named."""
+
 
 def decode_heif(data: bytes, path: Path, max_pixels: int) -> Decoded:
     """Decode the main picture of a HEIF file.
@@ -41,6 +44,7 @@ def decode_heif(data: bytes, path: Path, max_pixels: int) -> Decoded:
         exif=_with_prefix(info.get("exif")),
         icc=info.get("icc_profile"),
         xmp=info.get("xmp"),
+        cicp=_cicp(data, info.get("icc_profile")),
         notes=notes,
     )
 
@@ -73,6 +77,7 @@ def decode_avif(data: bytes, path: Path, max_pixels: int) -> Decoded:
         exif=_with_prefix(info.get("exif")),  # Pillow writes the rotation of the file into its orientation
         icc=info.get("icc_profile"),
         xmp=info.get("xmp"),
+        cicp=_cicp(data, info.get("icc_profile")),
     )
 
 
@@ -105,6 +110,16 @@ def _decoded(stored: np.ndarray, **values: Any) -> Decoded:
         lossless=False,
         **values,
     )
+
+
+def _cicp(data: bytes, icc: bytes | None) -> tuple[int, int] | None:
+    """Primaries and transfer function of the first colour box with such numbers; None for those of sRGB."""
+    at = data.find(b"colrnclx")
+    if icc or at < 0 or at + 12 > len(data):
+        return None
+    primaries, transfer = (int.from_bytes(data[at + 8 + 2 * i : at + 10 + 2 * i], "big") for i in range(2))
+    is_srgb = primaries in _LIKE_SRGB[0] and transfer in _LIKE_SRGB[1]
+    return None if is_srgb or max(primaries, transfer) > 255 else (primaries, transfer)
 
 
 def _with_prefix(exif: bytes | None) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from unblur.image_io.directories import (
     SHORT,
     Entry,
     Order,
+    Tree,
     byte_order,
     first_number,
     read_entries,
@@ -154,6 +156,36 @@ def exif_of_tiff(data: bytes, directory: int) -> bytes | None:
     description = tree.get(270)
     if isinstance(description, tuple) and description[1].startswith((b'{"shape"', b"shape=")):
         del tree[270]  # tifffile describes the layout of the file here; it is wrong for another file
+    return _exif_block(tree, order)
+
+
+def exif_of_parts(parts: Mapping[int, bytes]) -> bytes | None:
+    """An EXIF block from directories that are stored as TIFF files of their own.
+
+    Args:
+        parts: the first directory at 0, the directories below it at the tags that point to them.
+
+    Returns:
+        None if the first directory is damaged. Another one that is damaged is left out.
+    """
+    tree: Tree = {}
+    order: Order | None = None
+    for tag, part in sorted(parts.items()):
+        try:
+            its_order = byte_order(part)
+            (first,) = struct.unpack_from(its_order + "L", part, 4)
+            directory = read_tree(part, its_order, first, wanted=lambda inner: tag > 0 or inner in _DESCRIPTIVE)
+        except (struct.error, ValueError):
+            continue
+        if tag == 0:
+            tree, order = directory, its_order
+        elif directory and its_order == order:
+            tree[tag] = directory
+    return None if order is None else _exif_block(tree, order)
+
+
+def _exif_block(tree: Tree, order: Order) -> bytes | None:
+    """The EXIF block of a first directory; None if it is empty."""
     if not tree:
         return None
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)

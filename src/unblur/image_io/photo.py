@@ -59,6 +59,8 @@ class Photo:
         jpeg_tables: the quantisation tables of a JPEG, luminance first.
         extra_sample: TIFF's code for the meaning of `alpha` (0 unspecified, 2 transparency).
         native: blocks that only this format has, as (name, bytes): PNG chunks, JPEG segments.
+        cicp: primaries and transfer function of the colours, by the numbers of ITU-T H.273, if the file gives no colour
+            profile but these, and they are not those of sRGB; only PNG can say so.
         linear: whether the pixels are proportional to light, as in camera RAW. They are written with the curve of sRGB.
         notes: sentences for the user about what was changed while reading.
     """
@@ -78,6 +80,7 @@ class Photo:
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
     extra_sample: int = 2
     native: tuple[tuple[str, bytes], ...] = ()
+    cicp: tuple[int, int] | None = None
     linear: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -120,6 +123,7 @@ class Decoded:
     jpeg_tables: tuple[tuple[int, ...], ...] | None = None
     extra_sample: int = 2
     native: tuple[tuple[str, bytes], ...] = ()
+    cicp: tuple[int, int] | None = None
     linear: bool = False
     notes: list[str] = field(default_factory=list)
 

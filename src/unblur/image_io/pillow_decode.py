@@ -86,11 +86,22 @@ def decode_with_pillow(data: bytes, path: Path, format: FileFormat, max_pixels: 
         dpi=info.get("dpi"),
         xmp=info.get("xmp"),
         mode=mode,
-        lossless=not (format == "JPEG" or (format == "WEBP" and b"VP8 " in data[:4096])),
+        lossless=not (format == "JPEG" or (format == "WEBP" and _is_lossy_webp(data))),
         jpeg_tables=tables,
         native=_jpeg_segments(image_segments(data)) if format == "JPEG" else (),
         notes=notes,
     )
+
+
+def _is_lossy_webp(data: bytes) -> bool:
+    """Whether the pixels of a WebP file are in a chunk `VP8 `; those without loss are in `VP8L`."""
+    position = 12
+    while position + 8 <= len(data):
+        name, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8 "
+        position += 8 + length + length % 2
+    return True
 
 
 def image_segments(data: bytes) -> list[tuple[int, bytes]]:

@@ -17,6 +17,7 @@ from unblur.image_io.pillow_decode import decode_with_pillow, open_with_pillow
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
+_SRGB = 1, 13  # primaries and transfer function in a chunk cICP
 _KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
 _XMP = b"XML:com.adobe.xmp\0"
 _METRE = 0.0254
@@ -54,6 +55,8 @@ def decode_png(data: bytes, path: Path, max_pixels: int) -> Decoded:
     decoded.native = tuple(
         (name.decode("ascii"), content) for name, content in chunks if name in _KEPT and not content.startswith(_XMP)
     )
+    named = next((content for name, content in chunks if name == b"cICP" and len(content) == 4), None)
+    decoded.cicp = None if named is None or tuple(named[:2]) == _SRGB else (named[0], named[1])
     return decoded
 
 
@@ -64,6 +67,8 @@ def encode_png(samples: np.ndarray, photo: Photo) -> bytes:
     pixels = np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     plain = _read_chunks(bytes(png_encode(pixels)), Path("the new PNG"))
     chunks = [chunk for chunk in plain if chunk[0] == b"IHDR"]
+    if photo.cicp and photo.format != "PNG":  # that of a PNG is among its own chunks
+        chunks.append((b"cICP", bytes((*photo.cicp, 0, 1))))
     if photo.icc:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc)))
     if photo.dpi:

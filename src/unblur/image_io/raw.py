@@ -12,13 +12,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unblur.image_io.directories import Block, Order, byte_order, first_number, read_entries
-from unblur.image_io.metadata import exif_of_tiff
+from unblur.image_io.directories import (
+    EXIF_DIRECTORY,
+    GPS_DIRECTORY,
+    Block,
+    Order,
+    byte_order,
+    first_number,
+    read_entries,
+)
+from unblur.image_io.metadata import EXIF_PREFIX, exif_of_parts, exif_of_tiff
 from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
+from unblur.image_io.pillow_decode import image_segments
 
 _PHOTOMETRIC, _SUBDIRECTORIES, _DNG_VERSION = 262, 330, 50706  # tags
 _COLOUR_FILTER_ARRAY = 32803
 _MOST_SUBDIRECTORIES = 16
+_MARKS = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*", b"IIU\0": b"II*\0"}  # of Olympus and Panasonic
+_FUJI, _FUJI_JPEG = b"FUJIFILMCCD-RAW ", 84  # the beginning; where the place of the JPEG stands
+_CR3_METADATA = 2**20  # bytes at the beginning that hold the metadata of a CR3
 
 
 def is_raw(data: Block) -> bool:
@@ -75,13 +87,17 @@ def decode_raw(data: bytes, path: Path, max_pixels: int) -> Decoded:
     except rawpy.LibRawError as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise ImageFileError(path, f"LibRaw cannot read it ({reason}). Convert it to 16-bit TIFF first.") from error
+    exif = _exif(data)
+    notes = ["RAW was developed with the camera's white balance and the curve of sRGB; its JPEG may look different."]
+    if exif is None:
+        notes.append("Its EXIF data was not found, and is left out.")
     return Decoded(
         samples=samples if samples.ndim == 3 else samples[..., None],
         format="RAW",
         orientation=1,  # LibRaw turns the picture
-        exif=_exif(data),
+        exif=exif,
         linear=True,
-        notes=["RAW was developed with the camera's white balance and the curve of sRGB; its JPEG may look different."],
+        notes=notes,
     )
 
 
@@ -111,7 +127,29 @@ def _size(raw: Any) -> tuple[int, int]:
 
 
 def _exif(data: bytes) -> bytes | None:
-    """The EXIF of a RAW file that has the layout of a TIFF, as most have."""
-    orders = {b"II": "<", b"MM": ">"}
-    order = orders.get(data[:2])
-    return exif_of_tiff(data, struct.unpack_from(f"{order}L", data, 4)[0]) if order else None
+    """The EXIF of a RAW file; None if it has none, or has it at a place that is not known.
+
+    Most have the layout of a TIFF, some with a header of their own. Fuji's hold a JPEG that has it, and Canon's CR3 one
+    TIFF for each directory.
+    """
+    if data.startswith(_FUJI):
+        start, length = struct.unpack_from(">LL", data, _FUJI_JPEG)
+        jpeg = data[start : start + length]
+        return next((content for _, content in image_segments(jpeg) if content.startswith(EXIF_PREFIX)), None)
+    if data[4:12] == b"ftypcrx ":
+        return _exif_of_cr3(data)
+    mark = _MARKS.get(data[:4], data[:4])
+    orders = {b"II*\0": "<", b"MM\0*": ">"}
+    if mark not in orders:
+        return None
+    return exif_of_tiff(mark + data[4:], struct.unpack_from(f"{orders[mark]}L", data, 4)[0])
+
+
+def _exif_of_cr3(data: bytes) -> bytes | None:
+    """The EXIF of a CR3: its first directory, the EXIF directory and that of the place are TIFFs of their own."""
+    parts: dict[int, bytes] = {}
+    for name, tag in ((b"CMT1", 0), (b"CMT2", EXIF_DIRECTORY), (b"CMT4", GPS_DIRECTORY)):
+        at = data.find(name, 0, _CR3_METADATA)
+        if at >= 4:
+            parts[tag] = data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")]
+    return exif_of_parts(parts) if 0 in parts else None

@@ -140,7 +140,7 @@ def format_of(head: bytes, path: Path) -> FileFormat:
     """
     if not head:
         raise ImageFileError(path, "the file is empty (0 bytes). Copy it again from the camera.")
-    if path.suffix.lower() in _RAW or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
+    if path.suffix.lower() in _RAW or _is_cr2(head) or head[4:12] == b"ftypcrx ":
         return "RAW"
     if head[4:8] == b"ftyp":
         brands = {head[at : at + 4] for at in range(8, min(int.from_bytes(head[:4], "big"), len(head)), 4)}
@@ -169,11 +169,19 @@ def format_of(head: bytes, path: Path) -> FileFormat:
     raise ImageFileError(path, "its format is not known. Convert it to JPEG, PNG, TIFF or WebP first.")
 
 
+def _is_cr2(head: bytes) -> bool:
+    """Whether this is Canon's RAW, a TIFF with a mark of its own after the header."""
+    return head.startswith(b"II*\0") and head[8:11] == b"CR\x02"
+
+
 def _finish(decoded: Decoded, path: Path) -> Photo:
     exif = readable_exif(decoded.exif)
     notes = list(decoded.notes)
     if decoded.exif and exif is None:
         notes.append("The EXIF data is damaged and was left out.")
+    named = FORMATS.get(path.suffix.lower())
+    if named is not None and named != decoded.format:
+        notes.append(f"This is a {decoded.format} file, though its name ends in {path.suffix}.")
     orientation = decoded.orientation or orientation_of(exif, decoded.xmp)
     samples = np.ascontiguousarray(turn(decoded.samples, orientation))
     height, width = samples.shape[:2]
@@ -205,6 +213,7 @@ def _finish(decoded: Decoded, path: Path) -> Photo:
         jpeg_tables=decoded.jpeg_tables,
         extra_sample=decoded.extra_sample,
         native=decoded.native,
+        cicp=decoded.cicp,
         linear=decoded.linear,
         notes=notes,
     )

@@ -120,7 +120,8 @@ def _decode_plain(data: bytes, page: TiffPage, path: Path) -> Decoded:
     if page.photometric == _WHITE_IS_ZERO:
         if kind not in ("uint8", "uint16"):
             raise ImageFileError(path, f"white-is-zero {kind} is not supported. Save it as black-is-zero.")
-        samples = np.iinfo(samples.dtype).max - samples
+        samples = samples.copy()
+        samples[..., :colours] = np.iinfo(samples.dtype).max - samples[..., :colours]
     if kind in _TO_FLOAT:
         samples = samples.astype(np.float32)
         notes.append(f"The {_TO_FLOAT[kind]} samples were converted to 32-bit floating point.")

@@ -158,6 +158,11 @@ def encode_photo(photo: Photo, format: Format, name: str | Path = "photo") -> tu
     if not np.isfinite(photo.pixels).all():
         raise ImageFileError(path, "not written, as the result holds NaN or infinite values.")
     notes: list[str] = []
+    if photo.cicp and not photo.icc and format != "PNG":
+        notes.append(
+            f"The colours of the photo are not sRGB (H.273: primaries {photo.cicp[0]}, transfer {photo.cicp[1]}). "
+            f"{format} cannot say so; save it as PNG, or they will be shown wrongly."
+        )
     samples = _quantise(photo, format, notes)
     try:
         if format == "PNG":
@@ -239,10 +244,11 @@ def _quantise(photo: Photo, format: Format, notes: list[str]) -> np.ndarray:
     if photo.depth == "float32" and format == "TIFF":
         colour = pixels * np.float32(photo.scale) + np.float32(photo.offset)
         return colour if alpha is None else np.dstack([colour, alpha])
-    names = {"uint8": "8-bit", "uint16": "16-bit", "float32": "32-bit floating-point"}
     bits = 8 if photo.depth == "uint8" or format in ("JPEG", "WEBP") else 16
-    if names[photo.depth] != f"{bits}-bit":
-        notes.append(f"The {names[photo.depth]} photo was saved as {bits}-bit; {format} holds no more.")
+    if photo.depth == "float32" or (photo.depth == "uint16" and bits == 8):
+        deep = "16-bit" if photo.format not in ("HEIF", "AVIF") else "10-bit or 12-bit"
+        kind = deep if photo.depth == "uint16" else "32-bit floating-point"
+        notes.append(f"The {kind} photo was saved as {bits}-bit; {format} holds no more.")
     if photo.scale != 1 or photo.offset != 0:
         notes.append(f"The values saved are the original ones minus {photo.offset:g}, divided by {photo.scale:g}.")
     together = pixels if alpha is None else np.dstack([pixels, alpha])
