@@ -101,7 +101,9 @@ def test_one_bad_photo_does_not_stop_the_others(photo):
     photo.with_name("bad.jpg").write_bytes(b"")
     result = run("restore", "bad.jpg", "missing.jpg", "a.jpg", "--psf", "psf.npy", "--json")
     assert result.exit_code == 2
-    assert json.loads(result.stdout)["input"] == "a.jpg"
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["input"] for line in lines] == ["bad.jpg", "missing.jpg", "a.jpg"]
+    assert ["error" in line for line in lines] == [True, True, False]
     bad, missing = result.stderr.splitlines()
     assert bad.startswith("error: bad.jpg: the file is empty")
     assert missing.startswith("error: missing.jpg: there is no such file")

@@ -85,13 +85,49 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(method, here):
     Path("out/b.jpg").unlink()
     second = run("restore", "photos", "-o", "out", "--resume", "--dry-run", "--json", *method)
     states = {json.loads(line)["output"]: json.loads(line)["state"] for line in second.stdout.splitlines()}
-    assert states == {f"out/{name}": "again" if name == "b.jpg" else "done" for name in PHOTOS}
+    assert states == {name: "again" if name == "b.jpg" else "done" for name in PHOTOS}
 
 
 def test_a_dry_run_of_photos_makes_no_folder(method):
     result = run("restore", "photos/a.png", "photos/b.jpg", "-o", "new", "--dry-run", *method)
     assert result.stdout == "new: photos/a.png -> new/a.restored.png\nnew: photos/b.jpg -> new/b.restored.jpg\n"
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("photos/none.jpg",), "photos/none.jpg: there is no such file"),
+        (("photos/a.png", "-o", "photos/a.png"), "photos/a.png: this is the picture being read"),
+        (("photos/a.png", "-o", "photos/b.jpg"), "photos/b.jpg: it exists already"),
+        (("photos/a.png", "-o", "x.heic"), "x.heic: '.heic' cannot be written"),
+        (("photos/a.png", "-o", "none/x.png"), "none/x.png: the folder none does not exist"),
+        (("photos/a.png", "--noisy", "photos/none.jpg"), "photos/none.jpg: there is no such file"),
+        (("photos/a.png", "--report", "none/r.png"), "none/r.png: the folder none does not exist"),
+        (("photos",), "photos: that is a folder"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_would_refuse(method, arguments, error):
+    quick = method if "--noisy" not in arguments else ("--method", "auto")
+    planned = run("restore", *arguments, "--dry-run", *quick)
+    assert (planned.exit_code, planned.stdout) == (2, "")
+    assert planned.stderr.startswith(f"error: {error}")
+    assert run("restore", *arguments, *quick).stderr == planned.stderr
+
+
+def test_a_photo_that_failed_has_a_line_of_json_too(method):
+    Path("bad.jpg").write_bytes(b"no photo")
+    result = run("restore", "bad.jpg", "photos/a.png", "--json", *method)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["input"], first["output"]) == ("bad.jpg", "bad.restored.jpg")
+    assert result.stderr == f"error: {first['error']}\n" and "error" not in second
+    assert result.exit_code == 2
+
+
+def test_results_of_a_folder_do_not_go_into_a_place_named_like_a_picture(method):
+    result = run("restore", "photos/a.png", "--jobs", "2", "-o", "out.jpg", *method)
+    assert (result.exit_code, Path("out.jpg").exists()) == (2, False)
+    assert result.stderr.startswith("error: out.jpg: this is the name of a picture.")
 
 
 def test_a_pattern_in_quotes_is_restored_like_a_folder(method, here):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +86,18 @@ def test_a_picture_is_not_printed_on_a_terminal(options, monkeypatch):
 
 def test_a_dry_run_reads_nothing(options):
     assert run("restore", "-", "--dry-run", *options).stdout == "new: - -> -\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<a.jpg >&-"])
+def test_a_stream_that_the_shell_has_closed_is_refused_in_one_line(options, closed):
+    command = shlex.join([sys.executable, "-m", "unblur", "restore", "-", *options]) + f" {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    stream = "standard input: it cannot be read" if closed == "<&-" else "standard output: not written"
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and f"error: {stream}" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_lines_that_cannot_be_written_end_with_one_line(options):
+    command = shlex.join([sys.executable, "-m", "unblur", "restore", "a.jpg", "--json", *options]) + " >/dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: standard output: not written (No space left on device).\n")

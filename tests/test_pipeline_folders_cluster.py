@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from test_cli import refused
 from unblur.pipeline.folders.cluster import LOCAL, TRIES, RayCluster
 from unblur.pipeline.folders.task import Job
 from unblur.pipeline.options import Options
+from unblur.types import UnblurError
 
 
 @pytest.mark.slow  # Ray starts its servers and two workers, which import torch: 20 s on an idle machine
@@ -48,3 +50,22 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     line = refused("restore", "photos", "-o", "out", "--ray", "local", "--method", "nlm")
     assert line == "error: --ray needs one more package: pip install 'unblur[batch]'.\n"
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once():
+    pytest.importorskip("ray", reason="pip install 'unblur[batch]'")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(UnblurError, match=rf"--ray {address}: there is no such cluster"):
+            RayCluster(address)
+
+
+@pytest.mark.parametrize("arguments", [("--ray",), ("--ray", "-o", "out"), ("--ray=local",)])
+def test_without_an_address_ray_is_started_here(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    folder_of_photos(tmp_path / "photos")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    rest = () if "-o" in arguments else ("-o", "out")
+    line = refused("restore", "photos", *rest, "--method", "nlm", *arguments)
+    assert line.startswith("error: --ray needs one more package")

@@ -71,3 +71,22 @@ def test_a_place_that_cannot_be_a_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UnblurError, match="not writable"):
         Manifest(tmp_path / "file", new=True)
+
+
+@pytest.mark.parametrize("line", ['{"input": "a", "output": ["x"]}', '{"input": 1, "output": "x"}', "[" * 100_000])
+def test_a_line_with_values_of_other_kinds_is_no_record(line):
+    assert Record.of_line(line) is None
+
+
+def test_what_is_checked_is_checked_before_anything_is_written(tmp_path):
+    with Manifest(tmp_path, new=True) as manifest:
+        manifest.add(Record("a", "a.jpg"))
+
+    def refuse() -> None:
+        raise UnblurError("there are results")
+
+    with pytest.raises(UnblurError, match="there are results"):
+        Manifest(tmp_path, new=True, check=refuse)
+    assert [record.output for record in read_records(tmp_path)] == ["a.jpg"]
+    with Manifest(tmp_path, new=False):
+        pass  # the lock was given back

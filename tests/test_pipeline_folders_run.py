@@ -246,3 +246,41 @@ def test_a_manifest_that_cannot_be_written_ends_the_run(photos, out, job, monkey
     with pytest.raises(UnblurError, match=f"{MANIFEST}: not written .No space left on device"):
         run_folder(photos, out, job)
     assert results(out) == {}
+
+
+def test_a_link_among_the_results_is_not_followed(photos, out, job):
+    """It may lead to a photo, which must not be replaced, whatever was asked."""
+    before = (photos / "b.jpg").read_bytes()
+    out.mkdir()
+    (out / "a.png").symlink_to(photos / "b.jpg")
+    (out / "trips").symlink_to(photos / "trips")
+    records = run_folder(photos, out, job, overwrite=True)
+    assert (photos / "b.jpg").read_bytes() == before
+    for name in ("a.png", "trips/c.png", "trips/2024/d.tif"):
+        assert "this is a link. Remove it" in (records[name].error or "")
+    assert records["b.jpg"].error is None
+
+
+def test_the_results_of_another_folder_are_not_replaced(photos, out, job, tmp_path):
+    run_folder(photos, out, job)
+    before = results(out)
+    others = folder_of_photos(tmp_path / "others", ("a.png", "x.png"))
+    os.utime(others / "a.png", ns=(1, 1))
+    records = run_folder(others, out, job, resume=True)
+    assert "it exists already" in (records["a.png"].error or "")
+    assert records["x.png"].error is None
+    assert {name: results(out)[name] for name in before} == before
+
+
+def test_a_report_without_pictures_is_better_than_a_run_that_ends(photos, out, job, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run.Path, "write_bytes", full)
+    assert all(record.error is None for record in run_folder(photos, out, job).values())
+
+
+def test_nothing_is_measured_when_nothing_is_to_be_done(photos, out, job, monkeypatch):
+    run_folder(photos, out, job)
+    monkeypatch.setattr(run, "_in_bfloat16", lambda *_: pytest.fail("there is nothing to do"))
+    assert run_folder(photos, out, job, resume=True) == {}

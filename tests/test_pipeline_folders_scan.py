@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,43 @@ def test_what_makes_no_sense_is_refused(photos, sources, out, message):
 
 def test_a_photo_that_is_named_twice_is_restored_once(photos):
     assert found("photos/a.jpg", "photos/*.jpg") == {"a.jpg": "photos/a.jpg"}
+
+
+def test_what_is_no_file_is_left_out(photos):
+    os.mkfifo("photos/pipe.jpg")
+    Path("photos/broken.jpg").symlink_to("nowhere.jpg")
+    assert "pipe.jpg" not in found(photos)
+    assert "broken.jpg" in found(photos), "so that somebody is told"
+
+
+def test_a_pattern_finds_a_photo_once_however_many_links_lead_to_it(photos):
+    Path("photos/trips/loop").symlink_to(".")
+    assert found("photos/trips/**/*.jpg") == {"a.jpg": "photos/trips/a.jpg"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(photos):
+    Path("photos/trips").chmod(0)
+    told: list[str] = []
+    names = {one.name for one in find_photos([photos], Path("out"), lambda error: told.append(str(error)))}
+    Path("photos/trips").chmod(0o755)
+    assert "a.jpg" in names and told == ["photos/trips: this folder cannot be read (Permission denied)."]
+
+
+def test_of_two_photos_for_one_place_the_one_that_keeps_its_name_is_restored(photos):
+    Path("photos/d.heic.png").touch()
+    told: list[str] = []
+    everything = find_photos([photos], Path("out"), lambda error: told.append(str(error)))
+    assert {one.name: str(one.photo) for one in everything}["d.heic.png"] == "photos/d.heic.png"
+    assert len(told) == 1 and "would both go to out/d.heic.png" in told[0]
+
+
+def test_a_folder_named_like_the_report_is_left_out(photos):
+    Path("photos/report.html").mkdir()
+    Path("photos/report.html/a.jpg").touch()
+    told: list[str] = []
+    names = [
+        one.name for one in find_photos([photos], Path("out"), lambda error: told.append(str(error)), ("report.html",))
+    ]
+    assert "report.html/a.jpg" not in names
+    assert told == ["photos/report.html/a.jpg: its result cannot be in a folder 'report.html'. Rename the folder."]

@@ -105,6 +105,15 @@ def test_every_answer_says_that_nothing_else_may_be_loaded_or_stored(host):
     assert "access-control-allow-origin" not in headers
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1/page/style.css?", "127.0.0.1#", "me@127.0.0.1", "127.0.0.1\\x"])
+def test_a_host_that_holds_more_than_a_name_is_refused(host):
+    assert ask(Guard(_welcome, password=PASSWORD), "/api/session", "POST", host=host)[0] == 403
+
+
+def test_an_origin_that_is_none_is_refused():
+    assert ask(Guard(_welcome), origin="http://[")[0] == 403
+
+
 PASSWORD = "correct horse"
 
 
@@ -161,6 +170,26 @@ def test_wrong_passwords_are_answered_one_after_the_other(monkeypatch):
     for _ in range(3):
         log_in(app, "guessed")
     assert waits == [1.0] * 3
+
+
+def test_only_some_passwords_wait_to_be_compared_and_the_right_one_has_no_privilege(monkeypatch):
+    monkeypatch.setattr(guard, "_WRONG_PASSWORD_TAKES", 0.01)
+    compared: list[bytes] = []
+
+    def compare(given: bytes, wanted: bytes) -> bool:
+        compared.append(given)
+        return given == wanted
+
+    monkeypatch.setattr(guard.hmac, "compare_digest", compare)
+    app = Guard(_welcome, password=PASSWORD)
+
+    async def all_at_once() -> list[bool]:
+        return await asyncio.gather(*(app._is_right(word) for word in ["a", "b", PASSWORD]))
+
+    assert asyncio.run(all_at_once()) == [False, False, True]
+    assert compared == [b"a", b"b", PASSWORD.encode()]
+    app._waiting = guard._MOST_WAITING
+    assert log_in(app, PASSWORD)[0] == 429
 
 
 def test_a_server_without_a_password_asks_for_none():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +40,7 @@ class PoliteGroup(TyperGroup):
         """Parse the options before the command."""
         if not args:
             return super().parse_args(ctx, args)  # shows the help
+        args = _with_values(args)
         try:
             return super().parse_args(ctx, args)
         except _UsageError as error:
@@ -51,9 +55,29 @@ class PoliteGroup(TyperGroup):
         except UnblurError as error:
             say_error(str(error))
             raise typer.Exit(USER_ERROR) from None
+        except OSError as error:
+            if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+                raise
+            with contextlib.suppress(OSError):
+                sys.stdout.close()  # else Python would try again to write what is left
+            say_error(f"standard output: not written ({error.strerror}).")
+            raise typer.Exit(USER_ERROR) from None
         except (KeyboardInterrupt, Cancelled):
             typer.echo("stopped; the current picture was not written.", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _with_values(args: list[str]) -> list[str]:
+    """The arguments, with `local` after a `--ray` that has no address. An address does not begin with a dash."""
+    if "--" in args:
+        end = args.index("--")
+        return [*_with_values(args[:end]), *args[end:]]
+    following = [*args[1:], "-"]
+    return [
+        part
+        for one, after in zip(args, following, strict=True)
+        for part in ([one, "local"] if one == "--ray" and after.startswith("-") else [one])
+    ]
 
 
 def _refuse(error: Any) -> NoReturn:

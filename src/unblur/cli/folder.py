@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from unblur.cli.console import INTERRUPTED, progress_bar, say_error
+from unblur.types import UnblurError
 
 if TYPE_CHECKING:
     from unblur.pipeline.folders.manifest import Manifest, Record
     from unblur.pipeline.folders.processes import Executor
     from unblur.pipeline.folders.run import Entry
+    from unblur.pipeline.folders.scan import Found
     from unblur.pipeline.folders.task import Job
 
 
@@ -40,19 +43,38 @@ class Manner:
     quiet: bool = False
 
 
-def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> list[Entry]:
+def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> tuple[list[Entry], bool]:
     """The photos of the sources, and what is to be done with each. Nothing is written.
+
+    Returns:
+        The entries, and whether they are all; what was left out was printed as an error.
 
     Raises:
         UnblurError: sources or output folder that will not do.
     """
-    from unblur.pipeline.folders.page import check_report
-    from unblur.pipeline.folders.run import check_folder, plan
+    from unblur.pipeline.folders.manifest import MANIFEST
+    from unblur.pipeline.folders.page import REPORT
     from unblur.pipeline.folders.scan import find_photos
+
+    _check(out, manner)
+    left_out: list[UnblurError] = []
+    photos = find_photos(sources, out, left_out.append, own=(MANIFEST, REPORT))
+    for error in left_out:
+        say_error(str(error))
+    return _plan(photos, out, job, manner), not left_out
+
+
+def _check(out: Path, manner: Manner) -> None:
+    from unblur.pipeline.folders.page import check_report
+    from unblur.pipeline.folders.run import check_folder
 
     check_folder(out, resume=manner.resume, overwrite=manner.overwrite)
     check_report(out, overwrite=manner.overwrite)
-    photos = find_photos(sources, out)
+
+
+def _plan(photos: Sequence[Found], out: Path, job: Job, manner: Manner) -> list[Entry]:
+    from unblur.pipeline.folders.run import plan
+
     return plan(photos, out, dict(job.digest), resume=manner.resume, overwrite=manner.overwrite)
 
 
@@ -78,7 +100,9 @@ def restore_folders(entries: Sequence[Entry], out: Path, job: Job, manner: Manne
     from unblur.pipeline.folders.page import write_page
 
     names = {entry.found.name for entry in entries}
-    with Manifest(out, new=not manner.resume) as manifest:
+    with Manifest(out, new=not manner.resume, check=partial(_check, out, manner)) as manifest:
+        # Planned again, since another run may have written until now.
+        entries = _plan([entry.found for entry in entries], out, job, manner)
         made = _run(entries, manifest, job, _executor(manner, job.threads), manner)
         records = [history.last for name, history in read_histories(out).items() if name in names]
         page = write_page(records, out)

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from unblur.pipeline.restore import FileResult
 
 
+MOST_THREADS = 256
+"""More threads for one photo than this are a mistake."""
+
+
 def restore(
     photos: Annotated[
         list[Path],
@@ -108,13 +112,19 @@ def restore(
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", metavar="N", min=1, help="Threads for a photo. Default: all processors; for folders, 1."
+            "--threads",
+            metavar="N",
+            min=1,
+            max=MOST_THREADS,
+            help="Threads for a photo. Default: all processors; for folders, 1.",
         ),
     ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
-            "--ray", metavar="ADDRESS", help="For folders: use a Ray cluster; 'local' starts Ray on this machine."
+            "--ray",
+            metavar="ADDRESS",
+            help="For folders: use a Ray cluster; without an address (or 'local'), start Ray on this machine.",
         ),
     ] = None,
     resume: Annotated[
@@ -155,11 +165,15 @@ def restore(
         assert output is not None
         job = _job(options, known, keep, threads or 1)
         manner = Manner(jobs, ray, resume, overwrite, as_json, quiet)
-        entries = entries_of(photos, output, job, manner)
+        entries, complete = entries_of(photos, output, job, manner)
         if dry_run:
             for entry in entries:
-                say_plan(entry.found.photo, output / entry.found.name, entry.state, entry.why, as_json=as_json)
-        elif not restore_folders(entries, output, job, manner):
+                # In JSON as in the manifest: the place in the output folder.
+                place = Path(entry.found.name) if as_json else output / entry.found.name
+                say_plan(entry.found.photo, place, entry.state, entry.why, as_json=as_json)
+        else:
+            complete = restore_folders(entries, output, job, manner) and complete
+        if not complete:
             raise typer.Exit(USER_ERROR)
         return
     if threads is not None:
@@ -174,15 +188,14 @@ def restore(
         return
     given, photos = len(photos), _without_folders(photos)
     outputs = destinations(photos, output, "restored", make=not dry_run)
-    if dry_run:
-        for photo, destination in zip(photos, outputs, strict=True):
-            say_plan(photo, destination, as_json=as_json)
-        return
-    reports = [None] * len(photos) if report is None else destinations(photos, report, "report")
+    reports = [None] * len(photos) if report is None else destinations(photos, report, "report", make=not dry_run)
     failed = len(photos) < given
     for photo, destination, sheet in zip(photos, outputs, reports, strict=True):
         files = _Files(photo, noisy, destination, sheet, keep, overwrite)
-        result = _restore_one(files, known, options, quiet=quiet, alone=given == 1)
+        if dry_run:
+            failed = not _plan_one(files, {output, report}, as_json=as_json) or failed
+            continue
+        result = _restore_one(files, known, options, quiet=quiet, as_json=as_json, alone=given == 1)
         if result is None:
             failed = True
         else:
@@ -289,7 +302,44 @@ def _use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: bool, alone: bool) -> FileResult | None:
+def _plan_one(files: _Files, folders: set[Path | None], *, as_json: bool) -> bool:
+    """Print what would be done with one photo, or why nothing; True if it would be restored.
+
+    `folders`: where it is one of these and does not exist, the folder of a result would be made.
+    """
+    from unblur.image_io.read import check_readable
+    from unblur.pipeline.restore import check_places
+
+    try:
+        for source in (files.photo, *([] if files.noisy is None else [files.noisy])):
+            check_readable(source)
+        places = [place for place in (files.output, files.report) if place is not None]
+        if all(place.parent.exists() or place.parent not in folders for place in places):
+            check_places(
+                files.photo,
+                files.output,
+                noisy=files.noisy,
+                keep=files.keep,
+                overwrite=files.overwrite,
+                report=files.report,
+            )
+    except UnblurError as error:
+        _say_failure(files, str(error), as_json=as_json)
+        return False
+    say_plan(files.photo, files.output, as_json=as_json)
+    return True
+
+
+def _say_failure(files: _Files, error: str, *, as_json: bool) -> None:
+    """Print an error, and with `--json` also a line for the photo."""
+    say_error(error)
+    if as_json:
+        typer.echo(json.dumps({"input": str(files.photo), "output": str(files.output), "error": error}))
+
+
+def _restore_one(
+    files: _Files, known: Observation, options: Options, *, quiet: bool, as_json: bool, alone: bool
+) -> FileResult | None:
     """Restore one photo. After an error, print it and return None.
 
     `alone`: this is the only photo, so an unexpected exception is raised with its traceback.
@@ -316,7 +366,7 @@ def _restore_one(files: _Files, known: Observation, options: Options, *, quiet: 
     except Exception as error:
         if alone and not isinstance(error, UnblurError) and not is_out_of_memory(error):
             raise
-        say_error(said_of(photo, error))
+        _say_failure(files, said_of(photo, error), as_json=as_json)
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +62,7 @@ def restore_stream(ends: Ends, options: Options, known: Observation, *, quiet: b
         for source in (ends.photo, ends.noisy, *ends.keep):
             check_writable(ends.place, overwrite=ends.overwrite, source=None if source == STREAM else source)
         format = FORMATS[ends.place.suffix.lower()]
-    data = sys.stdin.buffer.read(MAX_BYTES + 1) if ends.photo == STREAM else read_bytes(ends.photo)
+    data = _standard_input(MAX_BYTES + 1) if ends.photo == STREAM else read_bytes(ends.photo)
     name = "standard input" if ends.photo == STREAM else ends.photo.name
     noisy = None if ends.noisy is None else read_bytes(ends.noisy)
     with progress_bar(name, quiet=quiet) as progress:
@@ -73,11 +75,23 @@ def restore_stream(ends: Ends, options: Options, known: Observation, *, quiet: b
 
 
 def _on_terminal() -> bool:
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _standard_input(most: int) -> bytes:
+    """The bytes of standard input, at most `most`."""
+    try:
+        if sys.stdin is None:  # the shell has closed it
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return sys.stdin.buffer.read(most)
+    except OSError as error:
+        raise UnblurError(f"standard input: it cannot be read ({error.strerror}). Add: < PHOTO") from None
 
 
 def _print_bytes(content: bytes) -> None:
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     except OSError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,9 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import AvifImagePlugin
 
+from unblur.image_io.directories import Block
 from unblur.image_io.metadata import EXIF_PREFIX
 from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
 
+_METADATA = 2**22  # bytes at the beginning that hold the metadata
 _LIKE_SRGB = (1, 2), (1, 2, 6, 13)
 """Primaries and transfer functions of H.273 that are shown as sRGB: its own, those of BT.709, and none named."""
 
@@ -29,7 +33,7 @@ def decode_heif(data: bytes, path: Path, max_pixels: int) -> Decoded:
         ImageFileError: when pi-heif is not installed, or the picture is too large.
         Exception: of any kind, when the file is damaged.
     """
-    picture = _pi_heif(path).open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+    picture = require_pi_heif(path).open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     width, height = picture.size
     refuse_if_huge(path, width, height, max_pixels)
     info: dict[str, Any] = picture.info
@@ -81,17 +85,28 @@ def decode_avif(data: bytes, path: Path, max_pixels: int) -> Decoded:
     )
 
 
-def heif_size(data: io.BufferedIOBase, path: Path) -> tuple[int, int]:
-    """Width and height of the main picture of a HEIF file.
+def heif_size(data: Block) -> tuple[int, int] | None:
+    """Width and height of the largest picture that a HEIF file declares, as stored; None if it declares none.
+
+    libheif is not used, which a damaged file may crash.
+
+    Args:
+        data: the content of the file.
+    """
+    sizes = []
+    at = data.find(b"ispe", 0, _METADATA)
+    while at >= 0 and at + 16 <= len(data):
+        sizes.append(struct.unpack_from(">LL", data, at + 8))
+        at = data.find(b"ispe", at + 4, _METADATA)
+    return max(sizes, key=math.prod, default=None)
+
+
+def require_pi_heif(path: Path) -> ModuleType:
+    """The package pi-heif.
 
     Raises:
-        ImageFileError: when pi-heif is not installed.
-        Exception: of any kind, when the file is damaged.
+        ImageFileError: when it is not installed; `path` is the file that needs it.
     """
-    return _pi_heif(path).open_heif(data).size
-
-
-def _pi_heif(path: Path) -> ModuleType:
     try:
         import pi_heif
     except ImportError:

@@ -174,7 +174,8 @@ def exif_of_parts(parts: Mapping[int, bytes]) -> bytes | None:
         try:
             its_order = byte_order(part)
             (first,) = struct.unpack_from(its_order + "L", part, 4)
-            directory = read_tree(part, its_order, first, wanted=lambda inner: tag > 0 or inner in _DESCRIPTIVE)
+            wanted = _DESCRIPTIVE if tag == 0 else range(2**16)
+            directory = read_tree(part, its_order, first, wanted.__contains__)
         except (struct.error, ValueError):
             continue
         if tag == 0:

@@ -36,6 +36,7 @@ class ImageFileError(UnblurError):
         # A file name may hold a line break; the message must stay on one line.
         name = "".join(character if character.isprintable() else "?" for character in str(path))
         super().__init__(f"{name}: {trouble}")
+        self.trouble = trouble
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ applied when the result is written.
 from __future__ import annotations
 
 import io
+import math
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from unblur.image_io.metadata import EXIF_PREFIX, exif_of_parts, exif_of_tiff
 from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
 from unblur.image_io.pillow_decode import image_segments
 
-_PHOTOMETRIC, _SUBDIRECTORIES, _DNG_VERSION = 262, 330, 50706  # tags
+_WIDTH, _HEIGHT, _PHOTOMETRIC, _SUBDIRECTORIES, _DNG_VERSION = 256, 257, 262, 330, 50706  # tags
 _COLOUR_FILTER_ARRAY = 32803
 _MOST_SUBDIRECTORIES = 16
 _MARKS = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*", b"IIU\0": b"II*\0"}  # of Olympus and Panasonic
@@ -41,15 +42,33 @@ def is_raw(data: Block) -> bool:
     """
     try:
         order = byte_order(data)
-        (first,) = struct.unpack_from(order + "L", data, 4)
-        tags = {entry.tag: entry for entry in read_entries(data, order, first)[0]}
+        places = _directories(data, order)
+        entries, _ = read_entries(data, order, places[0], lambda tag: tag == _DNG_VERSION)
     except (ValueError, struct.error):
         return False
-    if _DNG_VERSION in tags:
-        return True
+    return bool(entries) or any(_shows_a_filter_array(data, order, place) for place in places)
+
+
+def _order(data: Block) -> Order:
+    """The byte order of a TIFF, also of one with a mark of its own.
+
+    Raises:
+        ValueError: when this is none.
+    """
+    head = bytes(data[:4])
+    return byte_order(_MARKS.get(head, head))
+
+
+def _directories(data: Block, order: Order) -> list[int]:
+    """Where the first directory of a TIFF is, and those of its sub-pictures.
+
+    Raises:
+        struct.error: when the first one is damaged.
+    """
+    (first,) = struct.unpack_from(order + "L", data, 4)
+    tags = {entry.tag: entry for entry in read_entries(data, order, first)[0]}
     below = tags[_SUBDIRECTORIES].raw[: 4 * _MOST_SUBDIRECTORIES] if _SUBDIRECTORIES in tags else b""
-    places = [place for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4])]
-    return any(_shows_a_filter_array(data, order, place) for place in (first, *places))
+    return [first, *(place for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4]))]
 
 
 def _shows_a_filter_array(data: Block, order: Order, place: int) -> bool:
@@ -72,7 +91,7 @@ def decode_raw(data: bytes, path: Path, max_pixels: int) -> Decoded:
     Raises:
         ImageFileError: when rawpy is not installed, or the file is too large or is not supported.
     """
-    rawpy = _rawpy(path)
+    rawpy = require_rawpy(path)
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             refuse_if_huge(path, *_size(raw), max_pixels)
@@ -101,18 +120,34 @@ def decode_raw(data: bytes, path: Path, max_pixels: int) -> Decoded:
     )
 
 
-def raw_size(data: io.BufferedIOBase, path: Path) -> tuple[int, int]:
-    """Width and height of the picture of a RAW file.
+def raw_size(data: Block) -> tuple[int, int]:
+    """Width and height of the largest picture in a RAW file, as stored.
+
+    If it does not have the layout of a TIFF, or does not say, as many pixels as bytes are assumed, in one row. LibRaw
+    is not used, which a damaged file may crash.
+
+    Args:
+        data: the content of the file.
+    """
+    sizes = [(len(data), 1)]
+    try:
+        order = _order(data)
+        for place in _directories(data, order):
+            entries, _ = read_entries(data, order, place, lambda tag: tag in (_WIDTH, _HEIGHT))
+            numbers = {entry.tag: first_number(entry, order) for entry in entries}
+            if len(numbers) == 2:
+                sizes.append((numbers[_WIDTH], numbers[_HEIGHT]))
+    except (ValueError, struct.error):
+        pass
+    return max(sizes[1:] or sizes, key=math.prod)
+
+
+def require_rawpy(path: Path) -> ModuleType:
+    """The package rawpy.
 
     Raises:
-        ImageFileError: when rawpy is not installed.
-        Exception: of any kind, when the file is damaged.
+        ImageFileError: when it is not installed; `path` is the file that needs it.
     """
-    with _rawpy(path).imread(data) as raw:
-        return _size(raw)
-
-
-def _rawpy(path: Path) -> ModuleType:
     try:
         import rawpy
     except ImportError:
@@ -138,11 +173,12 @@ def _exif(data: bytes) -> bytes | None:
         return next((content for _, content in image_segments(jpeg) if content.startswith(EXIF_PREFIX)), None)
     if data[4:12] == b"ftypcrx ":
         return _exif_of_cr3(data)
-    mark = _MARKS.get(data[:4], data[:4])
-    orders = {b"II*\0": "<", b"MM\0*": ">"}
-    if mark not in orders:
+    try:
+        order = _order(data)
+    except ValueError:
         return None
-    return exif_of_tiff(mark + data[4:], struct.unpack_from(f"{orders[mark]}L", data, 4)[0])
+    mark = _MARKS.get(data[:4], data[:4])
+    return exif_of_tiff(mark + data[4:], struct.unpack_from(f"{order}L", data, 4)[0])
 
 
 def _exif_of_cr3(data: bytes) -> bytes | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from unblur.image_io.heif import decode_avif, decode_heif
+from unblur.image_io.apart import decode_apart
+from unblur.image_io.heif import decode_avif
 from unblur.image_io.metadata import orientation_of, readable_exif, turn, upright_exif, upright_xmp
 from unblur.image_io.photo import MAX_BYTES, MAX_PIXELS, Decoded, Depth, FileFormat, ImageFileError, Photo
 from unblur.image_io.pillow_decode import decode_with_pillow
 from unblur.image_io.png import decode_png
-from unblur.image_io.raw import decode_raw, is_raw
+from unblur.image_io.raw import is_raw
 from unblur.image_io.tiff_read import decode_tiff
 from unblur.image_io.write import FORMATS
 
@@ -78,11 +79,11 @@ def decode_photo(
         elif format == "TIFF":
             decoded = decode_tiff(data, path, max_pixels)
         elif format == "HEIF":
-            decoded = decode_heif(data, path, max_pixels)
+            decoded = decode_apart("HEIF", data, path, max_pixels)
         elif format == "AVIF":
             decoded = decode_avif(data, path, max_pixels)
         elif format == "RAW":
-            decoded = decode_raw(data, path, max_pixels)
+            decoded = decode_apart("RAW", data, path, max_pixels)
         else:
             decoded = decode_with_pillow(data, path, format, max_pixels)
         return _finish(decoded, path)
@@ -106,6 +107,20 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     Raises:
         ImageFileError: when the file cannot be read or is not a photo; the message names the file and the remedy.
     """
+    return _read(path, max_bytes, whole=True)
+
+
+def check_readable(path: Path, max_bytes: int = MAX_BYTES) -> None:
+    """Check that a file can be read and seems to be a photo, as `read_bytes` does; only 64 bytes are read.
+
+    Raises:
+        ImageFileError: as `read_bytes`.
+    """
+    _read(path, max_bytes, whole=False)
+
+
+def _read(path: Path, max_bytes: int, *, whole: bool) -> bytes:
+    """The content of a photo's file, or its first 64 bytes; see `read_bytes`."""
     try:
         if path.is_dir():
             raise ImageFileError(path, "this is a folder. Name a picture in it.")
@@ -117,7 +132,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         with path.open("rb") as file:
             head = file.read(64)
             format_of(head, path)
-            return head + file.read()
+            return head + file.read() if whole else head
     except PermissionError as error:
         raise ImageFileError(path, "you may not read this file. Change its permissions.") from error
     except OSError as error:

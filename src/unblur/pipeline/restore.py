@@ -120,12 +120,7 @@ def restore_file(
     known = known or Observation()
     pictures = {"blurry", *([] if noisy is None else ["noisy"])}
     options.plan(known.given() | pictures)  # what does not fit together is said before anything is read
-    for source in (path, *([] if noisy is None else [noisy]), *keep):
-        check_writable(output, overwrite=overwrite, source=source)
-        if report is not None:
-            if report.resolve() in (output.resolve(), source.resolve()):
-                raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
-            check_writable(report, overwrite=overwrite, source=source, option="--report")
+    check_places(path, output, noisy=noisy, keep=keep, overwrite=overwrite, report=report)
     progress.stage("reading")
     photo = read_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
     short = None if noisy is None else read_photo(noisy, max_pixels=max_pixels, max_bytes=max_bytes)
@@ -142,6 +137,28 @@ def restore_file(
     if report is not None:
         write_report(before, after, result, report, overwrite=overwrite)
     return result
+
+
+def check_places(
+    path: Path,
+    output: Path,
+    *,
+    noisy: Path | None = None,
+    keep: Sequence[Path] = (),
+    overwrite: bool = False,
+    report: Path | None = None,
+) -> None:
+    """Check that the results of `restore_file` can be written, before anything is read; arguments as there.
+
+    Raises:
+        ImageFileError: one line naming the file and the remedy.
+    """
+    for source in (path, *([] if noisy is None else [noisy]), *keep):
+        check_writable(output, overwrite=overwrite, source=source)
+        if report is not None:
+            if report.resolve() in (output.resolve(), source.resolve()):
+                raise ImageFileError(report, "the report needs a place of its own. Choose another name with --report.")
+            check_writable(report, overwrite=overwrite, source=source, option="--report")
 
 
 def restored(

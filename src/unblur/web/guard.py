@@ -27,7 +27,8 @@ OPEN_PATHS = {LOGIN, "/page/style.css"}
 COOKIE = "unblur"
 LOGIN_LASTS = 12 * 3600  # s
 _LONGEST_FORM = 2000  # bytes, of the form with the password
-_WRONG_PASSWORD_TAKES = 1.0  # s; wrong passwords are answered one after the other, so at most one a second is tried
+_WRONG_PASSWORD_TAKES = 1.0  # s; passwords are compared one after the other, so at most one wrong one a second
+_MOST_WAITING = 10  # passwords that wait to be compared; further ones are refused
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -55,7 +56,8 @@ class Guard:
         self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
         self._password = password
         self._logins: dict[str, float] = {}  # value of the cookie -> time at which it expires
-        self._wrong = asyncio.Lock()
+        self._trying = asyncio.Lock()
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,13 +83,14 @@ class Guard:
         refusal = self.refusal(request)
         if refusal is not None:
             return PlainTextResponse(refusal, 403)
-        if request.url.path == LOGIN and self._password is None:
+        path = request.scope["path"]  # that of the routes; `request.url` also depends on the header `Host`
+        if path == LOGIN and self._password is None:
             return RedirectResponse("/", 303)
-        if request.url.path == LOGIN and request.method == "POST":
+        if path == LOGIN and request.method == "POST":
             return await self._log_in(request)
-        if self._password is None or request.url.path in OPEN_PATHS or self._is_logged_in(request):
+        if self._password is None or path in OPEN_PATHS or self._is_logged_in(request):
             return None
-        if request.url.path == "/":
+        if path == "/":
             return RedirectResponse(LOGIN, 303)
         return JSONResponse({"error": "Reload the page and give the password."}, 401)
 
@@ -97,10 +100,10 @@ class Guard:
         if len(headers.getlist("host")) != 1 or not self.is_own(headers["host"]):
             return "This server is not known by that name. Use http://localhost or the address of the machine."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != headers["host"].lower():
+        if origin is not None and _host_of(origin) != headers["host"].lower():
             return "Requests of other web pages are refused."
         follows_a_link = request.method == "GET" and headers.get("sec-fetch-mode") == "navigate"
-        shows_the_page = follows_a_link and request.url.path in ("/", LOGIN)
+        shows_the_page = follows_a_link and request.scope["path"] in ("/", LOGIN)
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not shows_the_page:
             return "Requests of other web pages are refused."
         return None
@@ -108,9 +111,12 @@ class Guard:
     def is_own(self, host: str) -> bool:
         """Whether a `Host` header names this server: an IP address, `localhost`, or one of the names."""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            parts = urlsplit(f"//{host}")
+            name = parts.hostname or ""
         except ValueError:
             return False
+        if parts.netloc != host or "@" in host:
+            return False  # there is more in it than a name and a port
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -120,13 +126,26 @@ class Guard:
     def _is_logged_in(self, request: Request) -> bool:
         return self._logins.get(request.cookies.get(COOKIE, ""), 0.0) > time.monotonic()
 
+    async def _is_right(self, given: str) -> bool:
+        """Compare a password when it is its turn; a wrong one takes a while."""
+        assert self._password is not None
+        async with self._trying:
+            right = hmac.compare_digest(given.encode(), self._password.encode())
+            if not right:
+                await asyncio.sleep(_WRONG_PASSWORD_TAKES)
+            return right
+
     async def _log_in(self, request: Request) -> Response:
         """Check the password that was sent; the right one gives a cookie."""
         given = await _password_in(request)
-        assert self._password is not None
-        if not hmac.compare_digest(given.encode(), self._password.encode()):
-            async with self._wrong:
-                await asyncio.sleep(_WRONG_PASSWORD_TAKES)
+        if self._waiting >= _MOST_WAITING:
+            return PlainTextResponse("Too many passwords are being tried. Try again in a minute.", 429)
+        self._waiting += 1
+        try:
+            right = await self._is_right(given)
+        finally:
+            self._waiting -= 1
+        if not right:
             return RedirectResponse(f"{LOGIN}#wrong", 303)
         now = time.monotonic()
         self._logins = {cookie: until for cookie, until in self._logins.items() if until > now}
@@ -135,6 +154,14 @@ class Guard:
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, cookie, max_age=LOGIN_LASTS, httponly=True, samesite="strict")
         return answer
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an `Origin` header; "" if it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 async def _password_in(request: Request) -> str:

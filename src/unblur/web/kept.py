@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 from dataclasses import replace
@@ -63,7 +64,8 @@ class KeptPhoto:
                 raise UnblurError("The pixels of this result are kept no longer. Restore again to change its strength.")
             self._pixels.seek(0)
             image = torch.frombuffer(bytearray(self._pixels.read()), dtype=torch.float32).reshape(self._shape)
-        photo = decode_photo(self._data, self.result.input)
+        known_to_fit = sys.maxsize  # its size was checked before it was restored
+        photo = decode_photo(self._data, self.result.input, max_pixels=known_to_fit, max_bytes=known_to_fit)
         outcome = replace(self._outcome, image=image)
         return RestoredPhoto(self._data, photo, outcome, self.result, self.content).at(strength)
 

@@ -83,7 +83,10 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes in memory."""
-        uploads = sum(len(upload.data) + len(upload.preview) for upload in self.uploads.values())
+        uploads = sum(
+            len(upload.data) + len(upload.preview) + (0 if upload.psf is None else upload.psf.nbytes)
+            for upload in self.uploads.values()
+        )
         made = sum(len(job.preview) + len(job.kept.content) for job in self.jobs.values() if job.kept is not None)
         return uploads + made
 

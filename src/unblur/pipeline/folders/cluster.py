@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from unblur.types import UnblurError
 TRIES = 3
 """How often a task is submitted whose worker died each time."""
 
+_ANSWERS_WITHIN = 10.0  # s
 LOCAL = "local"
 """The address that starts Ray on this machine."""
 
@@ -43,6 +45,8 @@ class RayCluster:
         except ImportError:
             raise UnblurError("--ray needs one more package: pip install 'unblur[batch]'.") from None
         self._ray = ray
+        if address != LOCAL:
+            _check_address(address)
         processors = {"num_cpus": jobs * threads} if address == LOCAL and jobs is not None else {}
         try:
             ray.init(
@@ -54,7 +58,7 @@ class RayCluster:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UnblurError(f"--ray {address}: there is no such cluster ({error}).") from None
-        self._threads = threads
+        self._threads, self._most = threads, jobs
         self.jobs = jobs or max(int(ray.cluster_resources().get("CPU", 1)) // threads, 1)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -66,7 +70,8 @@ class RayCluster:
         running: dict[Any, tuple[Task, int]] = {}
         try:
             while True:
-                while len(running) < 2 * self.jobs:  # so that a worker that is ready finds a task
+                # Twice as many, so that a worker that is ready finds a task; but no more at a time than were asked for.
+                while len(running) < (self._most or 2 * self.jobs):
                     task, tries = again.popleft() if again else (next(coming, None), 1)
                     if task is None:
                         break
@@ -78,6 +83,9 @@ class RayCluster:
                 task, tries = running.pop(ended)
                 try:
                     yield task, ray.get(ended)
+                except ray.exceptions.RayTaskError as error:  # such as another version of unblur on that machine
+                    said = str(error.cause or error).strip().splitlines()[-1]
+                    yield task, task.failed(f"{task.photo}: a worker of the cluster failed ({said}).")
                 except ray.exceptions.RayError as error:  # the worker or its machine has died
                     if tries < TRIES:
                         again.append((task.anew(), tries + 1))
@@ -86,6 +94,21 @@ class RayCluster:
                         yield task, task.failed(f"{task.photo}: its worker died {TRIES} times ({said}).")
         finally:
             ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Check that something answers at `HOST:PORT`; Ray itself would try for minutes.
+
+    Raises:
+        UnblurError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # such as "auto", which Ray resolves
+    try:
+        socket.create_connection((host, int(port)), _ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise UnblurError(f"--ray {address}: there is no such cluster ({error}).") from None
 
 
 def _do_in(task: Task, folder: Path) -> Outcome:

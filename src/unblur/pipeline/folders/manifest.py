@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -80,9 +80,29 @@ class Record:
         try:
             values = json.loads(line)
             known = {one.name for one in fields(Record)}
-            return Record(**{key: value for key, value in values.items() if key in known})
-        except (ValueError, TypeError, AttributeError):
+            record = Record(**{key: value for key, value in values.items() if key in known})
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None
+        return record if record.has_right_types() else None
+
+    def has_right_types(self) -> bool:
+        """Whether the fields hold what the annotations say."""
+        return all(isinstance(getattr(self, name), kind) for name, kind in _TYPES.items())
+
+
+_TEXT, _WHOLE = (str,), (int, type(None))
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("input", "output", "method", "reason", "version"), _TEXT),
+    **dict.fromkeys(("psf", "error"), (str, type(None))),
+    **dict.fromkeys(("psf_size", "pixels", "memory_mb", "input_bytes", "input_mtime_ns"), _WHOLE),
+    **dict.fromkeys(("output_bytes", "output_mtime_ns"), _WHOLE),
+    "noise_sigma": (int, float, type(None)),
+    "seconds": (int, float),
+    "changed": (bool,),
+    "notes": (list,),
+    "options": (dict,),
+    "bfloat16": (bool, type(None)),
+}
 
 
 def read_records(out: Path) -> Iterator[Record]:
@@ -147,12 +167,13 @@ class Manifest:
     Used as a context. On entry, unfinished files of a run that was ended are removed.
     """
 
-    def __init__(self, out: Path, *, new: bool) -> None:
+    def __init__(self, out: Path, *, new: bool, check: Callable[[], None] = lambda: None) -> None:
         """Begin or continue the manifest in the folder `out`, which is made.
 
         Args:
             out: the output folder.
             new: True begins a new manifest, even where there is one.
+            check: called when no other process can write any more, and before anything is written; it may raise.
 
         Raises:
             UnblurError: another process writes into the folder, or it cannot be written.
@@ -164,6 +185,7 @@ class Manifest:
             self._lock = (self.private / "lock").open("a")
             if not _locked(self._lock):
                 raise UnblurError(f"{out}: another unblur writes into this folder. Wait for its end, or name another.")
+            check()
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir(exist_ok=True)
             self._file = (out / MANIFEST).open("wb" if new else "ab")

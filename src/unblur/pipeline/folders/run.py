@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from unblur.image_io import ImageFileError
 from unblur.image_io.size import picture_size
-from unblur.image_io.write import check_place, move_in_place
+from unblur.image_io.write import FORMATS, check_place, move_in_place
 from unblur.layers.precision import restores_in_bfloat16
 from unblur.pipeline.folders.manifest import (
     MANIFEST,
@@ -57,8 +60,10 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
 
     Raises:
         UnblurError: it holds the results of an earlier run, and neither `resume` nor `overwrite` is set, or it is a
-            file.
+            file, or has the name of one.
     """
+    if not out.exists() and out.suffix.lower() in FORMATS:
+        raise UnblurError(f"{out}: this is the name of a picture. Name a folder for the results with -o.")
     if out.exists() and not out.is_dir():
         raise UnblurError(f"{out}: this is a file. Name a folder for the results with -o.")
     if (out / MANIFEST).exists() and not (resume or overwrite):
@@ -92,6 +97,8 @@ def _entry(found: Found, out: Path, digest: dict[str, Any], history: History | N
     if record.error is not None:
         why = "it failed"
     elif stamp(found.photo) != (record.input_bytes, record.input_mtime_ns):
+        if _is_another(found.photo, Path(record.input)):
+            return Entry(found, "new", replaces=overwrite)
         why = "the photo has changed"
     elif record.options != digest:
         why = f"other options: {', '.join(sorted(key for key in digest if record.options.get(key) != digest[key]))}"
@@ -102,6 +109,14 @@ def _entry(found: Found, out: Path, digest: dict[str, Any], history: History | N
     else:
         return Entry(found, "done")
     return Entry(found, "again", why, replaces=overwrite or result in history.results)
+
+
+def _is_another(photo: Path, recorded: Path) -> bool:
+    """Whether a photo is not the one of a record: that one is still somewhere else."""
+    try:
+        return recorded.exists() and not recorded.samefile(photo)
+    except OSError:
+        return False
 
 
 def restore_folder(
@@ -127,7 +142,8 @@ def restore_folder(
     """
     todo = [entry for entry in entries if entry.state != "done"]
     on_start(len(todo))
-    job = replace(job, bfloat16=_in_bfloat16(manifest.out))
+    if todo:
+        job = replace(job, bfloat16=_in_bfloat16(manifest.out, job.threads))
     run = _Run(manifest, job, {entry.found.name: entry for entry in todo}, len(entries) - len(todo))
     for task, outcome in executor.run(run.tasks()):
         yield run.finish(task, outcome)
@@ -135,14 +151,21 @@ def restore_folder(
     yield from run.refused()
 
 
-def _in_bfloat16(out: Path) -> bool:
+def _in_bfloat16(out: Path, threads: int) -> bool:
     """Whether networks compute in bfloat16: as in the records that are there, or else as measured here.
 
     A measurement in each process, or in each run, might give different answers, and so different bytes.
     """
     recorded = (record.bfloat16 for record in read_records(out) if record.bfloat16 is not None)
     first = next(recorded, None)
-    return restores_in_bfloat16() if first is None else first
+    if first is not None:
+        return first
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)  # as in the processes that restore
+    try:
+        return restores_in_bfloat16()
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Run:
@@ -164,11 +187,25 @@ class _Run:
             task = Task(photo, name, finished, self._job, number < self._previews, self._memory.need(pixels))
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
+                self._refuse_links(place)
                 check_place(place, overwrite=entry.replaces, source=photo)
             except (ImageFileError, OSError) as error:
                 self._refused.append(self._noted(task.failed(_said(place, error)).record))
             else:
                 yield task
+
+    def _refuse_links(self, place: Path) -> None:
+        """Links in the output folder may lead to the photos.
+
+        Raises:
+            ImageFileError: when `place`, or a folder between it and the output folder, is a link.
+        """
+        out = self._manifest.out
+        for folder in (place, *place.parents):
+            if folder == out:
+                return
+            if folder.is_symlink():
+                raise ImageFileError(folder, "this is a link. Remove it, or name another folder with -o.")
 
     def refused(self) -> list[Record]:
         """The records of the photos that were refused since the last call."""
@@ -193,18 +230,19 @@ class _Run:
         return record
 
     def _keep(self, name: str, pictures: tuple[bytes, ...]) -> None:
-        for path in preview_files(self._manifest.out, name):
-            path.unlink(missing_ok=True)
-        for path, content in zip(preview_files(self._manifest.out, name), pictures, strict=False):
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
+        with contextlib.suppress(OSError):  # the report then shows no picture of this photo
+            for path in preview_files(self._manifest.out, name):
+                path.unlink(missing_ok=True)
+            for path, content in zip(preview_files(self._manifest.out, name), pictures, strict=False):
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
 
 
 def _said(place: Path, error: Exception) -> str:
     if isinstance(error, ImageFileError):
         return str(error)
     assert isinstance(error, OSError)
-    return f"{place}: its folder cannot be made ({error.strerror}). Name another folder with -o."
+    return f"{place}: it cannot be written ({error.strerror}). Name another folder with -o, or another name."
 
 
 def preview_files(out: Path, name: str) -> tuple[Path, Path]:

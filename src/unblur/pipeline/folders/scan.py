@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -37,63 +37,91 @@ def is_pattern(path: Path) -> bool:
     return glob.has_magic(str(path)) and not path.exists()
 
 
-def find_photos(sources: Sequence[Path], out: Path) -> list[Found]:
+def _raise(error: UnblurError) -> None:
+    raise error
+
+
+def find_photos(
+    sources: Sequence[Path], out: Path, refuse: Callable[[UnblurError], None] = _raise, own: Collection[str] = ()
+) -> list[Found]:
     """All photos of the sources, sorted by the names of their results.
 
     Folders are searched with all their subfolders. Files and folders whose names begin with a dot, files whose suffix
-    is not that of a photo, and the output folder are left out. A pattern matches as in a shell, and `**` matches any
-    number of folders.
+    is not that of a photo, what is no file (pipes, devices), and the output folder are left out. A pattern matches as
+    in a shell, and `**` matches any number of folders; a photo that it reaches by several links is found once.
 
     Args:
         sources: folders, patterns and photos.
         out: the output folder, which may lie in a source.
+        refuse: called with what is wrong with a photo or a subfolder, which is then left out.
+        own: names in the output folder that no folder with results can have.
 
     Raises:
-        UnblurError: a source that does not exist, a folder that cannot be read, no photo at all, two photos with the
-            same place in the output folder, or an output folder that is a source.
+        UnblurError: a source that does not exist or cannot be read, no photo at all, two photos of the same name from
+            several sources, or an output folder that is a source.
     """
     found: dict[str, Found] = {}
     several = len(sources) > 1
     for source in sources:
-        for photo, relative in _of_source(source, out):
+        for photo, relative in _of_source(source, out, refuse):
             place = PurePosixPath(relative.as_posix())
             if several and source.is_dir():
                 place = PurePosixPath(source.resolve().name) / place
+            if place.parts[0] in own:
+                refuse(
+                    ImageFileError(photo, f"its result cannot be in a folder '{place.parts[0]}'. Rename the folder.")
+                )
+                continue
             name = str(place.with_name(place.name + written_suffix(photo)))
             other = found.setdefault(name, Found(name, photo))
-            if other.photo != photo and not other.photo.samefile(photo):
-                raise UnblurError(f"{other.photo} and {photo} would both go to {out / name}. Restore them one by one.")
+            if other.photo == photo or other.photo.samefile(photo):
+                continue
+            both = UnblurError(f"{other.photo} and {photo} would both go to {out / name}. Restore them one by one.")
+            if several or bool(written_suffix(photo)) == bool(written_suffix(other.photo)):
+                raise both
+            if not written_suffix(photo):
+                found[name] = Found(name, photo)  # the one that keeps its name
+            refuse(both)
     if not found:
         raise UnblurError(f"{', '.join(map(str, sources))}: there is no photo. Photos are known by their suffix.")
     return sorted(found.values())
 
 
-def _of_source(source: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _of_source(source: Path, out: Path, refuse: Callable[[UnblurError], None]) -> Iterator[tuple[Path, Path]]:
     """The photos of one source, each with its path relative to the source."""
     if is_pattern(source):
         fixed = Path(*_fixed_parts(source))
         left_out = _results_inside(fixed, out)
+        seen: set[Path] = set()
         for hit in sorted(glob.glob(str(source), recursive=True)):  # noqa: PTH207, Path.glob takes no absolute pattern
             photo = Path(hit)
             if _is_photo(photo.name) and photo.is_file() and not _within(photo, left_out):
+                if photo.resolve() in seen:
+                    continue
+                seen.add(photo.resolve())
                 yield photo, photo.relative_to(fixed)
     elif source.is_dir():
-        yield from _of_folder(source, _results_inside(source, out))
+        yield from _of_folder(source, _results_inside(source, out), refuse)
     elif source.exists():
         yield source, Path(source.name)
     else:
         raise ImageFileError(source, "there is no such file or folder. Check the name.")
 
 
-def _of_folder(folder: Path, left_out: Path | None) -> Iterator[tuple[Path, Path]]:
-    def refuse(error: OSError) -> None:
-        raise ImageFileError(Path(error.filename), f"this folder cannot be read ({error.strerror}).")
+def _of_folder(
+    folder: Path, left_out: Path | None, refuse: Callable[[UnblurError], None]
+) -> Iterator[tuple[Path, Path]]:
+    def say(error: OSError) -> None:
+        said = ImageFileError(Path(error.filename), f"this folder cannot be read ({error.strerror}).")
+        if Path(error.filename) == folder:
+            raise said
+        refuse(said)
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
+    for parent, folders, files in os.walk(folder, onerror=say):
         here = Path(parent)
         folders[:] = sorted(one for one in folders if not one.startswith(".") and not _within(here / one, left_out))
         for name in files:
-            if _is_photo(name):
+            if _is_photo(name) and ((here / name).is_file() or not (here / name).exists()):  # a broken link is noticed
                 yield here / name, (here / name).relative_to(folder)
 
 
