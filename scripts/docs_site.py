@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from unblur import methods
 from unblur.cli.methods import describe_settings, shown_range, shown_value
 from unblur.contract import Card, Method
 
+_PICTURES = (
+    "The pictures on the pages were made by `benchmarks/method_pictures.py` from oakland-zoo-otters of Budgie (CC0) and "
+    "city8 of Endless Sky (public domain). A single picture does not compare methods; the tables do."
+)
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
@@ -38,14 +43,14 @@ def overview(cards: list[Card]) -> str:
     for card in cards:
         row = (_joined(card.needs), _joined(card.gives), card.title, card.paper)
         lines.append(f"| [`{card.name}`]({card.name}.md) | {' | '.join(map(_cell, row))} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", _PICTURES, ""])
 
 
 def page(method: Method) -> str:
     """What a method is, what it needs, its settings, and what was measured of it."""
     card, module = method.card, sys.modules[f"unblur.methods.{method.card.name}"]
     facts = {"Paper": card.paper, "Needs": card.needs, "Uses if given": card.takes, "Gives": card.gives}
-    lines = [f"# {card.name}", "", card.title.rstrip(".") + ".", ""]
+    lines = [f"# {card.name}", "", card.title.rstrip(".") + ".", "", *picture(card.name)]
     for word, value in {**facts, "Undoes": card.undoes}.items():
         if value:
             lines.append(f"- {word}: {value if isinstance(value, str) else _joined(value)}")
@@ -62,6 +67,15 @@ def page(method: Method) -> str:
     return "\n".join([*lines, "", *(["## Measured", "", *rows, ""] if rows else [])])
 
 
+def picture(name: str) -> list[str]:
+    """What a method makes of one picture, from benchmarks/method_pictures.py; nothing if there is none."""
+    folder = DOCS / "method_pictures"
+    if not (folder / f"{name}.jpg").exists():
+        return []
+    caption = json.loads((folder / "captions.json").read_text(encoding="utf-8"))[name]
+    return [f"![{caption.partition('. ')[0]}](../method_pictures/{name}.jpg)", "", f"*{caption}*", ""]
+
+
 def measured(name: str) -> list[str]:
     """The rows about a method in the tables of measured.md, with the heading of each table."""
     found: list[str] = []
@@ -71,9 +85,10 @@ def measured(name: str) -> list[str]:
         if re.match(r"\|[-|]+\|$", after):
             heading = [line, after]
         elif heading and re.match(rf"\| `([a-z0-9_]+\+)?{re.escape(name)}` \|", line):
-            found += [*([] if heading[0] in found else heading), line]
-    note = "Levin et al. 2009, 32 pictures; [Metrics and protocols](../metrics.md) states the protocol."
-    return [note, "", *found] if found else []
+            row = re.sub(r"\]\((\w+\.md)", r"](../\1", line)  # links from this folder
+            found += [*([] if heading[0] in found else ["", *heading]), row]
+    note = "[What was measured](../measured.md) names the pictures, the protocols and the commands."
+    return [note, *found] if found else []
 
 
 def _joined(names: Any) -> str:

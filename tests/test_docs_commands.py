@@ -217,6 +217,8 @@ def test_a_command_of_another_program_names_what_is_there(command):
         assert all((TREE / word).exists() for word in words if word.endswith(".py"))
     elif words[0] == "torchrun":
         parsed(typer.main.get_command(app).commands["train"], words[words.index("train") + 1 :])
+    elif words[0] == ".":
+        assert words == [".", ".venv/bin/activate"], "the environment that the line before has made"
     elif words[0] == "curl":
         position = words.index("unblur")
         parsed(typer.main.get_command(app).commands["restore"], words[position + 2 : words.index(">")])

@@ -71,8 +71,14 @@ def test_mistakes_are_explained(half, tmp_path, monkeypatch):
     assert "pip install 'unblur[onnx]'" in refused("export", "nidf", "-o", tmp_path / "a.onnx")
 
 
-@pytest.mark.slow  # about 15 s a method on an idle machine
-@pytest.mark.parametrize("name", EXPORTED)
+_QUICKEST = "deblur_merger"
+
+
+@pytest.mark.parametrize(
+    "name",
+    # about 15 s a method on an idle machine
+    [name if name == _QUICKEST else pytest.param(name, marks=pytest.mark.slow) for name in EXPORTED],
+)
 def test_every_network_gives_the_same_picture(onnxruntime, name, tmp_path):
     method = methods.get(name)
     options = []
