@@ -17,7 +17,7 @@ from unblur.cli.methods import describe_settings, shown_range, shown_value
 from unblur.contract import Card, Method
 
 _PICTURES = (
-    "The pictures on the pages were made by `benchmarks/method_pictures.py` from oakland-zoo-otters of Budgie (CC0) and "
+    "The pictures were made by `benchmarks/method_pictures.py` from oakland-zoo-otters of Budgie (CC0) and "
     "city8 of Endless Sky (public domain). A single picture does not compare methods; the tables do."
 )
 DOCS = Path(__file__).resolve().parent.parent / "docs"
