@@ -31,7 +31,7 @@ from unblur.imaging.noise import estimate_noise_sigma
 from unblur.imaging.synthesis.shaken import KINDS, ShakenRecipe, shaken_picture
 from unblur.pipeline.judge import CAUTION, LEAST_GAIN, LEAST_GAIN_IN_DOUBT, LEAST_GAIN_WITHOUT_PSF, judge
 from unblur.solvers.blind import implausibility
-from unblur.solvers.gain import JUDGE
+from unblur.solvers.gain import JUDGE, mean_estimate
 from unblur.solvers.gain.views import BORDER, views_of
 from unblur.solvers.psf_tiles import holds_tiles, most_plausible, turned_margin
 from unblur.training.judge_candidates import Candidate, gain_of, make_candidates
@@ -135,9 +135,9 @@ def learned(made: list[dict[str, Any]], weights: Path | None, caution: float, le
     network = JUDGE.load(weights)
     chosen, accepted = [], []
     for one in made:
-        estimate = network(one["pictures"].float(), one["facts"])
-        chosen.append(int(estimate.gain[:SEARCHED].argmax()))
-        accepted.append(estimate.gain - caution * estimate.spread > least)
+        gain, spread = mean_estimate(network, one["pictures"].float(), one["facts"])
+        chosen.append(int(gain[:SEARCHED].argmax()))
+        accepted.append(gain - caution * spread > least)
     return Verdicts(chosen, torch.stack(accepted))
 
 

@@ -1,5 +1,7 @@
 """From a blurry picture of any size to its PSF, without being told anything about either."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from unblur.metrics import kernel_similarity
 from unblur.solvers import blind
 from unblur.solvers.areas import informative_area
 from unblur.solvers.blind import SMALLEST_PICTURE, estimate_psf, implausibility
-from unblur.solvers.l0 import psfs_by_level
+from unblur.solvers.l0 import L0Search, psfs_by_level
 from unblur.solvers.psf_fit import tidy
 from unblur.types import Progress
 
@@ -208,3 +210,32 @@ def test_the_true_psf_is_more_plausible_than_wrong_ones():
     true = implausibility(scene.blurry, hook_psf())
     wrong = [delta_psf(3), hook_psf().flip(0, 1), hook_psf().flip(1), gaussian_psf(2.5), arc_psf(8)]
     assert all(true < implausibility(scene.blurry, psf) for psf in wrong)
+
+
+def test_the_psfs_of_the_same_areas_are_searched_for_once(monkeypatch):
+    searched = []
+
+    def search(area: torch.Tensor, search: L0Search, progress: Progress) -> torch.Tensor:
+        searched.append(search.size)
+        return torch.full((3, 3), 1 / 9)
+
+    monkeypatch.setattr(blind, "_REMEMBERED", blind._Remembered(16))
+    monkeypatch.setattr(blind, "search_psf", search)
+    picture = structured_picture(960, 960, 1, seed=1)
+    first = blind.regional_psfs(picture, replace(blind.DEFAULT_SEARCH, size=9), Progress())
+    again = blind.regional_psfs(picture.clone(), replace(blind.DEFAULT_SEARCH, size=9), Progress())
+    assert searched == [9] * 4
+    for (area, psf), (other_area, other_psf) in zip(first, again, strict=True):
+        assert torch.equal(area, other_area) and torch.equal(psf, other_psf)
+    blind.regional_psfs(picture, replace(blind.DEFAULT_SEARCH, size=11), Progress())
+    blind.regional_psfs(picture.flip(-1), replace(blind.DEFAULT_SEARCH, size=9), Progress())
+    assert searched == [9] * 4 + [11] * 4 + [9] * 4, "neither other sizes nor other pictures are known"
+
+
+def test_only_the_last_psfs_are_remembered(monkeypatch):
+    searched = []
+    monkeypatch.setattr(blind, "search_psf", lambda area, *_: searched.append(float(area.mean())) or area[0, 0, :3, :3])
+    remembered = blind._Remembered(2)
+    for value in (0.1, 0.2, 0.1, 0.3, 0.1, 0.2):
+        remembered.psf_of(torch.full((1, 1, 9, 9), value), blind.DEFAULT_SEARCH, Progress())
+    assert [round(value, 1) for value in searched] == [0.1, 0.2, 0.3, 0.2]

@@ -170,7 +170,8 @@ def _plane_sigma(plane: Tensor) -> float:
     count = (height - _BLOCK + 1) * (width - _BLOCK + 1)
     step = math.ceil(math.sqrt(count / _MAX_BLOCKS))
     blocks = plane.unfold(0, _BLOCK, step).unfold(1, _BLOCK, step).reshape(-1, _BLOCK, _BLOCK)  # (n, 8, 8)
-    flat_rows, flat_columns = ((blocks.amax(along) == blocks.amin(along)).sum(1) for along in (2, 1))  # (n,)
+    # Sums of floats, since those of truth values take longer.
+    flat_rows, flat_columns = ((blocks.amax(along) == blocks.amin(along)).float().sum(1) for along in (2, 1))  # (n,)
     varied = flat_rows + flat_columns < 2 * _BLOCK  # (n,)
     # With noise, constant rows are rare. A block with several of them contains a border or a saturated area. If most
     # blocks of a picture have them (a drawing), these blocks are kept.
@@ -179,11 +180,12 @@ def _plane_sigma(plane: Tensor) -> float:
     if len(blocks) == 0:
         return 0.0
     dct = _dct_matrix().to(plane.device)
-    coefficients = dct @ blocks @ dct.T  # (n, 8, 8)
-    frequency = torch.arange(_BLOCK)[:, None] + torch.arange(_BLOCK)  # (8, 8), u + v
-    texture = coefficients[:, (frequency > 0) & (frequency <= _LOW_FREQUENCY)].square().sum(1)  # (n,)
-    noise = coefficients[:, frequency >= _HIGH_FREQUENCY].square()  # (n, k)
-    mean = coefficients[:, 0, 0] / _BLOCK  # (n,)
+    basis = torch.kron(dct, dct)  # (64, 64): all coefficients of a block are one product with a matrix
+    frequency = (torch.arange(_BLOCK)[:, None] + torch.arange(_BLOCK)).flatten()  # (64,), u + v
+    pixels = blocks.flatten(1)  # (n, 64)
+    texture = (pixels @ basis[(frequency > 0) & (frequency <= _LOW_FREQUENCY)].T).square().sum(1)  # (n,)
+    noise = (pixels @ basis[frequency >= _HIGH_FREQUENCY].T).square_()  # (n, k)
+    mean = pixels @ basis[0] / _BLOCK  # (n,)
     to_black = mean if plane.min() >= 0 else torch.full_like(mean, torch.inf)
     to_white = 1 - mean if plane.max() <= 1 else torch.full_like(mean, torch.inf)
     usable = (to_black > _AT_LIMIT) & (to_white > _AT_LIMIT)  # (n,)

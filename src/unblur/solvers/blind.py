@@ -6,7 +6,9 @@ plausible of those that the photo tells best from their copies turned by 180 deg
 
 from __future__ import annotations
 
+import hashlib
 import math
+import threading
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -222,6 +224,33 @@ def inner_gradient(picture: Tensor) -> Tensor:
     return gradient(picture)[..., 2:-2, 2:-2]
 
 
+class _Remembered:
+    """The PSFs of the last areas: those of a photo are wanted when its PSF is chosen, and again when it is judged."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: number of PSFs that are kept."""
+        self._most = most
+        self._psfs: dict[tuple[L0Search, torch.Size, bytes], Tensor] = {}
+        self._lock = threading.Lock()
+
+    def psf_of(self, area: Tensor, search: L0Search, progress: Progress) -> Tensor:
+        """The PSF of an area `(1, 1, n, m)`, searched for if it is not known."""
+        key = search, area.shape, hashlib.sha256(area.cpu().contiguous().numpy().tobytes()).digest()
+        with self._lock:
+            known = self._psfs.pop(key, None)
+        psf = tidy(search_psf(area, search, progress)) if known is None else known
+        if known is not None:
+            progress.advance(len(search.scales()))
+        with self._lock:
+            self._psfs[key] = psf
+            while len(self._psfs) > self._most:
+                del self._psfs[next(iter(self._psfs))]
+        return psf.to(area.device, copy=True)
+
+
+_REMEMBERED = _Remembered(16)  # of four photos, which a server may restore at the same time
+
+
 def regional_psfs(
     blurry: Tensor, search: L0Search, progress: Progress, exemplar: Tensor | None = None
 ) -> list[tuple[Tensor, Tensor]]:
@@ -248,7 +277,9 @@ def regional_psfs(
     areas = [area for area in areas if not is_flat(area[:, :1])]
 
     def psf_of(area: Tensor) -> Tensor:
-        return tidy(search_psf(area[:, :1], search, progress, None if exemplar is None else area[:, 1:]))
+        if exemplar is not None:
+            return tidy(search_psf(area[:, :1], search, progress, area[:, 1:]))
+        return _REMEMBERED.psf_of(area, search, progress)
 
     psfs = side_by_side(psf_of, areas, blurry.device)
     return [(area[:, :1], psf) for area, psf in zip(areas, psfs, strict=True)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from unblur.solvers import non_blind
 from unblur.solvers.areas import informative_place
@@ -59,8 +60,27 @@ def predict(grey: Tensor, restored: Tensor, psf: Tensor | None, *, weights: Path
     inner = views.pictures[:, BORDER:-BORDER, BORDER:-BORDER]
     height, width = (side // CELL * CELL for side in inner.shape[-2:])
     network = JUDGE.load(weights, grey.device)
-    estimate = network(inner[None, :, :height, :width], views.facts[None].to(grey.device))
-    return Prediction(float(estimate.gain), float(estimate.spread))
+    gain, spread = mean_estimate(network, inner[None, :, :height, :width], views.facts[None].to(grey.device))
+    return Prediction(float(gain), float(spread))
+
+
+def mean_estimate(network: nn.Module, pictures: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of the gains and spreads that the network estimates for the pictures in all eight orientations.
+
+    Args:
+        network: the judge's.
+        pictures: `(N, 5, H, W)`, sides that are multiples of `CELL`.
+        facts: `(N, 6)`; they do not depend on the orientation.
+
+    Returns:
+        Gains and spreads in dB, `(N,)` each.
+    """
+    turned = [one.rot90(turns, (-2, -1)) for one in (pictures, pictures.flip(-1)) for turns in range(4)]
+    estimates = [network(one.contiguous(), facts) for one in turned]
+    return (
+        torch.stack([one.gain for one in estimates]).mean(0),
+        torch.stack([one.spread for one in estimates]).mean(0),
+    )
 
 
 def predict_for_psf(grey: Tensor, psf: Tensor) -> Prediction:
