@@ -36,7 +36,6 @@ from unblur.pipeline.report import psf_square
 from unblur.types import Observation, Restoration
 
 PHOTO, NIGHT = "budgie-82f313b0.jpg", "endless-sky-f8ee72d0.jpg"
-LICENCES = "oakland-zoo-otters of Budgie (CC0); city8 of Endless Sky (public domain)"
 SIDE, LARGE = 256, 512  # pixels
 PSF_SIDE, SIGMA, NOISE = 21, 0.01, 0.08
 _SHORT_NOISE = 0.1

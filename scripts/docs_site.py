@@ -70,9 +70,10 @@ def page(method: Method) -> str:
 def picture(name: str) -> list[str]:
     """What a method makes of one picture, from benchmarks/method_pictures.py; nothing if there is none."""
     folder = DOCS / "method_pictures"
-    if not (folder / f"{name}.jpg").exists():
+    captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    if name not in captions:
         return []
-    caption = json.loads((folder / "captions.json").read_text(encoding="utf-8"))[name]
+    caption = captions[name]
     return [f"![{caption.partition('. ')[0]}](../method_pictures/{name}.jpg)", "", f"*{caption}*", ""]
 
 

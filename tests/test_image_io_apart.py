@@ -50,3 +50,19 @@ def test_what_the_other_process_refuses_is_refused_here():
     pytest.importorskip("pi_heif")
     with pytest.raises(ImageFileError, match=r"^a\.heic: it declares 24 x 32 pixels; the limit is 0\.0001 megapixels"):
         decode_photo(HEIC, "a.heic", max_pixels=100)
+
+
+def test_no_code_from_the_folder_of_the_photos_is_run(tmp_path, monkeypatch):
+    pytest.importorskip("pi_heif")
+    for name in ("json.py", "base64.py", "unblur.py"):
+        (tmp_path / name).write_text("raise SystemExit('code from the folder of the photos')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    assert decode_photo(HEIC, "a.heic").format == "HEIF"
+
+
+def test_a_process_that_the_system_ends_for_lack_of_memory_is_told_as_such(monkeypatch):
+    pytest.importorskip("pi_heif")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], -9, b""))
+    with pytest.raises(ImageFileError, match="it needs more memory than there is"):
+        decode_photo(HEIC, "a.heic")

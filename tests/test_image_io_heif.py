@@ -139,8 +139,9 @@ def test_colours_that_are_not_srgb_are_named_in_a_png_and_in_a_note_elsewhere(tm
     assert "The colours of the photo are not sRGB" in write_photo(again, tmp_path / "a.jpg")[0]
 
 
-def test_the_colours_of_srgb_need_no_note(tmp_path):
-    photo = decode_photo(with_colours(avif(), 1, 13), "a.avif")
+@pytest.mark.parametrize("colours", [(1, 13), (1, 1), (2, 2), (1, 6)])
+def test_colours_that_are_shown_as_srgb_need_no_note(tmp_path, colours):
+    photo = decode_photo(with_colours(avif(), *colours), "a.avif")
     assert photo.cicp is None
     assert write_photo(photo, tmp_path / "a.jpg") == []
 

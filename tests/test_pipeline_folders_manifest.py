@@ -37,11 +37,11 @@ def test_a_line_that_was_cut_off_is_ignored_and_does_not_spoil_the_next(tmp_path
 
 def test_the_last_record_of_a_photo_counts_and_all_its_results_are_known(tmp_path):
     with Manifest(tmp_path, new=True) as manifest:
-        manifest.add(Record("a.jpg", "a.jpg", output_bytes=1, output_mtime_ns=10))
+        manifest.add(Record("a.jpg", "a.jpg", output_bytes=1, output_mtime_ns=10, path="/there/a.jpg"))
         manifest.add(Record("a.jpg", "a.jpg", error="a.jpg: too dark"))
         manifest.add(Record("a.jpg", "a.jpg", output_bytes=2, output_mtime_ns=20))
     history = read_histories(tmp_path)["a.jpg"]
-    assert (history.last.output_bytes, history.results) == (2, {(1, 10), (2, 20)})
+    assert (history.last.output_bytes, history.results) == (2, {(1, 10): "/there/a.jpg", (2, 20): ""})
 
 
 def test_fields_of_another_version_do_not_matter(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,10 +267,40 @@ def test_the_results_of_another_folder_are_not_replaced(photos, out, job, tmp_pa
     before = results(out)
     others = folder_of_photos(tmp_path / "others", ("a.png", "x.png"))
     os.utime(others / "a.png", ns=(1, 1))
-    records = run_folder(others, out, job, resume=True)
-    assert "it exists already" in (records["a.png"].error or "")
-    assert records["x.png"].error is None
-    assert {name: results(out)[name] for name in before} == before
+    for attempt in range(3):
+        records = run_folder(others, out, job, resume=True)
+        assert "it exists already" in (records["a.png"].error or "")
+        assert ("x.png" in records) == (attempt == 0)
+        assert {name: results(out)[name] for name in before} == before
+
+
+def test_the_results_of_a_folder_that_was_moved_are_its_own(photos, out, job, tmp_path):
+    run_folder(photos, out, job)
+    photos.rename(tmp_path / "moved")
+    os.utime(tmp_path / "moved/a.png", ns=(1, 1))
+    records = run_folder(tmp_path / "moved", out, job, resume=True)
+    assert {name: record.error for name, record in records.items()} == {"a.png": None}
+
+
+def test_another_photo_of_the_same_relative_path_is_another(photos, out, job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_folder(Path("photos"), out, job)
+    before = results(out)
+    folder_of_photos(tmp_path / "else/photos", ("a.png",))
+    os.utime(tmp_path / "else/photos/a.png", ns=(1, 1))
+    monkeypatch.chdir(tmp_path / "else")
+    assert "it exists already" in (run_folder(Path("photos"), out, job, resume=True)["a.png"].error or "")
+    assert results(out) == before
+
+
+@pytest.mark.parametrize("own", [MANIFEST, ".unblur"])
+def test_a_link_in_place_of_the_own_files_is_not_followed(photos, out, job, own):
+    out.mkdir()
+    (out / own).symlink_to(photos / "a.png" if own == MANIFEST else photos)
+    before = (photos / "a.png").read_bytes()
+    with pytest.raises(UnblurError, match="this is a link"):
+        run_folder(photos, out, job, overwrite=True)
+    assert (photos / "a.png").read_bytes() == before
 
 
 def test_a_report_without_pictures_is_better_than_a_run_that_ends(photos, out, job, monkeypatch):

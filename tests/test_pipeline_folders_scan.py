@@ -88,19 +88,22 @@ def test_a_photo_that_is_named_twice_is_restored_once(photos):
     assert found("photos/a.jpg", "photos/*.jpg") == {"a.jpg": "photos/a.jpg"}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
 def test_what_is_no_file_is_left_out(photos):
     os.mkfifo("photos/pipe.jpg")
     Path("photos/broken.jpg").symlink_to("nowhere.jpg")
     assert "pipe.jpg" not in found(photos)
     assert "broken.jpg" in found(photos), "so that somebody is told"
+    with pytest.raises(UnblurError, match="not an ordinary file"):
+        found(photos, "photos/pipe.jpg")
 
 
 def test_a_pattern_finds_a_photo_once_however_many_links_lead_to_it(photos):
-    Path("photos/trips/loop").symlink_to(".")
+    Path("photos/trips/A").symlink_to(".")  # before a.jpg, in alphabetical order
     assert found("photos/trips/**/*.jpg") == {"a.jpg": "photos/trips/a.jpg"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read everything")
 def test_a_folder_that_cannot_be_read_does_not_stop_the_others(photos):
     Path("photos/trips").chmod(0)
     told: list[str] = []
@@ -126,3 +129,13 @@ def test_a_folder_named_like_the_report_is_left_out(photos):
     ]
     assert "report.html/a.jpg" not in names
     assert told == ["photos/report.html/a.jpg: its result cannot be in a folder 'report.html'. Rename the folder."]
+
+
+def test_a_broken_link_beside_a_photo_of_the_same_place_is_refused(photos):
+    Path("photos/d.heic").unlink()
+    Path("photos/d.heic").symlink_to("nowhere")
+    Path("photos/d.heic.png").touch()
+    told: list[str] = []
+    everything = find_photos([photos], Path("out"), lambda error: told.append(str(error)))
+    assert {one.name: str(one.photo) for one in everything}["d.heic.png"] == "photos/d.heic.png"
+    assert len(told) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ class PoliteGroup(TyperGroup):
             say_error(str(error))
             raise typer.Exit(USER_ERROR) from None
         except OSError as error:
-            if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+            if error.errno not in (errno.ENOSPC, errno.EIO) or not _is_of_output(error):
                 raise
             with contextlib.suppress(OSError):
                 sys.stdout.close()  # else Python would try again to write what is left
@@ -65,6 +66,11 @@ class PoliteGroup(TyperGroup):
         except (KeyboardInterrupt, Cancelled):
             typer.echo("stopped; the current picture was not written.", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether an error is one of printing a line."""
+    return any(frame.f_code is typer.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _with_values(args: list[str]) -> list[str]:

@@ -52,13 +52,13 @@ def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> 
     Raises:
         UnblurError: sources or output folder that will not do.
     """
-    from unblur.pipeline.folders.manifest import MANIFEST
+    from unblur.pipeline.folders.manifest import MANIFEST, PRIVATE
     from unblur.pipeline.folders.page import REPORT
     from unblur.pipeline.folders.scan import find_photos
 
     _check(out, manner)
     left_out: list[UnblurError] = []
-    photos = find_photos(sources, out, left_out.append, own=(MANIFEST, REPORT))
+    photos = find_photos(sources, out, left_out.append, own=(MANIFEST, REPORT, PRIVATE))
     for error in left_out:
         say_error(str(error))
     return _plan(photos, out, job, manner), not left_out
@@ -78,7 +78,24 @@ def _plan(photos: Sequence[Found], out: Path, job: Job, manner: Manner) -> list[
     return plan(photos, out, dict(job.digest), resume=manner.resume, overwrite=manner.overwrite)
 
 
-def say_plan(photo: Path, place: Path, state: str = "new", why: str = "", *, as_json: bool) -> None:
+def say_plans(entries: Sequence[Entry], out: Path, *, as_json: bool) -> bool:
+    """Print what would be done with each photo of a folder, or an error; True if there is no error."""
+    from unblur.pipeline.folders.run import refusal
+
+    refused = False
+    for entry in entries:
+        error = None if entry.state == "done" else refusal(entry, out)
+        if error is not None:
+            refused = True
+            say_error(error)
+            continue
+        # In JSON as in the manifest: the place in the output folder.
+        place = entry.found.name if as_json else out / entry.found.name
+        say_plan(entry.found.photo, place, entry.state, entry.why, as_json=as_json)
+    return not refused
+
+
+def say_plan(photo: Path, place: Path | str, state: str = "new", why: str = "", *, as_json: bool) -> None:
     """Print what would be done with a photo."""
     if as_json:
         typer.echo(json.dumps({"input": str(photo), "output": str(place), "state": state, "why": why}))
@@ -100,10 +117,11 @@ def restore_folders(entries: Sequence[Entry], out: Path, job: Job, manner: Manne
     from unblur.pipeline.folders.page import write_page
 
     names = {entry.found.name for entry in entries}
+    executor = _executor(manner, job.threads)  # a cluster that is not there must be known before anything is written
     with Manifest(out, new=not manner.resume, check=partial(_check, out, manner)) as manifest:
         # Planned again, since another run may have written until now.
         entries = _plan([entry.found for entry in entries], out, job, manner)
-        made = _run(entries, manifest, job, _executor(manner, job.threads), manner)
+        made = _run(entries, manifest, job, executor, manner)
         records = [history.last for name, history in read_histories(out).items() if name in names]
         page = write_page(records, out)
     if not manner.as_json and not manner.quiet:

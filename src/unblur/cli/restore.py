@@ -23,7 +23,7 @@ from unblur.cli.console import (
     say_error,
     with_weights,
 )
-from unblur.cli.folder import Manner, entries_of, restore_folders, say_plan
+from unblur.cli.folder import Manner, entries_of, restore_folders, say_plan, say_plans
 from unblur.cli.streams import STREAM, Ends, restore_stream
 from unblur.types import Cancelled, Observation, UnblurError
 
@@ -167,10 +167,7 @@ def restore(
         manner = Manner(jobs, ray, resume, overwrite, as_json, quiet)
         entries, complete = entries_of(photos, output, job, manner)
         if dry_run:
-            for entry in entries:
-                # In JSON as in the manifest: the place in the output folder.
-                place = Path(entry.found.name) if as_json else output / entry.found.name
-                say_plan(entry.found.photo, place, entry.state, entry.why, as_json=as_json)
+            complete = say_plans(entries, output, as_json=as_json) and complete
         else:
             complete = restore_folders(entries, output, job, manner) and complete
         if not complete:
@@ -307,22 +304,24 @@ def _plan_one(files: _Files, folders: set[Path | None], *, as_json: bool) -> boo
 
     `folders`: where it is one of these and does not exist, the folder of a result would be made.
     """
+    from unblur.image_io import check_writable
     from unblur.image_io.read import check_readable
     from unblur.pipeline.restore import check_places
 
     try:
         for source in (files.photo, *([] if files.noisy is None else [files.noisy])):
             check_readable(source)
-        places = [place for place in (files.output, files.report) if place is not None]
-        if all(place.parent.exists() or place.parent not in folders for place in places):
+        if files.output.parent.exists() or files.output.parent not in folders:
             check_places(
                 files.photo,
                 files.output,
                 noisy=files.noisy,
                 keep=files.keep,
                 overwrite=files.overwrite,
-                report=files.report,
+                report=files.report if files.report is None or files.report.parent not in folders else None,
             )
+        if files.report is not None and files.report.parent.exists():
+            check_writable(files.report, overwrite=files.overwrite, source=files.photo, option="--report")
     except UnblurError as error:
         _say_failure(files, str(error), as_json=as_json)
         return False

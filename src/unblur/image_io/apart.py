@@ -1,7 +1,7 @@
 """Decode HEIF and camera RAW in a process of its own: a damaged file may end the process in libheif or LibRaw.
 
-`decode_apart` starts `python -m unblur.image_io.apart`, which reads the file from its standard input and writes a line
-of JSON and the samples to its standard output. It takes a fifth of a second more than decoding in this process.
+`decode_apart` starts a process that reads the file from its standard input and writes a line of JSON and the samples to
+its standard output. It takes a fifth of a second more than decoding in this process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ ApartFormat = Literal["HEIF", "RAW"]
 
 _DECODERS = {"HEIF": decode_heif, "RAW": decode_raw}
 _REQUIREMENTS = {"HEIF": require_pi_heif, "RAW": require_rawpy}
+_OPTIONS = ("-P", "-c")  # no code from the working folder, where the photos may lie
+_PROGRAM = "from unblur.image_io.apart import answer; answer()"
+_KILLED = 9  # the signal SIGKILL
 _PACKAGE_FOLDER = str(Path(__file__).parents[2])
 
 
@@ -43,7 +46,7 @@ def decode_apart(format: ApartFormat, data: bytes, path: Path, max_pixels: int) 
     _REQUIREMENTS[format](path)
     paths = os.pathsep.join([_PACKAGE_FOLDER, *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, "-m", "unblur.image_io.apart", format, str(max_pixels)],
+        [sys.executable, *_OPTIONS, _PROGRAM, format, str(max_pixels)],
         input=data,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -51,33 +54,43 @@ def decode_apart(format: ApartFormat, data: bytes, path: Path, max_pixels: int) 
         start_new_session=True,  # Ctrl-C is for the process that waits for this one
         check=False,
     )
-    line, found, rest = done.stdout.partition(b"\n")
-    if done.returncode != 0 or not found:
+    if done.returncode == -_KILLED:
+        raise MemoryError("the system has ended the process that decoded it")
+    end = done.stdout.find(b"\n")
+    if done.returncode != 0 or end < 0:
         raise ImageFileError(path, "the file is damaged or cut short. Copy it again.")
-    header: dict[str, Any] = json.loads(line)
+    header: dict[str, Any] = json.loads(done.stdout[:end])
+    if "memory" in header:
+        raise MemoryError(header["memory"])
     if "refused" in header:
         raise ImageFileError(path, header["refused"])
-    return _unpacked(header, rest)
+    return _unpacked(header, memoryview(done.stdout)[end + 1 :])
 
 
-def _answer(format: str, max_pixels: int, data: bytes) -> bytes:
-    """What the other process writes."""
+def answer() -> None:
+    """What the other process does: decode standard input, as the arguments say, and write the result."""
+    format, max_pixels = sys.argv[1], int(sys.argv[2])
+    header: dict[str, Any]
+    arrays: list[np.ndarray] = []
     try:
-        decoded = _DECODERS[format](data, Path("photo"), max_pixels)
+        header, arrays = _packed(_DECODERS[format](sys.stdin.buffer.read(), Path("photo"), max_pixels))
     except ImageFileError as error:
-        return json.dumps({"refused": error.trouble}).encode() + b"\n"
-    header, arrays = _packed(decoded)
-    return b"".join([json.dumps(header).encode(), b"\n", *arrays])
+        header = {"refused": error.trouble}
+    except MemoryError as error:
+        header = {"memory": str(error)}
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
+    for array in arrays:
+        sys.stdout.buffer.write(array.data)
 
 
-def _packed(decoded: Decoded) -> tuple[dict[str, Any], list[bytes]]:
-    """A dictionary for JSON, and the bytes of the arrays that it speaks of."""
+def _packed(decoded: Decoded) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """A dictionary for JSON, and the arrays that it speaks of."""
     header: dict[str, Any] = {}
-    arrays: list[bytes] = []
+    arrays: list[np.ndarray] = []
     for name in (field.name for field in fields(Decoded)):
         value = getattr(decoded, name)
         if isinstance(value, np.ndarray):
-            arrays.append(value.tobytes())
+            arrays.append(np.ascontiguousarray(value))
             value = {"shape": value.shape, "type": value.dtype.name}
         elif isinstance(value, bytes):
             value = {"bytes": base64.b64encode(value).decode("ascii")}
@@ -85,7 +98,7 @@ def _packed(decoded: Decoded) -> tuple[dict[str, Any], list[bytes]]:
     return header, arrays
 
 
-def _unpacked(header: dict[str, Any], rest: bytes) -> Decoded:
+def _unpacked(header: dict[str, Any], rest: memoryview) -> Decoded:
     """The inverse of `_packed`."""
     values: dict[str, Any] = {}
     position = 0
@@ -101,7 +114,3 @@ def _unpacked(header: dict[str, Any], rest: bytes) -> Decoded:
             value = tuple(value)
         values[name] = value
     return Decoded(**values)
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(_answer(sys.argv[1], int(sys.argv[2]), sys.stdin.buffer.read()))

@@ -14,11 +14,10 @@ from PIL import AvifImagePlugin
 
 from unblur.image_io.directories import Block
 from unblur.image_io.metadata import EXIF_PREFIX
-from unblur.image_io.photo import Decoded, ImageFileError, refuse_if_huge
+from unblur.image_io.photo import Decoded, ImageFileError, cicp_beyond_srgb, refuse_if_huge
 
 _METADATA = 2**22  # bytes at the beginning that hold the metadata
-_LIKE_SRGB = (1, 2), (1, 2, 6, 13)
-"""Primaries and transfer functions of H.273 that are shown as sRGB: its own, those of BT.709, and none named."""
+_LARGEST = 2**31  # pixels; a header that declares more is damaged
 
 
 def decode_heif(data: bytes, path: Path, max_pixels: int) -> Decoded:
@@ -96,7 +95,9 @@ def heif_size(data: Block) -> tuple[int, int] | None:
     sizes = []
     at = data.find(b"ispe", 0, _METADATA)
     while at >= 0 and at + 16 <= len(data):
-        sizes.append(struct.unpack_from(">LL", data, at + 8))
+        size = struct.unpack_from(">LL", data, at + 8)
+        if math.prod(size) <= _LARGEST:
+            sizes.append(size)
         at = data.find(b"ispe", at + 4, _METADATA)
     return max(sizes, key=math.prod, default=None)
 
@@ -128,13 +129,12 @@ def _decoded(stored: np.ndarray, **values: Any) -> Decoded:
 
 
 def _cicp(data: bytes, icc: bytes | None) -> tuple[int, int] | None:
-    """Primaries and transfer function of the first colour box with such numbers; None for those of sRGB."""
+    """Primaries and transfer function of the first colour box that names them; None for those of sRGB."""
     at = data.find(b"colrnclx")
     if icc or at < 0 or at + 12 > len(data):
         return None
     primaries, transfer = (int.from_bytes(data[at + 8 + 2 * i : at + 10 + 2 * i], "big") for i in range(2))
-    is_srgb = primaries in _LIKE_SRGB[0] and transfer in _LIKE_SRGB[1]
-    return None if is_srgb or max(primaries, transfer) > 255 else (primaries, transfer)
+    return cicp_beyond_srgb(primaries, transfer)
 
 
 def _with_prefix(exif: bytes | None) -> bytes | None:

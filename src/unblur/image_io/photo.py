@@ -60,8 +60,8 @@ class Photo:
         jpeg_tables: the quantisation tables of a JPEG, luminance first.
         extra_sample: TIFF's code for the meaning of `alpha` (0 unspecified, 2 transparency).
         native: blocks that only this format has, as (name, bytes): PNG chunks, JPEG segments.
-        cicp: primaries and transfer function of the colours, by the numbers of ITU-T H.273, if the file gives no colour
-            profile but these, and they are not those of sRGB; only PNG can say so.
+        cicp: primaries and transfer function of the colours, by the numbers of ITU-T H.273, if the file names them and
+            they are not shown as sRGB; only PNG can hold them.
         linear: whether the pixels are proportional to light, as in camera RAW. They are written with the curve of sRGB.
         notes: sentences for the user about what was changed while reading.
     """
@@ -127,6 +127,17 @@ class Decoded:
     cicp: tuple[int, int] | None = None
     linear: bool = False
     notes: list[str] = field(default_factory=list)
+
+
+_PRIMARIES_OF_SRGB = (1, 2)  # its own, and none named
+_TRANSFERS_LIKE_SRGB = (1, 2, 6, 13)  # those of BT.709 and BT.601, none named, and its own
+
+
+def cicp_beyond_srgb(primaries: int, transfer: int) -> tuple[int, int] | None:
+    """Primaries and transfer function by the numbers of ITU-T H.273; None for those that are shown as sRGB."""
+    if primaries in _PRIMARIES_OF_SRGB and transfer in _TRANSFERS_LIKE_SRGB:
+        return None
+    return (primaries, transfer) if max(primaries, transfer) < 256 else None
 
 
 def refuse_if_huge(path: Path, width: int, height: int, max_pixels: int) -> None:

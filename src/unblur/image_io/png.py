@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unblur.image_io.photo import Decoded, ImageFileError, Photo, refuse_if_huge
+from unblur.image_io.photo import Decoded, ImageFileError, Photo, cicp_beyond_srgb, refuse_if_huge
 from unblur.image_io.pillow_decode import decode_with_pillow, open_with_pillow
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
-_SRGB = 1, 13  # primaries and transfer function in a chunk cICP
 _KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
 _XMP = b"XML:com.adobe.xmp\0"
 _METRE = 0.0254
@@ -56,7 +55,7 @@ def decode_png(data: bytes, path: Path, max_pixels: int) -> Decoded:
         (name.decode("ascii"), content) for name, content in chunks if name in _KEPT and not content.startswith(_XMP)
     )
     named = next((content for name, content in chunks if name == b"cICP" and len(content) == 4), None)
-    decoded.cicp = None if named is None or tuple(named[:2]) == _SRGB else (named[0], named[1])
+    decoded.cicp = None if named is None else cicp_beyond_srgb(named[0], named[1])
     return decoded
 
 

@@ -6,6 +6,7 @@ applied when the result is written.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import struct
@@ -60,15 +61,26 @@ def _order(data: Block) -> Order:
 
 
 def _directories(data: Block, order: Order) -> list[int]:
-    """Where the first directory of a TIFF is, and those of its sub-pictures.
+    """Where the directories of a TIFF are: the first, those of its sub-pictures, and those that follow it.
 
     Raises:
         struct.error: when the first one is damaged.
     """
     (first,) = struct.unpack_from(order + "L", data, 4)
-    tags = {entry.tag: entry for entry in read_entries(data, order, first)[0]}
+    entries, pointer = read_entries(data, order, first)
+    tags = {entry.tag: entry for entry in entries}
     below = tags[_SUBDIRECTORIES].raw[: 4 * _MOST_SUBDIRECTORIES] if _SUBDIRECTORIES in tags else b""
-    return [first, *(place for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4]))]
+    places = [first, *(place for (place,) in struct.iter_unpack(order + "L", below[: len(below) // 4 * 4]))]
+    for _ in range(_MOST_SUBDIRECTORIES):  # limited, since a damaged file may be a circle
+        (following,) = struct.unpack_from(order + "L", data, pointer)
+        if following == 0:
+            break
+        places.append(following)
+        try:
+            _, pointer = read_entries(data, order, following, lambda _: False)
+        except struct.error:
+            break
+    return places
 
 
 def _shows_a_filter_array(data: Block, order: Order, place: int) -> bool:
@@ -129,17 +141,18 @@ def raw_size(data: Block) -> tuple[int, int]:
     Args:
         data: the content of the file.
     """
-    sizes = [(len(data), 1)]
+    sizes = []
     try:
         order = _order(data)
         for place in _directories(data, order):
-            entries, _ = read_entries(data, order, place, lambda tag: tag in (_WIDTH, _HEIGHT))
-            numbers = {entry.tag: first_number(entry, order) for entry in entries}
-            if len(numbers) == 2:
-                sizes.append((numbers[_WIDTH], numbers[_HEIGHT]))
+            with contextlib.suppress(struct.error):  # a directory below may be damaged
+                entries, _ = read_entries(data, order, place, lambda tag: tag in (_WIDTH, _HEIGHT))
+                numbers = {entry.tag: first_number(entry, order) for entry in entries}
+                if len(numbers) == 2:
+                    sizes.append((numbers[_WIDTH], numbers[_HEIGHT]))
     except (ValueError, struct.error):
         pass
-    return max(sizes[1:] or sizes, key=math.prod)
+    return max(sizes, key=math.prod, default=(len(data), 1))
 
 
 def require_rawpy(path: Path) -> ModuleType:

@@ -28,6 +28,13 @@ _HEIF = {".heic", ".heif", ".hif", ".avif"}
 PHOTO_SUFFIXES = frozenset({*FORMATS, ".gif", ".bmp", *_HEIF, *_RAW})
 """Suffixes of photos, in small letters; also of those that need an extra package."""
 
+_FORMAT_OF_SUFFIX: dict[str, FileFormat] = {
+    **FORMATS,
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIF"),
+    ".avif": "AVIF",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+}
 _LARGEST = 2.0**125  # largest value of a float file; larger ones would overflow in single precision
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
@@ -194,7 +201,7 @@ def _finish(decoded: Decoded, path: Path) -> Photo:
     notes = list(decoded.notes)
     if decoded.exif and exif is None:
         notes.append("The EXIF data is damaged and was left out.")
-    named = FORMATS.get(path.suffix.lower())
+    named = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if named is not None and named != decoded.format:
         notes.append(f"This is a {decoded.format} file, though its name ends in {path.suffix}.")
     orientation = decoded.orientation or orientation_of(exif, decoded.xmp)

@@ -106,8 +106,8 @@ def _check_address(address: str) -> None:
     if not host or not port.isdecimal():
         return  # such as "auto", which Ray resolves
     try:
-        socket.create_connection((host, int(port)), _ANSWERS_WITHIN).close()
-    except (OSError, OverflowError) as error:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN).close()
+    except (OSError, OverflowError, UnicodeError) as error:
         raise UnblurError(f"--ray {address}: there is no such cluster ({error}).") from None
 
 

@@ -27,7 +27,8 @@ class Record:
     """What became of one photo: a line of the manifest.
 
     Attributes:
-        input: the photo.
+        input: the photo, as it was named.
+        path: its absolute path; "" in manifests without it.
         output: path of the result in the output folder, with forward slashes.
         method: the chain of methods; "" after an error.
         reason: why this method.
@@ -69,6 +70,7 @@ class Record:
     options: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     bfloat16: bool | None = None
+    path: str = ""
 
     def line(self) -> str:
         """The record as one line of JSON, without the line break."""
@@ -92,7 +94,7 @@ class Record:
 
 _TEXT, _WHOLE = (str,), (int, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("input", "output", "method", "reason", "version"), _TEXT),
+    **dict.fromkeys(("input", "output", "method", "reason", "version", "path"), _TEXT),
     **dict.fromkeys(("psf", "error"), (str, type(None))),
     **dict.fromkeys(("psf_size", "pixels", "memory_mb", "input_bytes", "input_mtime_ns"), _WHOLE),
     **dict.fromkeys(("output_bytes", "output_mtime_ns"), _WHOLE),
@@ -143,21 +145,21 @@ class History:
 
     Attributes:
         last: the record that counts.
-        results: size and time of all results that the records speak of.
+        results: size and time of all results that the records speak of, and the absolute path of the photo of each.
     """
 
     last: Record
-    results: set[Stamp]
+    results: dict[Stamp, str]
 
 
 def read_histories(out: Path) -> dict[str, History]:
     """The history of each photo, by the name of its result."""
     histories: dict[str, History] = {}
     for record in read_records(out):
-        history = histories.setdefault(record.output, History(record, set()))
+        history = histories.setdefault(record.output, History(record, {}))
         history.last = record
         if record.output_bytes is not None:
-            history.results.add((record.output_bytes, record.output_mtime_ns))
+            history.results[record.output_bytes, record.output_mtime_ns] = record.path
     return histories
 
 
@@ -181,6 +183,9 @@ class Manifest:
         self.out, self.private = out, out / PRIVATE
         self.parts = self.private / "parts"
         try:
+            for own in (self.private, out / MANIFEST):
+                if own.is_symlink():
+                    raise UnblurError(f"{own}: this is a link, which may lead to a photo. Remove it.")
             self.private.mkdir(parents=True, exist_ok=True)
             self._lock = (self.private / "lock").open("a")
             if not _locked(self._lock):

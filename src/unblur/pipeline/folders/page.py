@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from unblur.image_io import ImageFileError
 from unblur.image_io.write import check_place, put_in_place
 from unblur.pipeline.folders.manifest import MANIFEST, Record
 from unblur.pipeline.folders.run import preview_files
@@ -79,6 +80,8 @@ def check_report(out: Path, *, overwrite: bool) -> None:
     Raises:
         ImageFileError: when there is a file of its name that may not be replaced, or the folder is not writable.
     """
+    if (out / REPORT).is_symlink():
+        raise ImageFileError(out / REPORT, "this is a link, which may lead to a photo. Remove it.")
     if out.is_dir():
         check_place(out / REPORT, overwrite=overwrite or (out / MANIFEST).exists())
 

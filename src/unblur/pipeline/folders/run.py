@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from unblur.image_io import ImageFileError
+from unblur.image_io.read import check_readable
 from unblur.image_io.size import picture_size
 from unblur.image_io.write import FORMATS, check_place, move_in_place
 from unblur.layers.precision import restores_in_bfloat16
@@ -97,8 +98,6 @@ def _entry(found: Found, out: Path, digest: dict[str, Any], history: History | N
     if record.error is not None:
         why = "it failed"
     elif stamp(found.photo) != (record.input_bytes, record.input_mtime_ns):
-        if _is_another(found.photo, Path(record.input)):
-            return Entry(found, "new", replaces=overwrite)
         why = "the photo has changed"
     elif record.options != digest:
         why = f"other options: {', '.join(sorted(key for key in digest if record.options.get(key) != digest[key]))}"
@@ -108,14 +107,17 @@ def _entry(found: Found, out: Path, digest: dict[str, Any], history: History | N
         why = "the result is an earlier one"  # the run was ended just before the new one got its place
     else:
         return Entry(found, "done")
-    return Entry(found, "again", why, replaces=overwrite or result in history.results)
+    own = result in history.results and not _is_another(found.photo, history.results[result])
+    return Entry(found, "again", why, replaces=overwrite or own)
 
 
-def _is_another(photo: Path, recorded: Path) -> bool:
-    """Whether a photo is not the one of a record: that one is still somewhere else."""
+def _is_another(photo: Path, recorded: str) -> bool:
+    """Whether a result is not of this photo: the recorded one is still somewhere else. Not if none is recorded."""
+    if not recorded:
+        return False
     try:
-        return recorded.exists() and not recorded.samefile(photo)
-    except OSError:
+        return not Path(recorded).samefile(photo)
+    except OSError:  # the recorded one is no longer there: the folder was moved
         return False
 
 
@@ -168,6 +170,32 @@ def _in_bfloat16(out: Path, threads: int) -> bool:
         torch.set_num_threads(before)
 
 
+def refuse_links(place: Path, out: Path) -> None:
+    """Check that no link lies between the output folder and the place of a result; it may lead to the photos.
+
+    Raises:
+        ImageFileError: when `place`, or a folder between it and `out`, is a link.
+    """
+    for folder in (place, *place.parents):
+        if folder == out:
+            return
+        if folder.is_symlink():
+            raise ImageFileError(folder, "this is a link. Remove it, or name another folder with -o.")
+
+
+def refusal(entry: Entry, out: Path) -> str | None:
+    """Why a photo would be refused, as far as this is known before it is read; None: it would not be."""
+    place = out / entry.found.name
+    try:
+        check_readable(entry.found.photo)
+        refuse_links(place, out)
+        if place.parent.exists():
+            check_place(place, overwrite=entry.replaces, source=entry.found.photo)
+    except (ImageFileError, OSError) as error:
+        return _said(place, error)
+    return None
+
+
 class _Run:
     """The state of a run: which photos are refused, and how much memory they need."""
 
@@ -186,26 +214,13 @@ class _Run:
             pixels = None if size is None else size[0] * size[1]
             task = Task(photo, name, finished, self._job, number < self._previews, self._memory.need(pixels))
             try:
+                refuse_links(place, self._manifest.out)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                self._refuse_links(place)
                 check_place(place, overwrite=entry.replaces, source=photo)
             except (ImageFileError, OSError) as error:
                 self._refused.append(self._noted(task.failed(_said(place, error)).record))
             else:
                 yield task
-
-    def _refuse_links(self, place: Path) -> None:
-        """Links in the output folder may lead to the photos.
-
-        Raises:
-            ImageFileError: when `place`, or a folder between it and the output folder, is a link.
-        """
-        out = self._manifest.out
-        for folder in (place, *place.parents):
-            if folder == out:
-                return
-            if folder.is_symlink():
-                raise ImageFileError(folder, "this is a link. Remove it, or name another folder with -o.")
 
     def refused(self) -> list[Record]:
         """The records of the photos that were refused since the last call."""

@@ -74,7 +74,7 @@ def find_photos(
                 continue
             name = str(place.with_name(place.name + written_suffix(photo)))
             other = found.setdefault(name, Found(name, photo))
-            if other.photo == photo or other.photo.samefile(photo):
+            if _is_same(other.photo, photo):
                 continue
             both = UnblurError(f"{other.photo} and {photo} would both go to {out / name}. Restore them one by one.")
             if several or bool(written_suffix(photo)) == bool(written_suffix(other.photo)):
@@ -93,8 +93,8 @@ def _of_source(source: Path, out: Path, refuse: Callable[[UnblurError], None]) -
         fixed = Path(*_fixed_parts(source))
         left_out = _results_inside(fixed, out)
         seen: set[Path] = set()
-        for hit in sorted(glob.glob(str(source), recursive=True)):  # noqa: PTH207, Path.glob takes no absolute pattern
-            photo = Path(hit)
+        hits = map(Path, glob.glob(str(source), recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
+        for photo in sorted(hits, key=lambda hit: (len(hit.parts), str(hit))):  # of several ways, the shortest
             if _is_photo(photo.name) and photo.is_file() and not _within(photo, left_out):
                 if photo.resolve() in seen:
                     continue
@@ -102,8 +102,10 @@ def _of_source(source: Path, out: Path, refuse: Callable[[UnblurError], None]) -
                 yield photo, photo.relative_to(fixed)
     elif source.is_dir():
         yield from _of_folder(source, _results_inside(source, out), refuse)
-    elif source.exists():
+    elif source.is_file():
         yield source, Path(source.name)
+    elif source.exists():
+        raise ImageFileError(source, "this is not an ordinary file. Copy the picture to a disk first.")
     else:
         raise ImageFileError(source, "there is no such file or folder. Check the name.")
 
@@ -121,8 +123,23 @@ def _of_folder(
         here = Path(parent)
         folders[:] = sorted(one for one in folders if not one.startswith(".") and not _within(here / one, left_out))
         for name in files:
-            if _is_photo(name) and ((here / name).is_file() or not (here / name).exists()):  # a broken link is noticed
+            if _is_photo(name) and _may_be_file(here / name):
                 yield here / name, (here / name).relative_to(folder)
+
+
+def _may_be_file(path: Path) -> bool:
+    """Whether this is no pipe or device, but a file, a broken link, or in a folder that may not be looked into."""
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return True  # reading it will say why
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
 
 
 def _results_inside(source: Path, out: Path) -> Path | None:

@@ -21,14 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from unblur.imaging.psf import describe_psf
-from unblur.layers.precision import agree_on, dtype_for
+from unblur.layers.precision import agree_on
 from unblur.pipeline import trouble
 from unblur.pipeline.folders.manifest import Record, stamp
 from unblur.pipeline.options import Options
 from unblur.pipeline.restore import FileResult, restore_file
 from unblur.types import Observation
 
-_CPU = torch.device("cpu")
 PREVIEW = 640  # px, longest side of the pictures in the report; as large as half a screen
 QUALITY = 80  # of these JPEGs; chosen by hand
 
@@ -95,6 +94,7 @@ class Task:
         """A record of this task with these values."""
         own: dict[str, Any] = {
             "input": str(self.photo),
+            "path": str(self.photo.absolute()),
             "output": self.name,
             "options": dict(self.job.digest),
             "version": _versions(),
@@ -190,7 +190,7 @@ def _record(task: Task, result: FileResult) -> Record:
     return task.noted(
         **result.as_json(),
         psf=None if result.psf is None else describe_psf(result.psf).words,
-        bfloat16=None if task.job.bfloat16 is None else dtype_for("auto", _CPU) == torch.bfloat16,
+        bfloat16=task.job.bfloat16,
         output_bytes=output_bytes,
         output_mtime_ns=output_mtime_ns,
     )
