@@ -58,7 +58,8 @@ class RayCluster:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UnblurError(f"--ray {address}: there is no such cluster ({error}).") from None
-        self._threads, self._most = threads, jobs
+        self._threads = threads
+        self._most = None if address == LOCAL else jobs  # Ray on this machine has no more processors than were asked for
         self.jobs = jobs or max(int(ray.cluster_resources().get("CPU", 1)) // threads, 1)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -70,7 +71,7 @@ class RayCluster:
         running: dict[Any, tuple[Task, int]] = {}
         try:
             while True:
-                # Twice as many, so that a worker that is ready finds a task; but no more at a time than were asked for.
+                # Twice as many as work at a time, so that a worker that is ready finds a task.
                 while len(running) < (self._most or 2 * self.jobs):
                     task, tries = again.popleft() if again else (next(coming, None), 1)
                     if task is None:
