@@ -59,7 +59,7 @@ class RayCluster:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UnblurError(f"--ray {address}: there is no such cluster ({error}).") from None
         self._threads = threads
-        self._most = None if address == LOCAL else jobs  # Ray on this machine has no more processors than were asked for
+        self._most = None if address == LOCAL else jobs  # on this machine, Ray has only the processors asked for
         self.jobs = jobs or max(int(ray.cluster_resources().get("CPU", 1)) // threads, 1)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
