@@ -354,25 +354,10 @@ def test_a_second_picture_in_a_phone_jpeg_is_not_an_animation(tmp_path):
     assert any("second picture" in note for note in photo.notes)
 
 
-@pytest.mark.parametrize("lossless", [True, False])
-def test_webp_with_alpha_and_a_long_profile_is_written_as_it_was_read(tmp_path, lossless):
-    image = Image.fromarray(picture("RGBA", "uint8"))
-    image.save(tmp_path / "a.webp", lossless=lossless, icc_profile=bytes(8000))
-    assert read_photo(tmp_path / "a.webp").lossless is lossless
-
-
 def test_a_name_that_does_not_fit_the_content_is_noted(tmp_path):
     Image.fromarray(picture("RGB", "uint8")).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert read_photo(tmp_path / "a.jpg").notes == ["This is a PNG file, though its name ends in .jpg."]
-
-
-def test_lossless_sources_stay_lossless_as_webp(tmp_path):
-    samples = picture("RGBA", "uint8")
-    samples[..., 3] *= samples[..., 3] > 60  # colour under full transparency counts too
-    Image.fromarray(samples).save(tmp_path / "a.png")
-    write_photo(read_photo(tmp_path / "a.png"), tmp_path / "b.webp")
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.webp")), samples)
 
 
 @pytest.mark.parametrize(

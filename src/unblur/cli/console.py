@@ -75,15 +75,13 @@ def _is_of_output(error: OSError) -> bool:
 
 def _with_values(args: list[str]) -> list[str]:
     """The arguments, with `local` after a `--ray` that has no address. An address does not begin with a dash."""
-    if "--" in args:
-        end = args.index("--")
-        return [*_with_values(args[:end]), *args[end:]]
-    following = [*args[1:], "-"]
-    return [
-        part
-        for one, after in zip(args, following, strict=True)
-        for part in ([one, "local"] if one == "--ray" and after.startswith("-") else [one])
-    ]
+    end = args.index("--") if "--" in args else len(args)
+    made = []
+    for number, one in enumerate(args):
+        made.append(one)
+        if one == "--ray" and number < end and (number + 1 == end or args[number + 1].startswith("-")):
+            made.append("local")
+    return made
 
 
 def _refuse(error: Any) -> NoReturn:

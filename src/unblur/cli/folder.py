@@ -43,11 +43,11 @@ class Manner:
     quiet: bool = False
 
 
-def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> tuple[list[Entry], bool]:
-    """The photos of the sources, and what is to be done with each. Nothing is written.
+def photos_of(sources: Sequence[Path], out: Path, manner: Manner) -> tuple[list[Found], bool]:
+    """The photos of the sources. Nothing is written.
 
     Returns:
-        The entries, and whether they are all; what was left out was printed as an error.
+        The photos, and whether they are all; what was left out was printed as an error.
 
     Raises:
         UnblurError: sources or output folder that will not do.
@@ -61,7 +61,7 @@ def entries_of(sources: Sequence[Path], out: Path, job: Job, manner: Manner) -> 
     photos = find_photos(sources, out, left_out.append, own=(MANIFEST, REPORT, PRIVATE))
     for error in left_out:
         say_error(str(error))
-    return _plan(photos, out, job, manner), not left_out
+    return photos, not left_out
 
 
 def _check(out: Path, manner: Manner) -> None:
@@ -78,20 +78,20 @@ def _plan(photos: Sequence[Found], out: Path, job: Job, manner: Manner) -> list[
     return plan(photos, out, dict(job.digest), resume=manner.resume, overwrite=manner.overwrite)
 
 
-def say_plans(entries: Sequence[Entry], out: Path, *, as_json: bool) -> bool:
+def say_plans(photos: Sequence[Found], out: Path, job: Job, manner: Manner) -> bool:
     """Print what would be done with each photo of a folder, or an error; True if there is no error."""
     from unblur.pipeline.folders.run import refusal
 
     refused = False
-    for entry in entries:
+    for entry in _plan(photos, out, job, manner):
         error = None if entry.state == "done" else refusal(entry, out)
         if error is not None:
             refused = True
             say_error(error)
             continue
         # In JSON as in the manifest: the place in the output folder.
-        place = entry.found.name if as_json else out / entry.found.name
-        say_plan(entry.found.photo, place, entry.state, entry.why, as_json=as_json)
+        place = entry.found.name if manner.as_json else out / entry.found.name
+        say_plan(entry.found.photo, place, entry.state, entry.why, as_json=manner.as_json)
     return not refused
 
 
@@ -103,7 +103,7 @@ def say_plan(photo: Path, place: Path | str, state: str = "new", why: str = "", 
         typer.echo(f"{state}: {photo} -> {place}{f' ({why})' if why else ''}")
 
 
-def restore_folders(entries: Sequence[Entry], out: Path, job: Job, manner: Manner) -> bool:
+def restore_folders(photos: Sequence[Found], out: Path, job: Job, manner: Manner) -> bool:
     """Restore what is not done, write the report, and print a summary.
 
     Returns:
@@ -116,11 +116,10 @@ def restore_folders(entries: Sequence[Entry], out: Path, job: Job, manner: Manne
     from unblur.pipeline.folders.manifest import Manifest, read_histories
     from unblur.pipeline.folders.page import write_page
 
-    names = {entry.found.name for entry in entries}
+    names = {photo.name for photo in photos}
     executor = _executor(manner, job.threads)  # a cluster that is not there must be known before anything is written
     with Manifest(out, new=not manner.resume, check=partial(_check, out, manner)) as manifest:
-        # Planned again, since another run may have written until now.
-        entries = _plan([entry.found for entry in entries], out, job, manner)
+        entries = _plan(photos, out, job, manner)  # not before, since another run may have written until now
         made = _run(entries, manifest, job, executor, manner)
         records = [history.last for name, history in read_histories(out).items() if name in names]
         page = write_page(records, out)

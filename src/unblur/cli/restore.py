@@ -23,7 +23,7 @@ from unblur.cli.console import (
     say_error,
     with_weights,
 )
-from unblur.cli.folder import Manner, entries_of, restore_folders, say_plan, say_plans
+from unblur.cli.folder import Manner, photos_of, restore_folders, say_plan, say_plans
 from unblur.cli.streams import STREAM, Ends, restore_stream
 from unblur.types import Cancelled, Observation, UnblurError
 
@@ -165,12 +165,9 @@ def restore(
         assert output is not None
         job = _job(options, known, keep, threads or 1)
         manner = Manner(jobs, ray, resume, overwrite, as_json, quiet)
-        entries, complete = entries_of(photos, output, job, manner)
-        if dry_run:
-            complete = say_plans(entries, output, as_json=as_json) and complete
-        else:
-            complete = restore_folders(entries, output, job, manner) and complete
-        if not complete:
+        found, complete = photos_of(photos, output, manner)
+        done = (say_plans if dry_run else restore_folders)(found, output, job, manner)
+        if not (done and complete):
             raise typer.Exit(USER_ERROR)
         return
     if threads is not None:
@@ -308,20 +305,24 @@ def _plan_one(files: _Files, folders: set[Path | None], *, as_json: bool) -> boo
     from unblur.image_io.read import check_readable
     from unblur.pipeline.restore import check_places
 
+    def is_new(place: Path) -> bool:
+        return place.parent in folders and not place.parent.exists()
+
     try:
         for source in (files.photo, *([] if files.noisy is None else [files.noisy])):
             check_readable(source)
-        if files.output.parent.exists() or files.output.parent not in folders:
+        report = None if files.report is None or is_new(files.report) else files.report
+        if not is_new(files.output):
             check_places(
                 files.photo,
                 files.output,
                 noisy=files.noisy,
                 keep=files.keep,
                 overwrite=files.overwrite,
-                report=files.report if files.report is None or files.report.parent not in folders else None,
+                report=report,
             )
-        if files.report is not None and files.report.parent.exists():
-            check_writable(files.report, overwrite=files.overwrite, source=files.photo, option="--report")
+        elif report is not None:
+            check_writable(report, overwrite=files.overwrite, source=files.photo, option="--report")
     except UnblurError as error:
         _say_failure(files, str(error), as_json=as_json)
         return False

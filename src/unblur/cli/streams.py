@@ -82,16 +82,20 @@ def _standard_input(most: int) -> bytes:
     """The bytes of standard input, at most `most`."""
     try:
         if sys.stdin is None:  # the shell has closed it
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise _closed()
         return sys.stdin.buffer.read(most)
     except OSError as error:
         raise UnblurError(f"standard input: it cannot be read ({error.strerror}). Add: < PHOTO") from None
 
 
+def _closed() -> OSError:
+    return OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
 def _print_bytes(content: bytes) -> None:
     try:
         if sys.stdout is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise _closed()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     except OSError as error:

@@ -238,8 +238,10 @@ class _Remembered:
         key = search, area.shape, hashlib.sha256(area.cpu().contiguous().numpy().tobytes()).digest()
         with self._lock:
             known = self._psfs.pop(key, None)
-        psf = tidy(search_psf(area, search, progress)) if known is None else known
-        if known is not None:
+        if known is None:
+            psf = tidy(search_psf(area, search, progress))
+        else:
+            psf = known
             progress.advance(len(search.scales()))
         with self._lock:
             self._psfs[key] = psf

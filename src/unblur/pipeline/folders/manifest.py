@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from types import UnionType
+from typing import IO, Any, get_args, get_origin, get_type_hints
 
 from unblur.image_io import ImageFileError
 from unblur.types import UnblurError
@@ -89,22 +90,17 @@ class Record:
 
     def has_right_types(self) -> bool:
         """Whether the fields hold what the annotations say."""
-        return all(isinstance(getattr(self, name), kind) for name, kind in _TYPES.items())
+        return all(isinstance(getattr(self, name), kinds) for name, kinds in _KINDS.items())
 
 
-_TEXT, _WHOLE = (str,), (int, type(None))
-_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("input", "output", "method", "reason", "version", "path"), _TEXT),
-    **dict.fromkeys(("psf", "error"), (str, type(None))),
-    **dict.fromkeys(("psf_size", "pixels", "memory_mb", "input_bytes", "input_mtime_ns"), _WHOLE),
-    **dict.fromkeys(("output_bytes", "output_mtime_ns"), _WHOLE),
-    "noise_sigma": (int, float, type(None)),
-    "seconds": (int, float),
-    "changed": (bool,),
-    "notes": (list,),
-    "options": (dict,),
-    "bfloat16": (bool, type(None)),
-}
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation allows in JSON, where a float may be written as a whole number."""
+    parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    kinds = [get_origin(part) or part for part in parts]
+    return (*kinds, int) if float in kinds else tuple(kinds)
+
+
+_KINDS = {name: _kinds(annotation) for name, annotation in get_type_hints(Record).items()}
 
 
 def read_records(out: Path) -> Iterator[Record]:
